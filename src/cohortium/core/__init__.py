@@ -1,0 +1,1 @@
+"""The words and seams every other package shares."""

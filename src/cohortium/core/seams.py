@@ -1,0 +1,227 @@
+"""Every seam of the system on one page. A new learner, strategy, engine or transport fits one of these.
+
+    Learner      what is learned            models/, later synth/generators/
+    Preparation  a learner whose result changes what the next stage sees       data/
+    Strategy     how updates become a merge                                    strategies/
+    Work         what a node executes for one run                              swarm/program.py
+    Ledger       five calls                                                    ledger/
+    Transport    frames to and from peers                                      transport/
+
+Learners see `Examples`, exchange `Parameters`; nothing here knows a file, a socket or a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cohortium.core.examples import Examples, Layout
+from cohortium.core.parameters import Parameters
+from cohortium.core.update import Aggregate, Fitted, Instructions, Turn, Update
+
+__all__ = [
+    "Head",
+    "Learner",
+    "Ledger",
+    "LedgerEvent",
+    "Preparation",
+    "Receipt",
+    "StackedLearner",
+    "Strategy",
+    "Transport",
+    "Work",
+]
+
+
+class Learner(Protocol):
+    """One model, or one statistic, learned from examples.
+
+    learns_by: `sums` - `fit` answers the state's question with sums over patients (int64 fixed point),
+    which are added up exactly and fed to `advance`; `weights` - `fit` trains locally.
+    """
+
+    @property
+    def learns_by(self) -> Literal["sums", "weights"]: ...
+
+    def initial(self, layout: Layout, *, rng: np.random.Generator) -> Parameters:
+        """Parameters before the first round; equal at all sites for equal layout and stream."""
+        ...
+
+    def fit(
+        self, start: Parameters, examples: Examples, *, instructions: Instructions, rng: np.random.Generator
+    ) -> Fitted:
+        """One local training (weights), or this site's sums (sums)."""
+        ...
+
+    def advance(self, start: Parameters, total: Parameters) -> Parameters:
+        """The leader half of learning by sums: pure, bit-exact, repeated by every node."""
+        ...
+
+    def finished(self, parameters: Parameters) -> bool:
+        """Whether more rounds would change nothing (always False for weights)."""
+        ...
+
+    def predict(self, parameters: Parameters, examples: Examples) -> NDArray[np.float64]:
+        """binary: P(1), (n,); classes: (n, k); number, count: mean (n,); survival: log risk (n,)."""
+        ...
+
+    def parts(self, parameters: Parameters) -> Mapping[str, tuple[str, ...]]:
+        """Names of arrays by role: `norm` (normalisation layers), `head` (last layer); may be empty."""
+        ...
+
+
+@runtime_checkable
+class StackedLearner(Protocol):
+    """A learner that can train many sites at once; results in the order given."""
+
+    def fit_many(
+        self,
+        starts: Sequence[Parameters],
+        examples: Sequence[Examples],
+        *,
+        instructions: Sequence[Instructions],
+        rngs: Sequence[np.random.Generator],
+    ) -> list[Fitted]: ...
+
+
+class Preparation(Learner, Protocol):
+    """A learner by sums (scaling, filling, harmonising) that changes what later stages see."""
+
+    def apply(self, parameters: Parameters, examples: Examples) -> Examples:
+        """The examples as the next stage sees them; a pure function of shared parameters and own rows."""
+        ...
+
+    def layout(self, parameters: Parameters, layout: Layout) -> Layout:
+        """The layout as the next stage sees it."""
+        ...
+
+
+class Strategy(Protocol):
+    """Both halves of one merge algorithm.
+
+    sums: the merge uses `Aggregate.total` only, so it works under masks.
+    learns_by: which learners it serves.
+    """
+
+    @property
+    def sums(self) -> bool: ...
+
+    @property
+    def learns_by(self) -> Literal["sums", "weights"]: ...
+
+    def init(self, start: Parameters) -> Parameters:
+        """The shared state before the first round (empty if none)."""
+        ...
+
+    def instruct(self, turn: Turn) -> tuple[Instructions, ...]:
+        """Site half, before training: the local trainings wanted (none, one or two)."""
+        ...
+
+    def conclude(self, turn: Turn, fitted: tuple[Fitted, ...]) -> Update:
+        """Site half, after training: the contribution, its weight, and what the site will remember."""
+        ...
+
+    def merge(self, turn: Turn, aggregate: Aggregate) -> tuple[Parameters, Parameters]:
+        """Leader half: (new shared model, new state). Bit-exact: + - x / sqrt, sorted sites, no BLAS."""
+        ...
+
+    def personal(self, turn: Turn) -> Parameters:
+        """The parameters this site itself predicts with: `turn.start`, or its own variant."""
+        ...
+
+
+class Work(Protocol):
+    """What a node executes for one run, at one site. `swarm` knows learning only through this."""
+
+    def start(self) -> Parameters:
+        """The state before round 1, equal at all nodes."""
+        ...
+
+    def train(self, round: int, state: Parameters) -> Update:
+        """This site's contribution; raises TrainingFailed."""
+        ...
+
+    def merge(self, state: Parameters, updates: Sequence[Update]) -> Parameters:
+        """The next state from updates sorted by site; the same bits on every node."""
+        ...
+
+    def adopt(self, round: int, state: Parameters, own: Update | None) -> Mapping[str, float]:
+        """Take a final merge; `own` is this site's update if the merge lists it. Returns measures."""
+        ...
+
+    def finished(self, state: Parameters) -> bool:
+        """Whether the study's stopping rule holds: the nodes then vote the run finished."""
+        ...
+
+    def memory(self) -> Parameters:
+        """Private arrays to persist between rounds."""
+        ...
+
+    def restore(self, memory: Parameters) -> None:
+        """Put back what `memory` gave, after a restart."""
+        ...
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of one transaction. reason: the contract's word where it refused, else empty."""
+
+    height: int
+    ok: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class LedgerEvent:
+    """One event of the contract. `args` by name: ints, bytes, str, tuples of them."""
+
+    height: int
+    index: int
+    name: str
+    args: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Head:
+    """The newest block: height, block hash, state root (32 bytes each)."""
+
+    height: int
+    hash: bytes
+    state_root: bytes
+
+
+class Ledger(Protocol):
+    """Five calls. Errors: LedgerRefused, LedgerUnreachable, LedgerForked."""
+
+    def submit(self, signed: bytes) -> Receipt:
+        """Put one raw signed transaction into a block. A revert gives a receipt with `ok = False`."""
+        ...
+
+    def call(self, function: str, args: tuple[object, ...] = ()) -> tuple[object, ...]:
+        """Read without changing anything."""
+        ...
+
+    def events(self, from_height: int = 0) -> Iterable[LedgerEvent]:
+        """All events from that height on, ordered, no gaps."""
+        ...
+
+    def head(self) -> Head: ...
+
+    def export(self, path: Path) -> None:
+        """JSON lines from which anyone can replay and verify the chain offline."""
+        ...
+
+
+class Transport(Protocol):
+    """Frames between this node and its peers. Delivery may fail, repeat or come out of order."""
+
+    async def send(self, peer: str, frame: bytes) -> None: ...
+
+    async def receive(self) -> tuple[str, bytes]: ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,114 @@
+"""What a strategy asks of a site, and what the site answers: `Instructions`, `Fitted`, `Update`, `Aggregate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cohortium.core.parameters import Parameters
+from cohortium.errors import InvariantBroken
+
+__all__ = ["MAX_WEIGHT", "Aggregate", "Fitted", "Instructions", "Turn", "Update"]
+
+MAX_WEIGHT = 1 << 29
+"""Largest weight of an update: a float32 times such an integer is exact in float64."""
+
+_NONE = Parameters()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instructions:
+    """One local training, as the strategy wants it. A learner obeys or refuses with StudyError.
+
+    start: parameters to train from; None = the round's shared parameters.
+    local_epochs: passes over the training rows. max_steps: stop after so many batches, None = never.
+    learning_rate_factor: multiplies the learner's own rate.
+    proximal: mu of mu/2 |w - anchor|^2 added to the loss; anchor: None = the round's shared parameters.
+    correction: added to every gradient (SCAFFOLD's c - c_i); needs plain SGD at a constant rate.
+    plain_sgd: the learner must use SGD without momentum at a constant rate.
+    frozen: names of arrays that stay as they are.
+    """
+
+    start: Parameters | None = None
+    local_epochs: int = 1
+    max_steps: int | None = None
+    learning_rate_factor: float = 1.0
+    proximal: float = 0.0
+    anchor: Parameters | None = None
+    correction: Parameters | None = None
+    plain_sgd: bool = False
+    frozen: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What one local training gave.
+
+    parameters: the trained weights, or the sums a learner by sums answers with.
+    n_samples: training rows used. steps: batches taken. learning_rate: the rate of plain SGD, else 0.
+    loss: mean loss of the *start* on the training rows (so that all sites can stop alike); NaN if undefined.
+    """
+
+    parameters: Parameters
+    n_samples: int
+    steps: int = 1
+    learning_rate: float = 0.0
+    loss: float = float("nan")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """One site's contribution to one round: arrays and an integer weight of 1 to 2^29.
+
+    memory: what the site itself will remember if the merge lists it (never sent).
+    """
+
+    site: str
+    parameters: Parameters
+    weight: int
+    memory: Parameters = field(default=_NONE, compare=False)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.weight <= MAX_WEIGHT:
+            raise ValueError(f"weight of {self.site!r} must be 1 to 2^29, got {self.weight}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aggregate:
+    """What a merge may use: the exact weighted sum, and single updates only where nothing hides them.
+
+    total: sum over contributors of weight_i * update_i, float64 (int64 arrays stay int64).
+    weight: sum of weights. contributors: site names, sorted.
+    """
+
+    total: Parameters
+    weight: int
+    contributors: tuple[str, ...]
+    single: tuple[Update, ...] | None = None
+
+    @property
+    def updates(self) -> Sequence[Update]:
+        """Single updates sorted by site. Raises InvariantBroken where only the sum was revealed."""
+        if self.single is None:
+            raise InvariantBroken("a strategy that declares `sums = True` asked for single updates")
+        return self.single
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """Where a strategy stands: the site half gets all of it, the leader half no site and no memory.
+
+    round: counts from 0 within the stage. sites: all joiners of the run, sorted.
+    start: the round's shared model. state: the strategy's shared state (travels with the merge).
+    memory: this site's private arrays, empty before its first merge. draw: a seed all nodes share.
+    n_samples: this site's training rows (0 at the leader half).
+    """
+
+    round: int
+    sites: tuple[str, ...]
+    start: Parameters
+    state: Parameters = _NONE
+    site: str = ""
+    memory: Parameters = _NONE
+    draw: int = 0
+    n_samples: int = 0

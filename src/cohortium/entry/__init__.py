@@ -1,0 +1,1 @@
+"""How your own code joins a run: loop, callback, estimator."""

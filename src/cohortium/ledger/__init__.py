@@ -1,0 +1,1 @@
+"""The record all members check: rules, contract, engines and offline verification."""

@@ -1,0 +1,1 @@
+"""What is learned from a cohort, one learner per file."""

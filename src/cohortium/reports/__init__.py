@@ -1,0 +1,1 @@
+"""What happened in a run, measured and made into one page."""

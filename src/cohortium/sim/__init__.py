@@ -1,0 +1,1 @@
+"""Many nodes in one process, with a virtual clock and injected faults."""

@@ -1,0 +1,1 @@
+"""The round: a pure state machine and the shell that executes its actions."""

@@ -1,0 +1,1 @@
+"""How frames get from one node to another."""
