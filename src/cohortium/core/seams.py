@@ -92,8 +92,12 @@ class StackedLearner(Protocol):
 class Preparation(Learner, Protocol):
     """A learner by sums (scaling, filling, harmonising) that changes what later stages see."""
 
-    def apply(self, parameters: Parameters, examples: Examples) -> Examples:
-        """The examples as the next stage sees them; a pure function of shared parameters and own rows."""
+    def own(self, parameters: Parameters, training: Examples) -> Parameters:
+        """What only this site knows and needs to apply it: moments of its own training rows (often empty)."""
+        ...
+
+    def apply(self, parameters: Parameters, examples: Examples, *, own: Parameters) -> Examples:
+        """The examples as the next stage sees them; pure in the shared parameters, `own` and the rows."""
         ...
 
     def layout(self, parameters: Parameters, layout: Layout) -> Layout:

@@ -1,0 +1,178 @@
+"""`Study`: the agreed plan of one run, frozen; its digest is what every site approves on the ledger.
+
+Only shapes, types and ranges are checked here. Whether names exist and combinations are possible is
+`assembly`'s business, reading the TOML text is `study_text`'s.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = [
+    "CohortPlan",
+    "EvaluationPlan",
+    "ModelPlan",
+    "StopPlan",
+    "StrategyPlan",
+    "Study",
+    "StudyPlan",
+    "SurvivalOutcome",
+    "SwarmPlan",
+]
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Seconds = Annotated[float, Field(gt=0, le=31_536_000)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class _Plan(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class _Named(_Plan):
+    """A registered name and whatever options the thing behind it takes."""
+
+    model_config = ConfigDict(extra="allow")
+    name: Name
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keys that belong to the named thing itself."""
+        return dict(self.model_extra or {})
+
+
+class SurvivalOutcome(_Plan):
+    """Columns of a survival outcome. unit: of `time`."""
+
+    time: Name
+    event: Name
+    unit: Literal["d", "weeks", "months", "years"] = "d"
+
+
+class StudyPlan(_Plan):
+    """What is studied: outcome and features by column name."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    outcome: Name | SurvivalOutcome
+    features: list[Name] | None = None
+    exclude: list[Name] = []
+    acknowledged: dict[str, Name] = {}
+
+    @model_validator(mode="after")
+    def _one_way_to_choose(self) -> StudyPlan:
+        if self.features is not None and self.exclude:
+            raise ValueError("name either features or exclude, not both")
+        if self.features == []:
+            raise ValueError("features is empty; leave it out to use every column")
+        return self
+
+
+class CohortPlan(_Plan):
+    """How a table becomes numbers. `schema` is the full data contract; without it one is inferred and shown."""
+
+    patient: Name | None = None
+    group: Name | None = None
+    subgroups: list[Name] = []
+    fill: Literal["mean", "gaussian", "none"] = "mean"
+    scale: Literal["standard", "site", "shrunk", "combat", "none"] = "standard"
+    columns: dict[str, dict[str, Any]] = {}
+
+
+class ModelPlan(_Named):
+    """The learner and its options."""
+
+
+class StopPlan(_Plan):
+    """Early stop on the merged training loss: after `patience` rounds without a gain of `min_delta`."""
+
+    patience: Annotated[int, Field(ge=1, le=10_000)]
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+
+
+class StrategyPlan(_Named):
+    """The merge and its options, and the rounds it gets."""
+
+    name: Name = "auto"
+    rounds: Annotated[int, Field(ge=1, le=100_000)] = 20
+    min_sites: Annotated[int, Field(ge=2, le=128)] | None = None
+    round_timeout_s: Seconds = 600.0
+    stop: StopPlan | None = None
+
+
+class SwarmPlan(_Plan):
+    """Waiting, late updates and attestation (design: swarm.md section 8)."""
+
+    wait: Literal["all", "progressing", "quorum"] = "progressing"
+    silence_s: Seconds = 120.0
+    max_round_s: Seconds = 86_400.0
+    answer_timeout_s: Seconds = 86_400.0
+    attest: Literal["auto", "all", "drawn"] = "auto"
+    complete_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    late: Literal["discard", "carry"] = "discard"
+
+
+class EvaluationPlan(_Plan):
+    """Which patients are held out and how results are compared."""
+
+    test_fraction: Share = 0.3
+    calibration_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    folds: Annotated[int, Field(ge=0, le=20)] = 0
+    per_site: bool = True
+    leave_one_out: bool = True
+    recalibrate: bool = True
+    threshold: Literal["half", "youden", "sensitivity"] = "youden"
+    min_sensitivity: Share = 0.9
+
+    @model_validator(mode="after")
+    def _something_left_to_train(self) -> EvaluationPlan:
+        if self.test_fraction + self.calibration_fraction >= 1:
+            raise ValueError("test_fraction and calibration_fraction leave nothing to train on")
+        if self.folds == 1:
+            raise ValueError("folds must be 0 (one split) or at least 2")
+        return self
+
+
+class PrivacyPlan(_Plan):
+    """This release moves plain updates between members and says so; nothing else can be asked for yet."""
+
+    secure_aggregation: Literal[False] = False
+
+
+class QualityPlan(_Plan):
+    """This release runs no harmful-data detector; nothing else can be asked for yet."""
+
+    detector: Literal["none"] = "none"
+
+
+class Study(_Plan):
+    """One plan, complete. Sections as in the study file."""
+
+    study: StudyPlan
+    cohort: CohortPlan = CohortPlan()
+    model: ModelPlan
+    strategy: StrategyPlan = StrategyPlan()
+    swarm: SwarmPlan = SwarmPlan()
+    privacy: PrivacyPlan = PrivacyPlan()
+    quality: QualityPlan = QualityPlan()
+    evaluation: EvaluationPlan = EvaluationPlan()
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.study.name
+
+    def canonical(self) -> bytes:
+        """Every setting, defaults included, as canonical JSON: equal plans give equal bytes."""
+        content = self.model_dump(mode="json")
+        return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of `canonical()`, what sites approve (32 bytes)."""
+        return hashlib.sha256(b"cohortium-study-1" + self.canonical()).digest()

@@ -1,0 +1,136 @@
+"""From TOML text to a `Study`: all problems at once, each with its line and a guess at what was meant.
+
+tomllib tells no positions for valid files, so a small scanner maps dotted keys to lines; keys of an
+inline table point to the line the table starts on.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from cohortium.core.study import Study
+from cohortium.errors import Problem, StudyError
+
+__all__ = ["MAX_STUDY_BYTES", "key_lines", "parse_study"]
+
+MAX_STUDY_BYTES = 1 << 20
+
+_TABLE = re.compile(r"^\s*\[\[?\s*([^\[\]]+?)\s*\]\]?\s*(#.*)?$")
+_KEY = re.compile(r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
+_PART = re.compile(r"""[A-Za-z0-9_-]+|"[^"]*"|'[^']*'""")
+
+
+def parse_study(text: str, *, path: str = "study.toml") -> Study:
+    """The study a TOML text describes. Raises StudyError with every problem, in file order."""
+    if len(text.encode()) > MAX_STUDY_BYTES:
+        raise StudyError([Problem("", f"the file is larger than {MAX_STUDY_BYTES} bytes")], path=path)
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"at line (\d+)", str(error))
+        raise StudyError(
+            [Problem("", f"not valid TOML: {error}", int(line[1]) if line else None)], path=path
+        ) from None
+    try:
+        return Study.model_validate(content)
+    except ValidationError as error:
+        lines = key_lines(text)
+        problems = {_problem(dict(found), lines): None for found in error.errors(include_url=False, include_input=True)}
+        ordered = sorted(problems, key=lambda p: (p.line if p.line is not None else 0, p.key))
+        raise StudyError(ordered, path=path) from None
+
+
+def key_lines(text: str) -> dict[str, int]:
+    """Dotted key -> line number (from 1) of every table header and key of a valid TOML text."""
+    lines: dict[str, int] = {}
+    table = ""
+    for number, line in _logical_lines(text):
+        if header := _TABLE.match(line):
+            table = ".".join(_parts(header[1]))
+            lines.setdefault(table, number)
+        elif key := _KEY.match(line):
+            parts = ([table] if table else []) + _parts(key[1])
+            lines.setdefault(".".join(parts), number)
+    return lines
+
+
+def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Lines that can start a key: those inside a multi-line string or array are passed over."""
+    depth, quote = 0, ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not quote and depth == 0:
+            yield number, line
+        body = _TABLE.match(line) is None or quote or depth
+        at = 0
+        while body and at < len(line):
+            if quote:
+                end = line.find(quote, at)
+                at = len(line) if end < 0 else end + len(quote)
+                quote = quote if end < 0 else ""
+                continue
+            rest = line[at:]
+            mark = next((m for m in ('"""', "'''") if rest.startswith(m)), "")
+            if mark:
+                quote, at = mark, at + 3
+            elif rest[0] in "\"'":
+                end = line.find(rest[0], at + 1)
+                at = len(line) if end < 0 else end + 1
+            elif rest[0] == "#":
+                break
+            else:
+                depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(rest[0], 0)
+                at += 1
+
+
+def _parts(dotted: str) -> list[str]:
+    return [part.strip("\"'") for part in _PART.findall(dotted)]
+
+
+def _problem(found: Mapping[str, Any], lines: Mapping[str, int]) -> Problem:
+    where = [str(part) for part in found["loc"]]
+    kind, key = str(found["type"]), _file_key(where)
+    if kind == "missing":
+        parent = key.rpartition(".")[0]
+        return Problem(key, "is missing", _line(parent, lines))
+    if kind == "extra_forbidden":
+        known = _known_keys(where[:-1])
+        near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.6)
+        guess = f"; did you mean '{near[0]}'?" if near else f"; known here: {', '.join(sorted(known))}"
+        return Problem(key, f"unknown key '{where[-1]}'{guess}", _line(key, lines))
+    if where[0] in ("privacy", "quality") and kind == "literal_error":
+        return Problem(key, f"{found['input']!r} is not available in this release; leave it out", _line(key, lines))
+    if key == "study.outcome" and kind in ("string_type", "model_type", "dataclass_type"):
+        wanted = "must be a column name or { time = ..., event = ... }"
+        return Problem(key, f"{wanted}, got {found['input']!r:.60}", _line(key, lines))
+    message = str(found["msg"]).removeprefix("Value error, ")
+    if kind != "value_error":
+        message = f"{message[0].lower()}{message[1:]}, got {found['input']!r:.60}"
+    return Problem(key, message, _line(key, lines))
+
+
+def _file_key(where: list[str]) -> str:
+    """The key as it stands in the file: pydantic names the branch of a union, the file does not."""
+    branches = {"SurvivalOutcome", "str", "constrained-str", "function-after[_one_way_to_choose(), StudyPlan]"}
+    return ".".join(part for part in where if part not in branches and not part.startswith("constrained-"))
+
+
+def _line(key: str, lines: Mapping[str, int]) -> int | None:
+    while key and key not in lines:
+        key = key.rpartition(".")[0]
+    return lines.get(key)
+
+
+def _known_keys(where: list[str]) -> list[str]:
+    plan: type[BaseModel] = Study
+    for part in where:
+        field = plan.model_fields.get(part)
+        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
+            return []
+        plan = field.annotation
+    return list(plan.model_fields)

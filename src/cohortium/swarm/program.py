@@ -1,0 +1,329 @@
+"""What a run computes: stages of learning, folded into one state that is `Parameters` and nothing else.
+
+A `Program` is a row of stages - preparations first, the model last - each a learner with a strategy.
+Every swarm round is one exchange of the stage whose turn it is. The state carries the clock, the
+finished stages, the running one and the strategy's shared state, so any node can lead the next round
+and every node recomputes the same bits. `SiteWork` is one site's half of it (seam `Work`).
+
+Names in the state: `clock` (stage, round), `<stage>/model/...`, `<stage>/strategy/...`, `stop/...`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cohortium.core.exact import weighted_sum
+from cohortium.core.examples import Examples, Layout
+from cohortium.core.parameters import Parameters
+from cohortium.core.randomness import Chance
+from cohortium.core.seams import Learner, Preparation, Strategy
+from cohortium.core.update import Aggregate, Fitted, Instructions, Turn, Update
+from cohortium.errors import InvariantBroken, TrainingFailed
+
+__all__ = ["Measure", "Program", "SiteWork", "Stage", "Stop"]
+
+Measure = Callable[[Learner, Parameters, Examples], Mapping[str, float]]
+
+_LOSS = "metric/loss"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One learner, how its updates are merged, and how many rounds it may take."""
+
+    name: str
+    learner: Learner
+    strategy: Strategy
+    max_rounds: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stop:
+    """End the last stage after `patience` rounds whose merged loss fell by less than `min_delta`; keep the best."""
+
+    patience: int
+    min_delta: float = 0.0
+
+
+class Program:
+    """The leader half, pure: where the state stands and what merging does to it.
+
+    layout: of the raw examples. sites: all joiners, sorted. Only the last stage is a model.
+    """
+
+    def __init__(
+        self, stages: Sequence[Stage], layout: Layout, *, sites: Sequence[str], chance: Chance, stop: Stop | None = None
+    ) -> None:
+        if not stages:
+            raise InvariantBroken("a program needs at least one stage")
+        self.stages = tuple(stages)
+        self.sites = tuple(sorted(sites))
+        self.chance = chance
+        self.stop = stop
+        self._layout = layout
+
+    @property
+    def max_rounds(self) -> int:
+        """Rounds the whole program may take."""
+        return sum(stage.max_rounds for stage in self.stages)
+
+    @property
+    def learner(self) -> Learner:
+        """The model's learner."""
+        return self.stages[-1].learner
+
+    def start(self) -> Parameters:
+        """The state before round 1."""
+        state = Parameters({"clock": np.zeros(2, dtype=np.int64)})
+        return self._open(state, 0)
+
+    def position(self, state: Parameters) -> tuple[int, int]:
+        """(index of the running stage, exchanges it has had); index == len(stages) when all is done."""
+        stage, exchanges = (int(v) for v in state["clock"])
+        return stage, exchanges
+
+    def finished(self, state: Parameters) -> bool:
+        """Whether the last stage is over."""
+        return self.position(state)[0] >= len(self.stages)
+
+    def model(self, state: Parameters) -> Parameters:
+        """The model's shared parameters; raises InvariantBroken before its first round was opened."""
+        model = state.under(f"{self.stages[-1].name}/model")
+        if not len(model):
+            raise InvariantBroken("the run ended before its model stage was opened")
+        return model
+
+    def turn(self, state: Parameters) -> Turn:
+        """Where the running stage's strategy stands (leader half)."""
+        index, exchanges = self.position(state)
+        name = self.stages[index].name
+        return Turn(
+            round=exchanges,
+            sites=self.sites,
+            start=state.under(f"{name}/model"),
+            state=state.under(f"{name}/strategy"),
+            draw=int.from_bytes(self.chance.stream("draw", name).bytes(8), "little"),
+        )
+
+    def prepared_layout(self, state: Parameters, stage: int) -> Layout:
+        """The layout as stage number `stage` sees it."""
+        layout = self._layout
+        for done in self.stages[:stage]:
+            preparation: Preparation = done.learner  # type: ignore[assignment]
+            layout = preparation.layout(state.under(f"{done.name}/model"), layout)
+        return layout
+
+    def merge(self, state: Parameters, updates: Sequence[Update]) -> Parameters:
+        """The next state from the round's updates; the same bits for every order of the updates."""
+        index, exchanges = self.position(state)
+        stage = self.stages[index]
+        whole = weighted_sum(updates)
+        aggregate = Aggregate(
+            total=whole.total.without([_LOSS]),
+            weight=whole.weight,
+            contributors=whole.contributors,
+            single=None if stage.strategy.sums else tuple(_without_loss(u) for u in whole.updates),
+        )
+        turn = self.turn(state)
+        model, strategy_state = stage.strategy.merge(turn, aggregate)
+        if stage.learner.learns_by == "sums":
+            model = stage.learner.advance(turn.start, model)
+        merged = _replace(state, f"{stage.name}/model", model)
+        merged = _replace(merged, f"{stage.name}/strategy", strategy_state)
+        merged |= Parameters({"clock": np.array([index, exchanges + 1], dtype=np.int64)})
+        over = exchanges + 1 >= stage.max_rounds or stage.learner.finished(model)
+        if self.stop is not None and index == len(self.stages) - 1 and _LOSS in whole.total:
+            loss = float(whole.total[_LOSS]) / whole.weight
+            merged, stopped = self._judge(merged, turn.start, loss, over=over)
+            over = over or stopped
+        return self._open(merged, index + 1) if over else merged
+
+    def _open(self, state: Parameters, index: int) -> Parameters:
+        """Hand the clock to stage `index` and put its first parameters into the state."""
+        state |= Parameters({"clock": np.array([index, 0], dtype=np.int64)})
+        if index >= len(self.stages):
+            return state
+        stage = self.stages[index]
+        layout = self.prepared_layout(state, index)
+        first = stage.learner.initial(layout, rng=self.chance.stream("initial", stage.name))
+        state = _replace(state, f"{stage.name}/model", first)
+        return _replace(state, f"{stage.name}/strategy", stage.strategy.init(first))
+
+    def _judge(self, state: Parameters, start: Parameters, loss: float, *, over: bool) -> tuple[Parameters, bool]:
+        """Book the merged loss of the round's start; put the best model back when it is time to stop."""
+        assert self.stop is not None  # noqa: S101 - the only caller has checked
+        best, since = (float(v) for v in state.get("stop/record", np.array([math.inf, 0.0])))
+        if loss < best - self.stop.min_delta or math.isinf(best):
+            state = _replace(state, "stop/best", start)
+            best, since = loss, 0.0
+        else:
+            since += 1
+        state |= Parameters({"stop/record": np.array([best, since])})
+        stopped = since >= self.stop.patience
+        if stopped and not over:
+            state = _replace(state, f"{self.stages[-1].name}/model", state.under("stop/best"))
+        return state, stopped
+
+
+class SiteWork:
+    """One site's half of a program (seam `Work`): its training rows, its private memory, its random streams."""
+
+    def __init__(
+        self,
+        program: Program,
+        *,
+        site: str,
+        training: Examples,
+        held_out: Examples | None = None,
+        measure: Measure | None = None,
+    ) -> None:
+        self.program = program
+        self.site = site
+        self.training = training
+        self._held_out = held_out
+        self._measure = measure
+        self._memory = Parameters()
+        self._views: dict[int, tuple[bytes, _View]] = {}
+
+    def start(self) -> Parameters:
+        """The program's first state."""
+        return self.program.start()
+
+    def finished(self, state: Parameters) -> bool:
+        """Whether the program is over."""
+        return self.program.finished(state)
+
+    def merge(self, state: Parameters, updates: Sequence[Update]) -> Parameters:
+        """The program's merge."""
+        return self.program.merge(state, updates)
+
+    def memory(self) -> Parameters:
+        """This site's private arrays."""
+        return self._memory
+
+    def restore(self, memory: Parameters) -> None:
+        """Take back the private arrays of an earlier process."""
+        self._memory = memory
+
+    def train(self, round: int, state: Parameters) -> Update:
+        """This site's contribution to the round, trained here and now."""
+        examples = self.examples(state)
+        learner = self.program.stages[self.program.position(state)[0]].learner
+        start = self.turn(state).start
+        fitted = tuple(
+            learner.fit(one.start or start, examples, instructions=one, rng=self.rng(round, number))
+            for number, one in enumerate(self.instructions(state))
+        )
+        return self.conclude(state, fitted)
+
+    def instructions(self, state: Parameters) -> tuple[Instructions, ...]:
+        """The local trainings the strategy wants of this site in this state."""
+        return self.program.stages[self.program.position(state)[0]].strategy.instruct(self.turn(state))
+
+    def conclude(self, state: Parameters, fitted: tuple[Fitted, ...]) -> Update:
+        """The contribution from finished trainings; refuses values that are not finite."""
+        index, _ = self.program.position(state)
+        stage = self.program.stages[index]
+        update = stage.strategy.conclude(self.turn(state), fitted)
+        arrays = dict(update.parameters)
+        if self.program.stop is not None and fitted and index == len(self.program.stages) - 1:
+            arrays[_LOSS] = np.asarray(fitted[0].loss, dtype=np.float64)
+        for name, array in arrays.items():
+            if not np.isfinite(array).all():
+                raise TrainingFailed(f"array '{name}' of the update is not finite after training", code="not_finite")
+        memory = _replace(self._memory, stage.name, update.memory)
+        return Update(site=self.site, parameters=Parameters(arrays), weight=update.weight, memory=memory)
+
+    def adopt(self, round: int, state: Parameters, own: Update | None) -> Mapping[str, float]:
+        """Take a final merge; private memory advances only if the merge lists this site."""
+        if own is not None:
+            self._memory = own.memory
+        if self._measure is None or self._held_out is None or self.program.position(state)[0] < self._model_index:
+            return {}
+        return self._measure(self.program.learner, self.personal(state), self.view(state, self._held_out))
+
+    def personal(self, state: Parameters) -> Parameters:
+        """The model this site predicts with: the shared one, or its own variant of it."""
+        stage = self.program.stages[-1]
+        turn = Turn(
+            round=0,
+            sites=self.program.sites,
+            start=self.program.model(state),
+            state=state.under(f"{stage.name}/strategy"),
+            site=self.site,
+            memory=self._memory.under(stage.name),
+            n_samples=len(self.training),
+        )
+        return stage.strategy.personal(turn)
+
+    def turn(self, state: Parameters) -> Turn:
+        """Where the running strategy stands, with this site's memory."""
+        shared = self.program.turn(state)
+        stage = self.program.stages[self.program.position(state)[0]].name
+        return Turn(
+            round=shared.round,
+            sites=shared.sites,
+            start=shared.start,
+            state=shared.state,
+            site=self.site,
+            memory=self._memory.under(stage),
+            draw=shared.draw,
+            n_samples=len(self.training),
+        )
+
+    def examples(self, state: Parameters) -> Examples:
+        """This site's training rows as the running stage sees them."""
+        return self._view(state).training
+
+    def view(self, state: Parameters, examples: Examples) -> Examples:
+        """Any rows of this site as the model sees them."""
+        return self._view(state, len(self.program.stages) - 1).apply(examples)
+
+    def rng(self, round: int, number: int) -> np.random.Generator:
+        """The stream of one training: depends on seed, site, round and training only."""
+        return self.program.chance.stream("train", self.site, round, number)
+
+    @property
+    def _model_index(self) -> int:
+        return len(self.program.stages) - 1
+
+    def _view(self, state: Parameters, index: int | None = None) -> _View:
+        at = min(self.program.position(state)[0], self._model_index) if index is None else index
+        names = [stage.name for stage in self.program.stages[:at]]
+        done = Parameters({n: a for n, a in state.items() if n.split("/")[0] in names})
+        if at not in self._views or self._views[at][0] != done.digest:
+            self._views[at] = (done.digest, _View(self.program, done, at, self.training))
+        return self._views[at][1]
+
+
+class _View:
+    """The preparations before one stage, fixed for one site: what turns its raw rows into the stage's rows."""
+
+    def __init__(self, program: Program, done: Parameters, index: int, training: Examples) -> None:
+        self._steps: list[tuple[Preparation, Parameters, Parameters]] = []
+        for stage in program.stages[:index]:
+            preparation: Preparation = stage.learner  # type: ignore[assignment]
+            shared = done.under(f"{stage.name}/model")
+            own = preparation.own(shared, training)
+            self._steps.append((preparation, shared, own))
+            training = preparation.apply(shared, training, own=own)
+        self.training = training
+
+    def apply(self, examples: Examples) -> Examples:
+        for preparation, shared, own in self._steps:
+            examples = preparation.apply(shared, examples, own=own)
+        return examples
+
+
+def _replace(state: Parameters, prefix: str, arrays: Parameters) -> Parameters:
+    """The state with everything under `prefix/` replaced by `arrays`."""
+    kept = Parameters({n: a for n, a in state.items() if not n.startswith(f"{prefix}/")})
+    return kept | arrays.prefixed(prefix)
+
+
+def _without_loss(update: Update) -> Update:
+    return Update(site=update.site, parameters=update.parameters.without([_LOSS]), weight=update.weight)
