@@ -1,1 +1,21 @@
-"""The command line, one module per noun."""
+"""The command line, one module per noun.
+
+    cohortium demo | simulate | evaluate | report | study new|check|show | audit ledger
+
+Results go to stdout, progress and messages to stderr. Imports stay inside the commands, so that help
+costs no numpy. Exit codes: 0 done, 1 refused, 2 usage, study or data, 3 partial, 4 failed,
+5 verification failed, 70 our bug, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Entry point of the `cohortium` command."""
+    from cohortium.cli.app import run
+
+    sys.exit(run(sys.argv[1:]))

@@ -34,9 +34,7 @@ def parse_study(text: str, *, path: str = "study.toml") -> Study:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"at line (\d+)", str(error))
-        raise StudyError(
-            [Problem("", f"not valid TOML: {error}", int(line[1]) if line else None)], path=path
-        ) from None
+        raise StudyError([Problem("", f"not valid TOML: {error}", int(line[1]) if line else None)], path=path) from None
     try:
         return Study.model_validate(content)
     except ValidationError as error:

@@ -1,0 +1,181 @@
+"""The only module that turns a `Study` into objects, and the one that knows what cannot go together.
+
+Everything below gets values, never a settings object to dig in.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cohortium.core.examples import Layout
+from cohortium.core.randomness import Chance
+from cohortium.core.registry import Registry
+from cohortium.core.seams import Learner, Preparation, Strategy
+from cohortium.core.study import Study
+from cohortium.data import PREPARATIONS
+from cohortium.errors import CohortiumError, Problem, StudyError, UsageError
+from cohortium.models import MODELS
+from cohortium.strategies import STRATEGIES
+from cohortium.swarm.program import Program, Stage, Stop
+
+__all__ = ["build_learner", "build_program", "build_strategy", "check_study", "default_min_sites"]
+
+_MAX_ROUNDS_BY_SUMS = 400
+_ADAPTIVE = ("adam", "momentum")
+
+
+def default_min_sites(n_sites: int) -> int:
+    """The smallest number of sites that is more than half, and at least 2."""
+    return max(2, n_sites // 2 + 1)
+
+
+def build_learner(study: Study) -> Learner:
+    """The study's model, with its options. Raises StudyError."""
+    options = dict(study.model.options)
+    learner: Learner = _build(MODELS, study.model.name, options, key="model")
+    if study.strategy.name == "auto" or "learn" in options or not _has_field(learner, "learn"):
+        return learner
+    strategy = STRATEGIES.resolve(study.strategy.name) if study.strategy.name in STRATEGIES else None
+    if strategy is not None and strategy(**_known(strategy, {})).learns_by == "weights":
+        return _build(MODELS, study.model.name, {**options, "learn": "weights"}, key="model")
+    return learner
+
+
+def build_strategy(study: Study, learner: Learner, layout: Layout | None = None) -> Strategy:
+    """The study's strategy, with its options; `auto` takes exact sums where the model learns by sums."""
+    name = study.strategy.name
+    if name == "auto":
+        name = "exact-sums" if learner.learns_by == "sums" else "fedavg"
+    options = dict(study.strategy.options)
+    private = _private_part(name)
+    if private and "private" not in options and layout is not None:
+        first = learner.initial(layout, rng=Chance(0).stream("shape"))
+        options["private"] = tuple(learner.parts(first).get(private, ()))
+    strategy: Strategy = _build(STRATEGIES, name, options, key="strategy")
+    return strategy
+
+
+def build_program(study: Study, layout: Layout, *, sites: Sequence[str], chance: Chance) -> Program:
+    """The stages the study asks for: preparations by exact sums, then the model. Raises StudyError."""
+    stages = [
+        Stage(name=name, learner=preparation, strategy=_sums(), max_rounds=_rounds_by_sums(preparation))
+        for name, preparation in _preparations(study, layout)
+    ]
+    learner = build_learner(study)
+    strategy = build_strategy(study, learner, layout)
+    by_sums = learner.learns_by == "sums"
+    rounds = _rounds_by_sums(learner) if by_sums else study.strategy.rounds
+    stages.append(Stage(name="model", learner=learner, strategy=strategy, max_rounds=rounds))
+    plan = study.strategy.stop
+    stop = None if plan is None or by_sums else Stop(patience=plan.patience, min_delta=plan.min_delta)
+    return Program(stages, layout, sites=sites, chance=chance, stop=stop)
+
+
+def check_study(study: Study, *, n_sites: int | None = None) -> tuple[Problem, ...]:
+    """Everything that cannot work, all at once; empty when the study can be run."""
+    problems: list[Problem] = []
+    learner = strategy = None
+    try:
+        learner = build_learner(study)
+    except StudyError as error:
+        problems += error.problems
+    try:
+        strategy = build_strategy(study, learner) if learner is not None else None
+        if learner is None and study.strategy.name != "auto":
+            _build(STRATEGIES, study.strategy.name, study.strategy.options, key="strategy")
+    except StudyError as error:
+        problems += error.problems
+    if learner is not None and strategy is not None:
+        problems += _impossible(study, learner, strategy)
+    if n_sites is not None:
+        problems += _too_few(study, n_sites)
+    return tuple(problems)
+
+
+def _impossible(study: Study, learner: Learner, strategy: Strategy) -> list[Problem]:
+    name, model = study.strategy.name, study.model.name
+    if strategy.learns_by != learner.learns_by:
+        other = "exact-sums" if learner.learns_by == "sums" else "fedavg"
+        sentence = f"model '{model}' learns by {learner.learns_by}, merge '{name}' serves {strategy.learns_by}"
+        return [Problem("strategy.name", f"{sentence}; choose '{other}'")]
+    if name == "scaffold" and getattr(learner, "optimiser", "sgd") in _ADAPTIVE:
+        sentence = f"merge 'scaffold' needs plain SGD, model '{model}' uses {getattr(learner, 'optimiser', '')}"
+        return [Problem("strategy.name", f"{sentence}; set model.optimiser = \"sgd\" or choose 'fedadam'")]
+    if learner.learns_by == "sums" and study.strategy.stop is not None:
+        return [Problem("strategy.stop", f"model '{model}' ends by itself when it has converged; leave stop out")]
+    return []
+
+
+def _too_few(study: Study, n_sites: int) -> list[Problem]:
+    if n_sites < 2:
+        return [Problem("", f"a swarm needs at least 2 sites, found {n_sites}")]
+    least = study.strategy.min_sites
+    if least is not None and least > n_sites:
+        return [Problem("strategy.min_sites", f"{least} sites are required, found {n_sites}")]
+    return []
+
+
+def _preparations(study: Study, layout: Layout) -> list[tuple[str, Preparation]]:
+    names = [] if layout.image is not None else ["presence"]
+    if study.cohort.scale != "none":
+        names.append(study.cohort.scale)
+    if study.cohort.fill != "none" and layout.image is None:
+        names.append(study.cohort.fill)
+    return [(name, PREPARATIONS.resolve(name)()) for name in names]
+
+
+def _sums() -> Strategy:
+    strategy: Strategy = STRATEGIES.resolve("exact-sums")()
+    return strategy
+
+
+def _rounds_by_sums(learner: Learner) -> int:
+    return int(getattr(learner, "max_rounds", _MAX_ROUNDS_BY_SUMS))
+
+
+def _private_part(strategy: str) -> str:
+    """The role of the arrays a strategy keeps at home unless the study names them."""
+    return {"fedbn": "norm", "fedper": "head"}.get(strategy, "")
+
+
+def _build(registry: Registry, name: str, options: Mapping[str, Any], *, key: str) -> Any:
+    try:
+        made = registry.resolve(name)
+    except UsageError as error:
+        raise StudyError([Problem(f"{key}.name", str(error))]) from None
+    known = [field.name for field in dataclasses.fields(made)]
+    wrong = [Problem(f"{key}.{o}", _unknown(registry.kind, name, o, known)) for o in options if o not in known]
+    if wrong:
+        raise StudyError(wrong)
+    try:
+        return made(**_known(made, options))
+    except (ValueError, TypeError) as error:
+        raise StudyError([Problem(f"{key}.{_blamed(str(error), options)}", str(error))]) from None
+    except StudyError:
+        raise
+    except CohortiumError as error:
+        raise StudyError([Problem(f"{key}.name", str(error))]) from None
+
+
+def _known(made: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as the dataclass wants them: TOML arrays become tuples."""
+    del made
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+
+
+def _unknown(kind: str, name: str, option: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(option, known, n=1, cutoff=0.6)
+    guess = f"; did you mean '{near[0]}'?" if near else f"; it takes: {', '.join(sorted(known)) or 'no options'}"
+    return f"{kind} '{name}' has no option '{option}'{guess}"
+
+
+def _blamed(message: str, options: Mapping[str, Any]) -> str:
+    """The option an error message speaks of, so that it can point to its line."""
+    return next((option for option in options if option in message), "name")
+
+
+def _has_field(thing: Any, name: str) -> bool:
+    return any(field.name == name for field in dataclasses.fields(thing))

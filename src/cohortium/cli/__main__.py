@@ -1,0 +1,6 @@
+"""`python -m cohortium.cli` is the `cohortium` command."""
+
+from cohortium.cli import main
+
+if __name__ == "__main__":
+    main()

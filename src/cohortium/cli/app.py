@@ -1,0 +1,88 @@
+"""The commands, and the one place where errors become sentences and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import click
+import typer
+
+from cohortium import __version__
+from cohortium.cli import audit, demo, evaluate, report, simulate, study
+from cohortium.errors import CohortiumError
+
+__all__ = ["app", "run"]
+
+INTERRUPTED = 130
+OUR_BUG = 70
+
+app = typer.Typer(
+    name="cohortium",
+    help="Hospitals learn together without pooling patient data.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(demo.demo)
+app.command()(simulate.simulate)
+app.command()(evaluate.evaluate)
+app.command()(report.report)
+app.add_typer(study.app, name="study", help="Write, check and show a study file.")
+app.add_typer(audit.app, name="audit", help="Check what others recorded.")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"cohortium {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    no_color: Annotated[bool, typer.Option("--no-color", help="No colour, also on a terminal.")] = False,
+) -> None:
+    if no_color:
+        os.environ["NO_COLOR"] = "1"
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; returns the exit code. Never prints a traceback or a local value."""
+    try:
+        code = app(list(arguments), standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return 2
+    except click.ClickException as error:
+        print(f"error: {error.format_message()}", file=sys.stderr)
+        return 2
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except CohortiumError as error:
+        print(f"error: {error}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:  # noqa: BLE001 - the outermost loop: record and stop
+        print(f"error: {type(error).__name__} inside cohortium; details for us in {_crash_file()}", file=sys.stderr)
+        return OUR_BUG
+
+
+def _crash_file() -> str:
+    """Where the traceback went: a file only this user can read (mkstemp makes it 0600)."""
+    handle, path = tempfile.mkstemp(prefix="cohortium-crash-", suffix=".txt")
+    with os.fdopen(handle, "w") as file:
+        traceback.print_exc(file=file)
+    return path

@@ -1,0 +1,39 @@
+"""`cohortium audit ledger`: replay an exported chain offline and say whether it holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cohortium.cli.output import Screen
+from cohortium.cli.study import AsJson
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def _noun() -> None:
+    """Check what others recorded."""
+
+
+@app.command()
+def ledger(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="An exported ledger (ledger.jsonl).")],
+    study: Annotated[
+        Path | None, typer.Option("--study", metavar="STUDY.toml", help="Also check that it records this study.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Replay every transaction, compare roots, hashes and signatures, name the first bad record."""
+    from cohortium.sim.results import verify_ledger
+
+    found = verify_ledger(path, study)
+    screen = Screen(as_json=as_json)
+    screen.document(found.document())
+    for line in found.sentences():
+        if not as_json:
+            screen.result(line)

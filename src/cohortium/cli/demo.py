@@ -1,0 +1,50 @@
+"""`cohortium demo`: real patients, five simulated hospitals, one command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cohortium.cli.output import Screen
+from cohortium.cli.simulate import Engine, Quiet, finish
+from cohortium.cli.study import AsJson
+
+__all__ = ["demo"]
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the results.")] = Path("demo-run"),
+    sites: Annotated[int, typer.Option("--sites", min=2, max=20, help="Simulated hospitals.")] = 5,
+    model: Annotated[str, typer.Option("--model", help="logistic, or mlp-nature with torch.")] = "logistic",
+    ledger: Annotated[str, typer.Option("--ledger", help="local (embedded EVM) or memory.")] = "local",
+    engine: Engine = "auto",
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a swarm on real breast-cancer patients split over hospitals of unequal mix; open the report."""
+    from cohortium.sim.demonstration import demo_study, demo_tables
+    from cohortium.sim.simulate import Options, run_simulation
+
+    screen = Screen(as_json=as_json, quiet=quiet)
+    screen.say("real patients (Wisconsin breast cancer, 569), simulated sites")
+    options = Options(ledger=ledger, engine=engine, seed=seed)
+    tables = demo_tables(n_sites=sites, seed=seed)
+    result = run_simulation(
+        demo_study(model=model, seed=seed), tables, out=out, options=options, screen=screen.say, warn=screen.warn
+    )
+    _open_if_possible(out / "report.html", screen)
+    finish(screen, result, out)
+
+
+def _open_if_possible(page: Path, screen: Screen) -> None:
+    """Show the report where a person sits at a display; elsewhere the path is enough."""
+    import os
+    import sys
+    import webbrowser
+
+    has_display = sys.platform in ("darwin", "win32") or "DISPLAY" in os.environ or "WAYLAND_DISPLAY" in os.environ
+    if sys.stdout.isatty() and has_display and not screen.as_json:
+        webbrowser.open(page.resolve().as_uri())

@@ -1,0 +1,76 @@
+"""From paths to a checked study and the sites' tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cohortium.assembly import check_study
+from cohortium.core.study import Study
+from cohortium.core.study_text import MAX_STUDY_BYTES, key_lines, parse_study
+from cohortium.data.partition import by_column
+from cohortium.data.readers import read
+from cohortium.data.table import Table
+from cohortium.errors import Problem, StudyError, UsageError
+
+__all__ = ["read_sites", "read_study"]
+
+_NAMED = re.compile(r"^([a-z0-9-]{1,32})=(.+)$")
+
+
+def read_study(path: Path, *, n_sites: int | None = None) -> Study:
+    """The study in a TOML file, whole and possible. Raises StudyError with every problem and its line."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_STUDY_BYTES + 1)
+        text = raw.decode("utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"cannot read study '{path}': {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise StudyError([Problem("", "the file is not UTF-8 text")], path=str(path)) from None
+    study = parse_study(text, path=str(path))
+    problems = check_study(study, n_sites=n_sites)
+    if problems:
+        raise StudyError(located(problems, text), path=str(path))
+    return study
+
+
+def located(problems: Sequence[Problem], text: str) -> list[Problem]:
+    """The same problems with the line each key stands on, in file order."""
+    lines = key_lines(text)
+    found = [Problem(p.key, p.message, p.line or _line(p.key, lines)) for p in problems]
+    return sorted(found, key=lambda p: p.line or 0)
+
+
+def read_sites(data: Sequence[str], *, site_column: str | None) -> Mapping[str, Table]:
+    """One table per site from `FILE` with a site column, or from several `NAME=FILE`."""
+    if not data:
+        raise UsageError("no data named; give --data FILE --site-column COLUMN, or --data NAME=FILE for every site")
+    if site_column is not None:
+        if len(data) != 1:
+            raise UsageError(f"--site-column needs exactly one --data FILE, got {len(data)}")
+        return by_column(_table(Path(data[0])), site_column)
+    tables: dict[str, Table] = {}
+    for one in data:
+        named = _NAMED.match(one)
+        if named is None:
+            raise UsageError(
+                f"--data {one!r} names no site; write NAME=FILE (name of a-z, 0-9, -), or add --site-column COLUMN"
+            )
+        if named[1] in tables:
+            raise UsageError(f"--data names site '{named[1]}' twice")
+        tables[named[1]] = _table(Path(named[2]))
+    return tables
+
+
+def _table(path: Path) -> Table:
+    if not path.is_file():
+        raise UsageError(f"data file '{path}' does not exist")
+    return read(path)
+
+
+def _line(key: str, lines: Mapping[str, int]) -> int | None:
+    while key and key not in lines:
+        key = key.rpartition(".")[0]
+    return lines.get(key)

@@ -1,0 +1,104 @@
+"""The currency: order, immutability, digest."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from cohortium.core.parameters import Parameters
+
+ARRAYS = st.dictionaries(
+    st.text("abcxyz/_0123", min_size=1, max_size=8),
+    st.sampled_from([np.float64, np.float32, np.int64]).flatmap(
+        lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
+    ),
+    max_size=5,
+)
+
+
+def test_arrays_keep_their_order_and_values():
+    p = Parameters({"w": [[1.0, 2.0]], "b": np.float32(3)})
+    assert list(p) == ["w", "b"]
+    assert p["w"].shape == (1, 2)
+    assert p["b"].dtype == np.float32
+
+
+def test_a_held_array_cannot_be_changed_from_inside_or_outside():
+    source = np.arange(3.0)
+    p = Parameters({"w": source})
+    source[0] = 99
+    assert p["w"][0] == 0
+    with pytest.raises(ValueError, match="read-only"):
+        p["w"][0] = 1
+
+
+@pytest.mark.parametrize("value", [np.array(["a"]), np.array([1 + 2j]), np.array([None]), np.float16(1)])
+def test_a_dtype_off_the_list_is_refused_by_name(value):
+    with pytest.raises(ValueError, match="array 'w' has dtype"):
+        Parameters({"w": value})
+
+
+@pytest.mark.parametrize("name", ["", "x" * 201, "a\nb", 3])
+def test_a_name_that_is_not_short_printable_text_is_refused(name):
+    with pytest.raises(ValueError, match="array name must be"):
+        Parameters([(name, 1.0)])
+
+
+def test_two_arrays_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="two arrays named 'w'"):
+        Parameters([("w", 1.0), ("w", 2.0)])
+
+
+@given(ARRAYS)
+def test_vector_and_back_is_the_identity_for_floats(arrays):
+    p = Parameters({n: a.astype(np.float64) for n, a in arrays.items()})
+    back = p.with_vector(p.vector())
+    assert back.like(p)
+    assert back.digest == p.digest
+
+
+def test_a_vector_of_the_wrong_length_is_refused():
+    with pytest.raises(ValueError, match=r"expected \(3,\)"):
+        Parameters({"w": np.zeros(3)}).with_vector(np.zeros(4))
+
+
+@given(ARRAYS)
+def test_equal_content_gives_an_equal_digest(arrays):
+    assert Parameters(arrays).digest == Parameters({n: a.copy() for n, a in arrays.items()}).digest
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"w": np.array([1.0, 2.5])},
+        {"v": np.array([1.0, 2.0])},
+        {"w": np.array([[1.0, 2.0]])},
+        {"w": np.array([1.0, 2.0], dtype=np.float32)},
+        {"w": np.array([1.0, 2.0]), "z": np.zeros(0)},
+    ],
+)
+def test_any_difference_in_value_name_shape_dtype_or_array_changes_the_digest(other):
+    assert Parameters({"w": np.array([1.0, 2.0])}) != Parameters(other)
+
+
+def test_order_is_part_of_the_digest():
+    assert Parameters({"a": 1.0, "b": 2.0}) != Parameters({"b": 2.0, "a": 1.0})
+
+
+def test_big_endian_and_strided_sources_give_the_same_digest():
+    values = np.arange(6.0).reshape(2, 3)
+    assert Parameters({"w": values.T.copy().T}) == Parameters({"w": values})
+    assert Parameters({"w": values.astype(">f8")}) == Parameters({"w": values})
+
+
+def test_prefix_under_union_and_without():
+    p = Parameters({"w": 1.0, "b": 2.0})
+    assert p.prefixed("model").under("model") == p
+    assert list(p | Parameters({"w": 5.0, "c": 1.0})) == ["w", "b", "c"]
+    assert list(p.without(["w"])) == ["b"]
+    assert p.prefixed("model").under("mod") == Parameters()
+
+
+def test_flags_become_bytes():
+    assert Parameters({"m": np.array([True, False])})["m"].dtype == np.uint8

@@ -1,0 +1,93 @@
+"""A study file is read whole or refused with every problem at its line."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cohortium.core.study_text import key_lines, parse_study
+from cohortium.errors import StudyError
+
+GOOD = """
+[study]
+name = "heart"
+outcome = "label"
+exclude = [
+  "num",
+]
+[model]
+name = "logistic"
+l2 = 0.1
+[strategy]
+name = "fedavg"
+rounds = 20
+"""
+
+
+def problems(text):
+    with pytest.raises(StudyError) as caught:
+        parse_study(text)
+    return str(caught.value).splitlines()
+
+
+def test_a_whole_study_is_read_with_its_defaults():
+    study = parse_study(GOOD)
+    assert study.study.exclude == ["num"]
+    assert study.model.options == {"l2": 0.1}
+    assert study.strategy.rounds == 20
+    assert study.evaluation.test_fraction == 0.3
+    assert study.swarm.wait == "progressing"
+
+
+def test_a_survival_outcome_names_time_and_event():
+    study = parse_study(GOOD.replace('"label"', '{ time = "os_days", event = "os_event" }'))
+    assert study.study.outcome.time == "os_days"
+    assert study.study.outcome.unit == "d"
+
+
+def test_the_digest_ignores_layout_and_comments_but_no_setting():
+    assert parse_study(GOOD).digest == parse_study("# why\n" + GOOD.replace("0.1", "0.10")).digest
+    assert parse_study(GOOD).digest != parse_study(GOOD.replace("0.1", "0.2")).digest
+
+
+def test_all_problems_come_at_once_in_file_order_with_their_lines():
+    found = problems(
+        '[study]\nname = "heart"\noutcome = 3\nfetures = ["a"]\n[model]\nl2 = 0.1\n'
+        '[strategy]\nrounds = "x"\n[foo]\na = 1\n[evaluation]\ntest_fraction = 1.5\n'
+    )
+    assert [line.split(":")[1].split()[0] for line in found] == ["3", "4", "5", "8", "9", "12"]
+    assert "study.outcome: must be a column name or { time = ..., event = ... }, got 3" in found[0]
+    assert "unknown key 'fetures'; did you mean 'features'?" in found[1]
+    assert "model.name: is missing" in found[2]
+    assert "strategy.rounds: input should be a valid integer, got 'x'" in found[3]
+    assert "unknown key 'foo'" in found[4]
+
+
+def test_features_and_exclude_together_are_refused():
+    assert (
+        "name either features or exclude, not both" in problems(GOOD.replace("exclude", 'features = ["a"]\nexclude'))[0]
+    )
+
+
+def test_what_this_release_cannot_do_is_said_not_ignored():
+    found = problems(GOOD + "[privacy]\nsecure_aggregation = true\n")
+    assert "not available in this release" in found[0]
+    assert parse_study(GOOD + "[privacy]\nsecure_aggregation = false\n").privacy.secure_aggregation is False
+
+
+def test_text_that_is_not_toml_is_refused_with_its_line():
+    assert problems("[study]\nname = \n")[0].startswith("study.toml:2: not valid TOML")
+
+
+def test_a_study_of_a_megabyte_is_refused_before_it_is_parsed():
+    assert "larger than" in problems("#" * ((1 << 20) + 1))[0]
+
+
+def test_keys_are_found_behind_multi_line_arrays_strings_and_quotes():
+    text = 'a = [\n  "x = 1",\n  "b",\n]\nb = """\nc = 1\n"""\n[t]\n"d.e" = 1 # [x]\nf = { g = 1 }\n[u.v]\nh.i = 2\n'
+    assert key_lines(text) == {"a": 1, "b": 5, "t": 8, "t.d.e": 9, "t.f": 10, "u.v": 11, "u.v.h.i": 12}
+
+
+@given(st.text(max_size=300))
+def test_no_text_does_anything_but_parse_or_be_refused(text):
+    with pytest.raises(StudyError):
+        parse_study(text)
