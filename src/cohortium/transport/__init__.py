@@ -1,1 +1,13 @@
 """How frames get from one node to another."""
+
+from __future__ import annotations
+
+from cohortium.core.registry import Registry
+
+__all__ = ["TRANSPORTS"]
+
+TRANSPORTS = Registry(
+    "transport",
+    {"memory": "cohortium.transport.memory:MemoryNetwork"},
+    group="cohortium.transports",
+)
