@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cohortium.core.examples import Examples, Layout
+from cohortium.core.examples import Examples, Layout, concatenate
 
 LAYOUT = Layout(features=("a", "b"), outcome="binary", classes=("0", "1"))
 
@@ -41,3 +41,12 @@ def test_columns_of_unequal_length_are_refused_by_name():
 def test_an_image_counts_its_pixels_as_features():
     assert Layout(features=(), outcome="binary", image=(1, 28, 28)).n_features == 784
     assert LAYOUT.n_features == 2
+
+
+def test_joining_parts_keeps_patients_of_different_sites_apart():
+    both = concatenate([examples(), examples().take(np.array([0, 2]))])
+    assert len(both) == 6
+    assert both.patient.tolist() == [0, 1, 2, 3, 4, 6]
+    assert both.y.tolist() == [0, 1, 0, 1, 0, 0]
+    assert both.time is None
+    assert both.subgroups["sex"].tolist() == [0, 1, 1, -1, 0, 1]

@@ -6,14 +6,14 @@ are already 0/1 columns. Which rows are here (training, calibration, test) was d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Examples", "Layout", "OutcomeKind"]
+__all__ = ["Examples", "Layout", "OutcomeKind", "concatenate"]
 
 OutcomeKind = Literal["binary", "classes", "number", "count", "survival"]
 
@@ -88,3 +88,24 @@ class Examples:
     def with_x(self, x: NDArray[np.floating], layout: Layout) -> Examples:
         """The same rows with other columns; `layout` names them."""
         return replace(self, x=x, layout=layout)
+
+
+def concatenate(parts: Sequence[Examples]) -> Examples:
+    """All rows behind one another. Patients of different parts stay different patients."""
+    first = parts[0]
+    starts = np.cumsum([0] + [int(part.patient.max(initial=-1)) + 1 for part in parts[:-1]])
+
+    def joined(name: str) -> NDArray[np.generic] | None:
+        columns = [getattr(part, name) for part in parts]
+        return None if any(column is None for column in columns) else np.concatenate(columns)
+
+    return replace(
+        first,
+        x=np.concatenate([part.x for part in parts]),
+        y=joined("y"),
+        time=joined("time"),
+        event=joined("event"),
+        entry=joined("entry"),
+        patient=np.concatenate([part.patient + offset for part, offset in zip(parts, starts, strict=True)]),
+        subgroups={name: np.concatenate([part.subgroups[name] for part in parts]) for name in first.subgroups},
+    )

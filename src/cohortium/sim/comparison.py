@@ -1,0 +1,112 @@
+"""What the swarm is compared with: every site's own model, pooled data, the swarm without one site.
+
+All are trained by the same program in a plain loop; they score every site's test patients, so that the
+report can ask the hospital's question: better than my own model, on my own patients?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cohortium.assembly import build_program
+from cohortium.core.examples import Examples, concatenate
+from cohortium.core.parameters import Parameters
+from cohortium.core.randomness import Chance
+from cohortium.core.study import Study
+from cohortium.errors import CohortiumError
+from cohortium.sim.engines import choose_engine
+from cohortium.sim.plain import learn
+from cohortium.swarm.program import Program, SiteWork
+
+__all__ = ["Comparisons", "SiteRows", "TrainedModel", "compare", "train_plainly"]
+
+_SITE_SCALES = ("site", "shrunk", "combat")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SiteRows:
+    """One site's examples by part; raw, as its cohort gives them."""
+
+    site: str
+    training: Examples
+    calibration: Examples
+    test: Examples
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainedModel:
+    """A program's last state, and the private memory of the sites that trained it."""
+
+    program: Program
+    state: Parameters
+    memories: Mapping[str, Parameters] = field(default_factory=dict)
+
+    def scores(self, rows: SiteRows, examples: Examples) -> NDArray[np.float64]:
+        """Predictions for `examples` of one site, through the preprocessing as that site would apply it."""
+        work = SiteWork(self.program, site=rows.site, training=rows.training)
+        work.restore(self.memories.get(rows.site, Parameters()))
+        return self.program.learner.predict(work.personal(self.state), work.view(self.state, examples))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparisons:
+    """Models by name (`pooled`, `own:<site>`, `without:<site>`), and why others are missing."""
+
+    models: Mapping[str, TrainedModel]
+    missing: Mapping[str, str]
+
+
+def train_plainly(
+    study: Study, rows: Sequence[SiteRows], *, chance: Chance, engine: str = "auto", sites: Sequence[str] | None = None
+) -> TrainedModel:
+    """The study's program trained on these sites in a plain loop. `sites`: its joiners, if more than `rows`."""
+    program = build_program(study, rows[0].training.layout, sites=sites or [one.site for one in rows], chance=chance)
+    works = [SiteWork(program, site=one.site, training=one.training) for one in rows]
+    state = learn(program, works, engine=choose_engine(engine, works))
+    return TrainedModel(program=program, state=state, memories={w.site: w.memory() for w in works})
+
+
+def compare(
+    study: Study,
+    rows: Sequence[SiteRows],
+    *,
+    chance: Chance,
+    engine: str = "auto",
+    say: Callable[[str], None] = lambda _: None,
+) -> Comparisons:
+    """Train everything the study's evaluation asks for. A model that cannot be trained is named with its reason."""
+    plans: dict[str, Callable[[], TrainedModel]] = {"pooled": lambda: _pooled(study, rows, chance)}
+    if study.evaluation.per_site:
+        for one in rows:
+            plans[f"own:{one.site}"] = lambda one=one: train_plainly(study, [one], chance=chance, engine=engine)
+    if study.evaluation.leave_one_out and len(rows) > 2:
+        for left in rows:
+            others = [one for one in rows if one is not left]
+            plans[f"without:{left.site}"] = lambda others=others: train_plainly(
+                study, others, chance=chance, engine=engine
+            )
+    say(
+        f"comparing: pooled data, {len(rows)} single sites"
+        + (", each site left out" if len(plans) > len(rows) + 1 else "")
+    )
+    models: dict[str, TrainedModel] = {}
+    missing: dict[str, str] = {}
+    for name, train in plans.items():
+        try:
+            models[name] = train()
+        except (CohortiumError, ValueError, FloatingPointError) as error:
+            missing[name] = str(error)
+    return Comparisons(models=models, missing=missing)
+
+
+def _pooled(study: Study, rows: Sequence[SiteRows], chance: Chance) -> TrainedModel:
+    """All training rows as if one hospital held them; scaled over all, since the hospitals are forgotten."""
+    if study.cohort.scale in _SITE_SCALES:
+        study = study.model_copy(update={"cohort": study.cohort.model_copy(update={"scale": "standard"})})
+    together = concatenate([one.training for one in rows])
+    whole = SiteRows(site="pooled", training=together, calibration=together, test=together)
+    return train_plainly(study, [whole], chance=chance, engine="sequential")
