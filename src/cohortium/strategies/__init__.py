@@ -9,6 +9,7 @@ STRATEGIES = Registry(
     {
         "exact-sums": "cohortium.strategies.exact_sums:ExactSums",
         "fedavg": "cohortium.strategies.fedavg:FedAvg",
+        "fedprox": "cohortium.strategies.fedprox:FedProx",
         "mean": "cohortium.strategies.mean:Mean",
     },
     group="cohortium.strategies",
