@@ -1,0 +1,242 @@
+"""The short form: a schema from the data themselves, for a study that names only its outcome.
+
+Deterministic and shown to the user before anything trains. Kinds: two different numbers make a flag,
+more a number, text a category of all values found, in sorted order. Left out, each with a reason: text of
+more than 20 values, or another one in each row, and columns of a single value.
+Nobody has agreed what an impossible value means here, so the schema says `bad_records = "refuse"`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from cohortium.data.parts import PARTS
+from cohortium.data.schema import DAYS_PER, DEFAULT_HORIZON_D, CohortSchema, Column, Role
+from cohortium.data.schema_text import parse_subgroups
+from cohortium.data.table import Table, number_text
+from cohortium.errors import DataError
+
+__all__ = ["MAX_INFERRED_VALUES", "infer_schema"]
+
+MAX_INFERRED_VALUES = 20
+PART_COLUMN = "part"
+"""A column of this name that holds nothing but train, calibration and test is a published split."""
+_YEAR_D = DAYS_PER["years"]
+
+
+def infer_schema(
+    tables: Mapping[str, Table],
+    *,
+    outcome: str | Mapping[str, str],
+    features: Sequence[str] | None = None,
+    exclude: Sequence[str] = (),
+    patient: str | None = None,
+    group: str | None = None,
+    part: str | None = None,
+    subgroups: Sequence[str] = (),
+    columns: Mapping[str, Column] | None = None,
+) -> CohortSchema:
+    """The schema of a study in its short form.
+
+    tables: site -> its table. outcome: a column, or {time, event[, entry][, unit]}.
+    features: the only columns to learn from; exclude: columns to leave out. columns: declared ones, which win.
+    patient, group, part: columns with an identifier, a scanner or ward, a published split.
+    Raises DataError with one sentence for every problem: outcome absent, time without event, numbers at
+    one site and text at another.
+    """
+    return _Inference(tables, dict(columns or {})).schema(
+        outcome, features, exclude, {"patient": patient, "group": group, "part": part}, subgroups
+    )
+
+
+class _Inference:
+    """What is gathered while the columns are looked at: the tables, and every problem found."""
+
+    def __init__(self, tables: Mapping[str, Table], declared: dict[str, Column]) -> None:
+        self.tables = {site: tables[site] for site in sorted(tables)}
+        self.declared = declared
+        self.names = tuple(dict.fromkeys(name for table in self.tables.values() for name in table.names))
+        self.problems: list[str] = []
+
+    def schema(
+        self,
+        outcome: str | Mapping[str, str],
+        features: Sequence[str] | None,
+        exclude: Sequence[str],
+        roles: Mapping[str, str | None],
+        subgroups: Sequence[str],
+    ) -> CohortSchema:
+        if not self.tables:
+            raise DataError("no site has a table")
+        result = self._survival(outcome) if isinstance(outcome, Mapping) else self._outcome(outcome)
+        for name in [*(features or ()), *exclude, *(name for name in roles.values() if name)]:
+            self._known(name)
+        taken = set(result.sources) if result else set()
+        special = {name: role for role, name in roles.items() if name}
+        if not roles["part"] and self._is_published_split(PART_COLUMN):
+            special[PART_COLUMN] = "part"
+        asked = parse_subgroups(subgroups)
+        looked_at = {subgroup.column for subgroup in asked}
+        held = []
+        for name in self.names:
+            if name in taken:
+                continue
+            if name in special:
+                held.append(Column(name=name, kind="text", role=_role(special[name])))
+            elif name in exclude or (features is not None and name not in features):
+                reason = "excluded by the study" if name in exclude else "not among the study's features"
+                held.append(self._apart(name, reason, looked_at))
+            else:
+                held.append(self.declared.get(name) or self._feature(name))
+        if self.problems or result is None:
+            raise DataError("\n".join(self.problems))
+        held = _images_alone(held, explicit=features is not None)
+        return CohortSchema(columns=(*held, result), subgroups=asked, bad_records="refuse")
+
+    def _is_published_split(self, name: str) -> bool:
+        held = [table.texts(name) for table in self.tables.values() if name in table and table.is_text(name)]
+        return bool(held) and set(np.unique(np.concatenate(held)).tolist()) <= {"", *PARTS}
+
+    def _known(self, name: str) -> bool:
+        if name in self.names:
+            return True
+        near = difflib.get_close_matches(name, self.names, n=1, cutoff=0.6)
+        guess = f"; did you mean '{near[0]}'?" if near else f"; found: {', '.join(self.names[:20])}"
+        self.problems.append(f"no column '{name}' at any site{guess}")
+        return False
+
+    def _everywhere(self, name: str) -> bool:
+        """Whether all sites have the outcome's column; says which do not."""
+        if not self._known(name):
+            return False
+        without = [site for site, table in self.tables.items() if name not in table]
+        if without:
+            self.problems.append(f"outcome column '{name}': missing at {', '.join(without)}; every site needs it")
+        return not without
+
+    def _survival(self, outcome: Mapping[str, str]) -> Column | None:
+        unknown = sorted(set(outcome) - {"time", "event", "entry", "unit"})
+        if unknown:
+            self.problems.append(f"outcome: unknown key '{unknown[0]}'; known: time, event, entry, unit")
+        for key in ("time", "event"):
+            if not outcome.get(key):
+                self.problems.append(f"outcome: survival needs time and event columns, '{key}' is missing")
+        unit = outcome.get("unit") or "d"
+        if unit not in DAYS_PER:
+            self.problems.append(f"outcome: unit '{unit}' is unknown; known: {', '.join(DAYS_PER)}")
+        sources = [outcome[key] for key in ("time", "event", "entry") if outcome.get(key)]
+        found = [self._everywhere(name) for name in sources]
+        numeric = [self._numeric(name) for name, known in zip(sources, found, strict=True) if known]
+        if self.problems or not all(numeric):
+            return None
+        longest = max(float(np.nanmax(t.column(sources[0]), initial=0.0)) for t in self.tables.values())
+        years = np.ceil(longest * DAYS_PER[unit] / _YEAR_D) if np.isfinite(longest) else 0.0
+        return Column(
+            name=sources[0],
+            kind="survival",
+            role="outcome",
+            unit=unit,
+            time=sources[0],
+            event=sources[1],
+            entry=outcome.get("entry") or "",
+            horizon_d=min(max(years, 1.0) * _YEAR_D, 5 * DEFAULT_HORIZON_D),
+        )
+
+    def _outcome(self, name: str) -> Column | None:
+        if name in self.declared and self.declared[name].role == "outcome":
+            return self.declared[name]
+        if not self._everywhere(name):
+            return None
+        found = self._feature(name)
+        if found.role == "excluded":
+            self.problems.append(f"outcome column '{name}': {found.reason}; expected two classes, a few, or numbers")
+            return None
+        if found.kind in ("image", "block", "fingerprint"):
+            self.problems.append(f"outcome column '{name}': holds an array per row; expected one value")
+            return None
+        return Column(name=name, kind=found.kind, role="outcome", values=found.values)
+
+    def _numeric(self, name: str) -> bool:
+        text = [s for s, table in self.tables.items() if name in table and table.is_text(name)]
+        if text:
+            self.problems.append(f"column '{name}': holds text at {', '.join(text)}; expected numbers")
+        return not text
+
+    def _apart(self, name: str, reason: str, looked_at: set[str]) -> Column:
+        """A column learners do not see; it may still divide the patients into subgroups."""
+        if name in looked_at:
+            found = self.declared.get(name) or self._feature(name)
+            if found.role != "excluded":
+                return Column(name=name, kind=found.kind, role="subgroup", values=found.values)
+        return Column(name=name, kind="text", role="excluded", reason=reason)
+
+    def _feature(self, name: str) -> Column:
+        held = {site: table for site, table in self.tables.items() if name in table}
+        if any(table.is_array(name) for table in held.values()):
+            return self._array(name, held)
+        filled = {site: table for site, table in held.items() if not table.missing(name).all()}
+        text = [site for site, table in filled.items() if table.is_text(name)]
+        if text and len(text) < len(filled):
+            rest = [site for site in filled if site not in text]
+            self.problems.append(
+                f"column '{name}': holds text at {', '.join(text)} and numbers at {', '.join(rest)}; "
+                "expected numbers everywhere"
+            )
+            return _out(name, "text and numbers")
+        return _from_text(name, filled) if text else _from_numbers(name, filled)
+
+    def _array(self, name: str, held: Mapping[str, Table]) -> Column:
+        shapes = {table.column(name).shape[1:] for table in held.values() if table.is_array(name)}
+        if len(shapes) > 1 or not all(table.is_array(name) for table in held.values()):
+            self.problems.append(f"column '{name}': arrays of different shape at different sites")
+            return _out(name, "arrays of different shape")
+        shape = next(iter(shapes))
+        if len(shape) == 1:
+            packed = next(iter(held.values())).column(name).dtype == np.uint8
+            kind, n = ("fingerprint", 8 * shape[0]) if packed else ("block", shape[0])
+            return Column(name=name, kind="fingerprint" if packed else "block", n=n) if kind else _out(name, "")
+        if len(shape) > 3:
+            return _out(name, f"arrays of {len(shape)} dimensions")
+        channels, height, width = shape if len(shape) == 3 else (1, *shape)
+        return Column(name=name, kind="image", shape=(channels, height, width))
+
+
+def _from_text(name: str, tables: Mapping[str, Table]) -> Column:
+    cells = np.concatenate([table.column(name) for table in tables.values()])
+    cells = cells[cells != ""]
+    values = np.unique(cells)
+    if len(values) > MAX_INFERRED_VALUES or (len(values) == len(cells) and len(values) > 2):
+        return _out(name, f"text of {'one value per row' if len(values) == len(cells) else f'{len(values)} values'}")
+    if len(values) < 2:
+        return _out(name, "a single value")
+    return Column(name=name, kind="category", values=tuple(values.tolist()))
+
+
+def _from_numbers(name: str, tables: Mapping[str, Table]) -> Column:
+    seen = np.unique(np.concatenate([np.zeros(0), *(np.unique(table.column(name)) for table in tables.values())]))
+    values = seen[~np.isnan(seen)]
+    if len(values) < 2:
+        return _out(name, "a single value" if len(values) else "no value at any site")
+    if len(values) == 2 and np.isfinite(values).all():
+        return Column(name=name, kind="flag", values=(number_text(values[0]), number_text(values[1])))
+    return Column(name=name, kind="number")
+
+
+def _images_alone(columns: Sequence[Column], *, explicit: bool) -> list[Column]:
+    """Beside an image, columns nobody asked for are left out: image and table are not yet learned together."""
+    if explicit or not any(column.kind == "image" for column in columns):
+        return list(columns)
+    reason = "image and table are not learned together in this release"
+    return [_out(c.name, reason) if c.role == "feature" and c.kind != "image" else c for c in columns]
+
+
+def _out(name: str, reason: str) -> Column:
+    return Column(name=name, kind="text", role="excluded", reason=reason)
+
+
+def _role(name: str) -> Role:
+    roles: dict[str, Role] = {"patient": "patient", "group": "group", "part": "part"}
+    return roles[name]
