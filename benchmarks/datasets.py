@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from cohortium.core.study import Study
-from cohortium.data.partition import by_column
+from cohortium.data.partition import by_column, take
 from cohortium.data.readers import read
 from cohortium.data.table import Table
 
@@ -67,7 +67,7 @@ def load(name: str) -> tuple[Dataset, Mapping[str, Table]]:
         raise FileNotFoundError("no data folder: set COHORTIUM_DATA")
     task = DATASETS[name]
     table = task.prepare(read(folder / task.file))
-    return task, by_column(table, task.site_column)
+    return task, take(table, by_column(table, task.site_column), without=[task.site_column])
 
 
 def _with_site(table: Table, names: list[str]) -> Table:

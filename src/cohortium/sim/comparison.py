@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +55,7 @@ class TrainedModel:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparisons:
-    """Models by name (`pooled`, `own:<site>`, `without:<site>`), and why others are missing."""
+    """Models by name (`pooled`, `own/<site>`, `without/<site>`), and why others are missing."""
 
     models: Mapping[str, TrainedModel]
     missing: Mapping[str, str]
@@ -79,16 +80,13 @@ def compare(
     say: Callable[[str], None] = lambda _: None,
 ) -> Comparisons:
     """Train everything the study's evaluation asks for. A model that cannot be trained is named with its reason."""
-    plans: dict[str, Callable[[], TrainedModel]] = {"pooled": lambda: _pooled(study, rows, chance)}
+    plans: dict[str, Callable[[], TrainedModel]] = {"pooled": partial(_pooled, study, rows, chance)}
     if study.evaluation.per_site:
-        for one in rows:
-            plans[f"own:{one.site}"] = lambda one=one: train_plainly(study, [one], chance=chance, engine=engine)
+        plans |= {f"own/{one.site}": partial(train_plainly, study, [one], chance=chance) for one in rows}
     if study.evaluation.leave_one_out and len(rows) > 2:
         for left in rows:
             others = [one for one in rows if one is not left]
-            plans[f"without:{left.site}"] = lambda others=others: train_plainly(
-                study, others, chance=chance, engine=engine
-            )
+            plans[f"without/{left.site}"] = partial(train_plainly, study, others, chance=chance, engine=engine)
     say(
         f"comparing: pooled data, {len(rows)} single sites"
         + (", each site left out" if len(plans) > len(rows) + 1 else "")

@@ -9,7 +9,7 @@ from pathlib import Path
 from cohortium.assembly import check_study
 from cohortium.core.study import Study
 from cohortium.core.study_text import MAX_STUDY_BYTES, key_lines, parse_study
-from cohortium.data.partition import by_column
+from cohortium.data.partition import by_column, take
 from cohortium.data.readers import read
 from cohortium.data.table import Table
 from cohortium.errors import Problem, StudyError, UsageError
@@ -50,7 +50,8 @@ def read_sites(data: Sequence[str], *, site_column: str | None) -> Mapping[str, 
     if site_column is not None:
         if len(data) != 1:
             raise UsageError(f"--site-column needs exactly one --data FILE, got {len(data)}")
-        return by_column(_table(Path(data[0])), site_column)
+        table = _table(Path(data[0]))
+        return take(table, by_column(table, site_column), without=[site_column])
     tables: dict[str, Table] = {}
     for one in data:
         named = _NAMED.match(one)

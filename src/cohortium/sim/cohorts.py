@@ -1,0 +1,92 @@
+"""From the sites' tables to their cohorts under one schema, as a simulation may do it: all on one machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cohortium.core.randomness import Chance
+from cohortium.core.study import Study
+from cohortium.data.cohort import Cohort, build_cohort, check_cohorts
+from cohortium.data.inference import infer_schema
+from cohortium.data.parts import Split
+from cohortium.data.schema import CohortSchema
+from cohortium.data.schema_text import parse_column
+from cohortium.data.table import Table
+from cohortium.errors import DataError
+from cohortium.sim.comparison import SiteRows
+
+__all__ = ["Gathered", "gather", "schema_of"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Gathered:
+    """Cohorts by site, sorted by name, under one schema."""
+
+    schema: CohortSchema
+    cohorts: Mapping[str, Cohort]
+
+    def rows(self) -> list[SiteRows]:
+        """The cohorts' parts as raw examples, in order of site names."""
+        return [
+            SiteRows(
+                site=site,
+                training=cohort.examples("train"),
+                calibration=cohort.examples("calibration"),
+                test=cohort.examples("test"),
+            )
+            for site, cohort in self.cohorts.items()
+        ]
+
+
+def schema_of(study: Study, tables: Mapping[str, Table]) -> CohortSchema:
+    """The schema a study describes; what it leaves open is inferred from the tables."""
+    plan = study.study
+    outcome: str | dict[str, str] = plan.outcome if isinstance(plan.outcome, str) else plan.outcome.model_dump()
+    return infer_schema(
+        tables,
+        outcome=outcome,
+        features=plan.features,
+        exclude=plan.exclude,
+        patient=study.cohort.patient,
+        group=study.cohort.group,
+        subgroups=study.cohort.subgroups,
+        columns={name: parse_column(name, declared) for name, declared in study.cohort.columns.items()},
+    )
+
+
+def gather(study: Study, tables: Mapping[str, Table], *, chance: Chance) -> Gathered:
+    """Every site's cohort. Raises DataError with the sentences of all sites at once."""
+    schema = schema_of(study, tables)
+    evaluation = study.evaluation
+    split = Split(test=evaluation.test_fraction, calibration=evaluation.calibration_fraction, seed=evaluation.seed)
+    cohorts: dict[str, Cohort] = {}
+    problems: list[str] = []
+    for site in sorted(tables):
+        try:
+            secret = chance.secret(32, "patients", site)
+            cohorts[site] = build_cohort(tables[site], schema, site=site, secret=secret, split=split)
+        except DataError as error:
+            problems.append(str(error))
+    if problems:
+        raise DataError("\n".join(problems))
+    check_cohorts(list(cohorts.values()))
+    return Gathered(schema=schema, cohorts=cohorts)
+
+
+def flow_of(gathered: Gathered) -> dict[str, dict[str, Any]]:
+    """How many rows each site read, kept, trains and tests on."""
+    return {
+        site: {
+            "read": cohort.flow.n_read,
+            "kept": cohort.flow.n_kept,
+            "train": cohort.n_rows("train"),
+            "calibration": cohort.n_rows("calibration"),
+            "test": cohort.n_rows("test"),
+            "skipped": dict(cohort.flow.skipped),
+            "blanked": dict(cohort.flow.blanked),
+            "absent": list(cohort.flow.absent),
+        }
+        for site, cohort in gathered.cohorts.items()
+    }

@@ -1,0 +1,185 @@
+"""Predictions of all models on all test patients, and every figure of the report that follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cohortium.core.examples import Examples
+from cohortium.core.study import EvaluationPlan
+from cohortium.data.schema import CohortSchema
+from cohortium.reports.calibration import calibration_bins
+from cohortium.reports.comparison import Comparison, compare
+from cohortium.reports.fairness import Gap, Subgroup, gaps, subgroups
+from cohortium.reports.measure import Measure
+from cohortium.reports.observed import Observed
+from cohortium.reports.panel import measure_all
+from cohortium.reports.recalibration import CalibrationPart, choose_threshold, recalibrate
+from cohortium.reports.record import Presence, Results, SiteCalibration, mean_of
+from cohortium.reports.site_matrix import SiteMatrix, site_matrix
+from cohortium.sim.comparison import SiteRows, TrainedModel
+
+__all__ = ["Evaluation", "evaluate", "presence_of", "score"]
+
+Floats = NDArray[np.float64]
+_ABSENT, _SPARSE = 0.80, 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Everything measured on held-out patients."""
+
+    results: Results
+    comparison: Comparison
+    matrix: SiteMatrix
+    calibration: dict[str, SiteCalibration]
+    subgroups: tuple[Subgroup, ...]
+    gaps: tuple[Gap, ...]
+
+
+def score(models: Mapping[str, TrainedModel], rows: Sequence[SiteRows]) -> dict[str, dict[str, Floats]]:
+    """model -> site -> predictions for the site's test part; sites without test patients are left out."""
+    return {
+        name: {one.site: model.scores(one, one.test) for one in rows if len(one.test)} for name, model in models.items()
+    }
+
+
+def evaluate(
+    models: Mapping[str, TrainedModel],
+    rows: Sequence[SiteRows],
+    *,
+    plan: EvaluationPlan,
+    schema: CohortSchema,
+    rng: np.random.Generator,
+    draws: int = 2000,
+) -> Evaluation:
+    """Measure `swarm`, `pooled`, `own/<site>`, `without/<site>` where they are there.
+
+    rows: all sites; those without a test patient are named with n = 0. rng: of the bootstrap.
+    """
+    tested = [one for one in rows if len(one.test)]
+    scores = score(models, tested)
+    observed = Observed.of({one.site: one.test for one in tested})
+    calibrated = _calibrations(models["swarm"], tested, scores["swarm"], plan, rng=rng, draws=draws)
+    thresholds = {site: found.threshold.value for site, found in calibrated.items()}
+    cuts = np.array([thresholds.get(site, 0.5) for site in observed.site.tolist()])
+    own = {n.removeprefix("own/"): n for n in models if n.startswith("own/")}
+
+    def whole(name: str) -> dict[str, Measure]:
+        return measure_all(observed.stack(scores[name]), observed, rng=rng, draws=draws) if name in scores else {}
+
+    single = {site: whole(name) for site, name in own.items()}
+    results = Results(
+        swarm=whole("swarm"),
+        pooled=whole("pooled"),
+        single=single,
+        single_mean=mean_of(single),
+        per_site={one.site: _at_site(one.site, scores, observed, rng=rng, draws=draws) for one in tested},
+    )
+    groups = _groups(schema, tested)
+    found: tuple[Subgroup, ...] = ()
+    if groups and observed.outcome == "binary":
+        mine = {one.site: scores[own[one.site]][one.site] for one in tested if one.site in own}
+        own_scores = observed.stack(mine) if len(mine) == len(tested) else None
+        found = subgroups(observed.stack(scores["swarm"]), observed, groups, own=own_scores, threshold=cuts)
+    return Evaluation(
+        results=results,
+        comparison=compare(
+            scores,
+            observed,
+            n_train={one.site: len(one.training) for one in rows},
+            rng=rng,
+            thresholds=thresholds,
+            draws=draws,
+        ),
+        matrix=site_matrix(scores, observed),
+        calibration=calibrated,
+        subgroups=found,
+        gaps=gaps(found),
+    )
+
+
+def presence_of(rows: Sequence[SiteRows]) -> Presence | None:
+    """Share of missing values per site and feature, over the training rows. None for images."""
+    layout = rows[0].training.layout
+    if layout.image is not None:
+        return None
+    missing = {one.site: _missing_shares(one.training) for one in rows}
+    words = {site: tuple(_word(share) for share in shares) for site, shares in missing.items()}
+    return Presence(features=layout.features, missing=dict(missing), word=words)
+
+
+def _at_site(
+    site: str,
+    scores: Mapping[str, Mapping[str, Floats]],
+    observed: Observed,
+    *,
+    rng: np.random.Generator,
+    draws: int,
+) -> dict[str, dict[str, Measure]]:
+    here = observed.at(site)
+    names = {"swarm": "swarm", "own": f"own/{site}", "pooled": "pooled", "without": f"without/{site}"}
+    return {
+        role: measure_all(scores[name][site], here, rng=rng, draws=draws)
+        for role, name in names.items()
+        if site in scores.get(name, {})
+    }
+
+
+def _calibrations(
+    swarm: TrainedModel,
+    rows: Sequence[SiteRows],
+    scores: Mapping[str, Floats],
+    plan: EvaluationPlan,
+    *,
+    rng: np.random.Generator,
+    draws: int,
+) -> dict[str, SiteCalibration]:
+    """Per-site recalibration and threshold, fitted on the calibration part, judged on the test part."""
+    if not plan.recalibrate or rows[0].test.layout.outcome != "binary":
+        return {}
+    labels = [one.training.y for one in rows if one.training.y is not None]
+    prevalence = float(np.clip(np.concatenate(labels).mean(), 1e-3, 1 - 1e-3))
+    found = {}
+    for one in rows:
+        y = one.calibration.y if one.calibration.y is not None else np.zeros(0)
+        raw = swarm.scores(one, one.calibration) if len(one.calibration) else np.zeros(0)
+        correction = recalibrate(CalibrationPart(y=y, p=raw), training_prevalence=prevalence)
+        rule = f"sensitivity >= {plan.min_sensitivity:.2f}" if plan.threshold == "sensitivity" else plan.threshold
+        corrected = CalibrationPart(y=y, p=correction.apply(raw))
+        threshold = choose_threshold(corrected, "0.5" if rule == "half" else rule)
+        seen, before = Observed.of({one.site: one.test}), scores[one.site]
+        after = correction.apply(before)
+        truth = seen.y if seen.y is not None else np.zeros(0)
+        found[one.site] = SiteCalibration(
+            recalibration=correction,
+            threshold=threshold,
+            before=measure_all(before, seen, rng=rng, draws=draws),
+            after=measure_all(after, seen, rng=rng, threshold=threshold.value, draws=draws),
+            bins_before=calibration_bins(truth, before),
+            bins_after=calibration_bins(truth, after),
+        )
+    return found
+
+
+def _groups(schema: CohortSchema, rows: Sequence[SiteRows]) -> dict[str, tuple[Sequence[str], NDArray[np.integer]]]:
+    """Subgroup -> (names of its levels, code of every test row in the order of `Observed`)."""
+    ordered = sorted(rows, key=lambda one: one.site)
+    found: dict[str, tuple[Sequence[str], NDArray[np.integer]]] = {}
+    for one in schema.subgroups:
+        codes = np.concatenate([site.test.subgroups[one.name] for site in ordered])
+        found[one.name] = (one.labels or schema[one.column].values, codes)
+    return found
+
+
+def _missing_shares(examples: Examples) -> tuple[float, ...]:
+    if not len(examples):
+        return tuple(1.0 for _ in examples.layout.features)
+    return tuple(float(share) for share in np.isnan(examples.x).mean(axis=0))
+
+
+def _word(share: float) -> str:
+    return "absent" if share > _ABSENT else "sparse" if share > _SPARSE else "present"
