@@ -9,7 +9,6 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohortium.data.flow import describe_rows
-from cohortium.data.table import MAX_TEXT, Table
+from cohortium.data.table import MAX_TEXT, Table, is_code, parse_number
 from cohortium.errors import DataError
 
 __all__ = ["MAX_CSV_BYTES", "MISSING_MARKERS", "CsvFormat", "parse_csv", "read_csv"]
@@ -28,10 +27,6 @@ MAX_CSV_BYTES = 2 << 30
 MISSING_MARKERS = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>", ".", "?")
 
 _DELIMITERS = (",", ";", "\t", "|")
-_NUMBER = r"[+-]?(?:\d+(?:[.]\d*)?|[.]\d+)(?:[eE][+-]?\d+)?"
-_INFINITE = r"[+-]?(?:inf|Inf|INF|infinity|Infinity)"
-_IS_NUMBER = re.compile(f"(?:{_NUMBER}|{_INFINITE})")
-_IS_CODE = re.compile(r"[+-]?(?:0\d+|\d{16,})")  # 007, or more digits than float64 keeps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +113,7 @@ def _header(rows: list[list[str]], name: str) -> list[str]:
         raise DataError(f"{name}: empty; expected a header and one row per patient")
     if "" in header:
         raise DataError(f"{name}: column {header.index('') + 1} has no name; a header is required")
-    if all(_IS_NUMBER.fullmatch(title) for title in header):
+    if all(parse_number(title) is not None for title in header):
         raise DataError(f"{name}: the first row holds numbers only; a header is required")
     twice = sorted(title for title, count in Counter(header).items() if count > 1)
     if twice:
@@ -153,6 +148,7 @@ def _as_numbers(cells: NDArray[np.str_], decimal: str) -> NDArray[np.float64] | 
         if any("." in word for word in words):
             return None
         words = [word.replace(",", ".") for word in words]
-    if not all(_IS_NUMBER.fullmatch(word) and not _IS_CODE.fullmatch(word) for word in words if word):
+    numbers = [parse_number(word) if word else np.nan for word in words]
+    if None in numbers or any(is_code(word) for word in words):
         return None
-    return np.array([float(word) if word else np.nan for word in words], dtype=np.float64)[place]
+    return np.array(numbers, dtype=np.float64)[place]

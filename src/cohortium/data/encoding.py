@@ -14,19 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cohortium.data.flow import Action, Finding
+from cohortium.data.flow import Action, Finding, find
 from cohortium.data.mapping import SiteColumn, SiteMapping
 from cohortium.data.schema import DAYS_PER, MAX_FOLLOW_UP_D, Column
-from cohortium.data.table import Table
+from cohortium.data.table import Table, parse_number
 from cohortium.data.units import find_conversion
 from cohortium.errors import DataError
 
-__all__ = ["IMPOSSIBLE", "Encoded", "encode", "names_digest"]
-
-IMPOSSIBLE = frozenset(
-    {"negative_time", "non_finite", "text_for_number", "same_patient", "bad_event", "entry_after_time"}
-)
-"""Rules that stop a study whose schema says `bad_records = "refuse"`."""
+__all__ = ["Encoded", "encode", "names_digest"]
 
 MAX_BLOCK_ABSENT = 0.05
 _MAX_EVENT = 100
@@ -43,12 +38,6 @@ class Encoded:
     missing: NDArray[np.bool_]
     findings: list[Finding] = field(default_factory=list)
     absent: tuple[str, ...] = ()
-
-    def find(self, rule: str, column: str, what: str, expected: str, where: NDArray[np.bool_], action: Action) -> None:
-        """Note a rule and the rows (from 1) that broke it, if any did."""
-        if where.any():
-            rows = tuple((np.flatnonzero(where) + 1).tolist())
-            self.findings.append(Finding(rule, column, what, expected, rows, action))
 
 
 def encode(table: Table, column: Column, mapping: SiteMapping) -> Encoded:
@@ -72,13 +61,13 @@ def _number(table: Table, column: Column, mapping: SiteMapping) -> Encoded:
     if column.kind == "count":
         with np.errstate(invalid="ignore"):
             wrong = ~encoded.missing & ((values < 0) | (values != np.rint(values)))
-        encoded.find("not_a_count", column.name, "values that are no counts", "expected 0, 1, 2, ...", wrong, "blank")
+        encoded.findings += find("not_a_count", column.name, wrong)
         encoded.missing |= wrong
     if column.range is not None:
         low, high = column.range
         wrong = ~encoded.missing & ((values < low) | (values > high))
         expected = f"expected {low:g} to {high:g}{' ' + column.unit if column.unit else ''}"
-        encoded.find("out_of_range", column.name, "values out of range", expected, wrong, "blank")
+        encoded.findings += find("out_of_range", column.name, wrong, expected=expected)
         encoded.missing |= wrong
     values = np.where(encoded.missing, 0.0, values)
     encoded.values[column.name] = values.astype(np.int64) if column.kind == "count" else values
@@ -96,7 +85,7 @@ def _codes(table: Table, column: Column, mapping: SiteMapping) -> Encoded:
     held = np.array(codes, dtype=np.int8)[place] if len(different) else np.zeros(0, dtype=np.int8)
     encoded = Encoded({}, held < 0)
     expected = f"expected {', '.join(column.values[:8])}{', ...' if len(column.values) > 8 else ''}"
-    encoded.find("unknown_value", column.name, "unknown values", expected, held == -2, "blank")
+    encoded.findings += find("unknown_value", column.name, held == -2, expected=expected)
     encoded.values[column.name] = np.where(held < 0, 0, held).astype(np.int8)
     return encoded
 
@@ -110,14 +99,13 @@ def _survival(table: Table, column: Column, mapping: SiteMapping) -> Encoded:
     there = ~encoded.missing
     days = time * DAYS_PER[mapping.source(column.time).unit or column.unit]
     negative, long = there & (days < 0), there & (days > MAX_FOLLOW_UP_D)
-    encoded.find("negative_time", column.time, "negative times", "follow-up must be >= 0", negative, "skip")
-    encoded.find("long_time", column.time, "times beyond 150 years", "follow-up must be shorter", long, "skip")
+    encoded.findings += find("negative_time", column.time, negative)
+    encoded.findings += find("long_time", column.time, long)
     wrong = there & ((event < 0) | (event > _MAX_EVENT) | (event != np.rint(event)))
-    expected = "expected 0 (censored), 1 (event), 2, ... (competing)"
-    encoded.find("bad_event", column.event, "impossible event codes", expected, wrong, "skip")
+    encoded.findings += find("bad_event", column.event, wrong)
     encoded.missing |= negative | long | wrong
     zero = ~encoded.missing & (days == 0)
-    encoded.find("zero_time", column.time, "zero times", "counted as half a time step", zero, "note")
+    encoded.findings += find("zero_time", column.time, zero)
     days = np.where(zero, column.resolution_d / 2, days)
     if column.entry:
         third, entry = _read_numbers(table, column.entry, mapping.source(column.entry), "skip")
@@ -125,7 +113,7 @@ def _survival(table: Table, column: Column, mapping: SiteMapping) -> Encoded:
         encoded.absent += third.absent
         entry = np.where(third.missing, 0.0, entry * DAYS_PER[column.unit])
         late = ~encoded.missing & (entry >= days)
-        encoded.find("entry_after_time", column.entry, "entries not before the end", "entry < time", late, "skip")
+        encoded.findings += find("entry_after_time", column.entry, late)
         encoded.missing |= late
         encoded.values[f"{column.name}/entry"] = np.where(encoded.missing, 0.0, entry)
     encoded.values[f"{column.name}/time"] = np.where(encoded.missing, 0.0, days)
@@ -167,7 +155,7 @@ def _matrix(column: Column, matrix: NDArray[np.float32], absent: tuple[str, ...]
     encoded = Encoded({}, np.asarray(np.isnan(matrix).all(axis=1), dtype=np.bool_), absent=absent)
     infinite = np.isinf(matrix)
     where = np.asarray(infinite.any(axis=1), dtype=np.bool_)
-    encoded.find("non_finite", column.name, "rows with non-finite values", "expected finite numbers", where, "blank")
+    encoded.findings += find("non_finite", column.name, where)
     encoded.values[column.name] = np.where(infinite, np.float32(np.nan), matrix)
     return encoded
 
@@ -195,7 +183,7 @@ def _image(table: Table, column: Column, mapping: SiteMapping) -> Encoded:
     encoded = Encoded({column.name: pixels}, np.zeros(len(pixels), dtype=np.bool_))
     if pixels.dtype.kind == "f":
         wrong = np.asarray(~np.isfinite(pixels).reshape(len(pixels), -1).all(axis=1), dtype=np.bool_)
-        encoded.find("bad_image", column.name, "images with non-finite pixels", "expected finite pixels", wrong, "skip")
+        encoded.findings += find("bad_image", column.name, wrong)
         encoded.missing |= wrong
     return encoded
 
@@ -214,8 +202,8 @@ def _read_numbers(
         values, wrong = table.column(source.column), np.zeros(len(table), dtype=np.bool_)
     infinite = np.isinf(values)
     encoded = Encoded({}, np.isnan(values) | infinite)
-    encoded.find("text_for_number", name, "texts where a number is due", "expected numbers", wrong, action)
-    encoded.find("non_finite", name, "non-finite values", "expected finite numbers", infinite, action)
+    encoded.findings += find("text_for_number", name, wrong, action=action)
+    encoded.findings += find("non_finite", name, infinite, action=action)
     return encoded, np.where(encoded.missing, 0.0, values)
 
 
@@ -223,10 +211,9 @@ def _parsed(words: NDArray[np.str_], codes: Mapping[str, str]) -> tuple[NDArray[
     different, place = np.unique(words, return_inverse=True)
     numbers, wrong = np.full(len(different), np.nan), np.zeros(len(different), dtype=np.bool_)
     for at, word in enumerate(different.tolist()):
-        try:
-            numbers[at] = float(codes.get(word, word)) if word else np.nan
-        except ValueError:
-            wrong[at] = True
+        number = parse_number(codes.get(word, word)) if word else np.nan
+        wrong[at] = number is None
+        numbers[at] = np.nan if number is None else number
     return numbers[place], wrong[place]
 
 

@@ -10,27 +10,64 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["MIN_CELL", "Action", "Finding", "Flow", "describe_rows"]
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["MIN_CELL", "RULES", "Action", "Finding", "Flow", "Rule", "describe_rows", "find"]
 
 MIN_CELL = 5
 """Smallest count that is told to others."""
 
-Action = Literal["blank", "skip", "refuse", "note"]
+Action = Literal["blank", "skip", "note"]
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One rule that met some rows of one column.
+class Rule:
+    """What is said of one row, of several, what was expected, and what becomes of the value or row.
 
-    rule: a stable word, e.g. `negative_time`. what: plural noun phrase. expected: the other half of the
-    sentence. rows: row numbers from 1. action: `note` = kept, told.
+    impossible: stops a study whose schema says `bad_records = "refuse"`.
     """
+
+    one: str
+    many: str
+    expected: str
+    action: Action
+    impossible: bool = False
+
+
+RULES = {
+    "bad_event": Rule(
+        "impossible event code", "impossible event codes",
+        "expected 0 (censored), 1 (event), 2, ... (competing)", "skip", True),
+    "bad_image": Rule(
+        "image with non-finite pixels", "images with non-finite pixels", "expected finite pixels", "skip"),
+    "entry_after_time": Rule(
+        "entry not before its end", "entries not before their ends", "entry must be < time", "skip", True),
+    "long_time": Rule("time beyond 150 years", "times beyond 150 years", "is the unit right?", "skip", True),
+    "missing_outcome": Rule("row without outcome", "rows without outcome", "such rows teach nothing", "skip"),
+    "missing_patient": Rule("row without a patient", "rows without a patient", "every row needs one", "skip"),
+    "negative_time": Rule("negative time", "negative times", "follow-up must be >= 0", "skip", True),
+    "non_finite": Rule("non-finite value", "non-finite values", "expected finite numbers", "blank", True),
+    "not_a_count": Rule("value that is no count", "values that are no counts", "expected 0, 1, 2, ...", "blank"),
+    "out_of_range": Rule("value out of range", "values out of range", "expected the agreed range", "blank"),
+    "same_patient": Rule(
+        "row of a patient seen before", "rows of patients seen before", "expected one row per patient", "skip", True),
+    "text_for_number": Rule(
+        "text where a number is due", "texts where a number is due", "expected numbers", "blank", True),
+    "unknown_value": Rule("unknown value", "unknown values", "expected the agreed values", "blank"),
+    "zero_time": Rule("zero time", "zero times", "counted as half a time step", "note"),
+}  # fmt: skip
+"""Every rule a row can meet (clinical-learning.md 1.3)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """A rule that met some rows of one column. rows: numbers from 1. Nothing of a patient but that."""
 
     rule: str
     column: str
-    what: str
-    expected: str
     rows: tuple[int, ...]
+    expected: str
     action: Action
 
     @property
@@ -41,8 +78,22 @@ class Finding:
     @property
     def sentence(self) -> str:
         """For the site: `column 'os_months': 14 negative times (rows 3, 8, 21, ...); follow-up must be >= 0`."""
-        where = f"column '{self.column}': " if self.column else ""
-        return f"{where}{self.count} {self.what} ({describe_rows(self.rows)}); {self.expected}"
+        rule = RULES[self.rule]
+        what = rule.one if self.count == 1 else rule.many
+        return f"column '{self.column}': {self.count} {what} ({describe_rows(self.rows)}); {self.expected}"
+
+
+def find(
+    rule: str, column: str, where: NDArray[np.bool_], *, expected: str = "", action: Action | None = None
+) -> list[Finding]:
+    """The finding of a rule that met the rows `where`, or nothing. expected, action: else the rule's own."""
+    if not where.any():
+        return []
+    rows = tuple((np.flatnonzero(where) + 1).tolist())
+    known = RULES[rule]
+    return [
+        Finding(rule=rule, column=column, rows=rows, expected=expected or known.expected, action=action or known.action)
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +118,7 @@ class Flow:
     @property
     def sentences(self) -> tuple[str, ...]:
         """What the site is told, with row numbers."""
-        done = {"skip": "skipped", "blank": "set to missing", "note": "kept", "refuse": "refused"}
+        done = {"skip": "skipped", "blank": "set to missing", "note": "kept"}
         return tuple(f"{finding.sentence} ({done[finding.action]})" for finding in self.findings)
 
     def shared(self) -> dict[str, int | str]:

@@ -10,18 +10,24 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from cohortium.data.flow import find
 from cohortium.data.parts import PARTS
 from cohortium.data.schema import DAYS_PER, DEFAULT_HORIZON_D, CohortSchema, Column, Role
-from cohortium.data.schema_text import parse_subgroups
-from cohortium.data.table import Table, number_text
+from cohortium.data.schema_text import parse_column, parse_subgroups, schema_from_study
+from cohortium.data.table import Table, is_code, number_text, parse_number
 from cohortium.errors import DataError
 
-__all__ = ["MAX_INFERRED_VALUES", "infer_schema"]
+__all__ = ["MAX_INFERRED_VALUES", "agreed_schema", "infer_schema"]
 
 MAX_INFERRED_VALUES = 20
+MAX_STRAYS = 0.2
+"""A text column is taken for numbers with mistakes when at most this share of its cells is no number."""
+MIN_NUMBERS = 10
+"""... and it holds more different numbers than a scale or a stage would."""
 PART_COLUMN = "part"
 """A column of this name that holds nothing but train, calibration and test is a published split."""
 _YEAR_D = DAYS_PER["years"]
@@ -49,6 +55,31 @@ def infer_schema(
     """
     return _Inference(tables, dict(columns or {})).schema(
         outcome, features, exclude, {"patient": patient, "group": group, "part": part}, subgroups
+    )
+
+
+def agreed_schema(content: Mapping[str, Any], tables: Mapping[str, Table], *, path: str = "study") -> CohortSchema:
+    """The schema of a study file, whichever form it has. content: the file as a mapping.
+
+    The full contract when `[cohort.columns]` declares the outcome and `[study]` names no features; else
+    the short form, in which declared columns win over what the data suggest.
+    """
+    study, cohort = content.get("study", {}), content.get("cohort", {})
+    declared: Mapping[str, Any] = cohort.get("columns", {})
+    outcome = study.get("outcome")
+    source = outcome.get("time") if isinstance(outcome, Mapping) else outcome
+    if source in declared and not study.get("features") and not study.get("exclude"):
+        return schema_from_study(content, path=path)
+    return infer_schema(
+        tables,
+        outcome=outcome,
+        features=study.get("features"),
+        exclude=study.get("exclude") or (),
+        patient=cohort.get("patient"),
+        group=cohort.get("group"),
+        part=cohort.get("part"),
+        subgroups=cohort.get("subgroups") or (),
+        columns={name: parse_column(name, column) for name, column in declared.items()},
     )
 
 
@@ -186,7 +217,28 @@ class _Inference:
                 "expected numbers everywhere"
             )
             return _out(name, "text and numbers")
-        return _from_text(name, filled) if text else _from_numbers(name, filled)
+        if not text:
+            return _from_numbers(name, filled)
+        return _out(name, "text and numbers") if self._strays(name, filled) else _from_text(name, filled)
+
+    def _strays(self, name: str, tables: Mapping[str, Table]) -> bool:
+        """Whether a column of text is one of numbers but for a few cells; says where they are."""
+        found: list[str] = []
+        n_cells = n_strays = 0
+        numbers: set[float] = set()
+        for site, table in tables.items():
+            words = table.texts(name)
+            meant = {word: parse_number(word) for word in np.unique(words).tolist() if word}
+            if any(is_code(word) for word in meant):
+                return False
+            stray = np.isin(words, [word for word, number in meant.items() if number is None])
+            n_cells, n_strays = n_cells + int((words != "").sum()), n_strays + int(stray.sum())
+            numbers |= {number for number in meant.values() if number is not None}
+            found += [f"{f.sentence} at {site}" for f in find("text_for_number", name, stray)]
+        few = n_strays <= MAX_STRAYS * n_cells and len(numbers) > MIN_NUMBERS
+        if few:
+            self.problems += [f"{sentence}; correct them, or declare the column" for sentence in found]
+        return few
 
     def _array(self, name: str, held: Mapping[str, Table]) -> Column:
         shapes = {table.column(name).shape[1:] for table in held.values() if table.is_array(name)}

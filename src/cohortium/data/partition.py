@@ -143,7 +143,7 @@ def _named(sites: Sequence[NDArray[np.int64]]) -> Rows:
 def _apportion(shares: NDArray[np.float64], n: int) -> NDArray[np.int64]:
     """Whole numbers that sum to n, by largest remainder."""
     exact = shares / shares.sum() * n
-    sizes = np.floor(exact).astype(np.int64)
+    sizes: NDArray[np.int64] = np.floor(exact).astype(np.int64)
     order = np.argsort(-(exact - sizes), kind="stable")
     sizes[order[: n - int(sizes.sum())]] += 1
     return sizes

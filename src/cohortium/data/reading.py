@@ -13,8 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cohortium.data.encoding import IMPOSSIBLE, Encoded, encode
-from cohortium.data.flow import Finding
+from cohortium.data.encoding import Encoded, encode
+from cohortium.data.flow import RULES, Finding, find
 from cohortium.data.mapping import SiteMapping
 from cohortium.data.patients import Keys, content_keys, identifier_keys
 from cohortium.data.schema import CohortSchema, Column, Role
@@ -95,7 +95,7 @@ class Reading:
         gone = self.masks[outcome].copy()
         named = {row - 1 for finding in self.findings if finding.action == "skip" for row in finding.rows}
         plain = np.array([row not in named for row in range(n)], dtype=np.bool_)
-        self._find("missing_outcome", outcome, "rows without outcome", "such rows teach nothing", gone & plain)
+        self.findings += find("missing_outcome", outcome, gone & plain)
         for name, mask in self.masks.items():
             if self.schema[name].kind == "image":
                 gone |= mask
@@ -106,25 +106,20 @@ class Reading:
             column = self.schema.the("patient")
             name = column.name if column else ""
             unknown = np.asarray(identifiers == "")
-            self._find("missing_patient", name, "rows without a patient", "every row needs one", unknown & ~gone)
+            self.findings += find("missing_patient", name, unknown & ~gone)
             gone |= unknown
             keys = identifier_keys(identifiers, secret)
             if self.schema.rows == "patients":
                 again = _repeats(keys, ~gone)
-                self._find("same_patient", name, "rows of a patient seen before", "expected one row per patient", again)
+                self.findings += find("same_patient", name, again)
                 gone |= again
         self._refuse_impossible()
         self._refuse_too_many(int(gone.sum()))
         return ~gone, keys
 
-    def _find(self, rule: str, column: str, what: str, expected: str, where: NDArray[np.bool_]) -> None:
-        if where.any():
-            rows = tuple((np.flatnonzero(where) + 1).tolist())
-            self.findings.append(Finding(rule, column, what, expected, rows, "skip"))
-
     def _refuse_impossible(self) -> None:
         if self.schema.bad_records == "refuse":
-            found = [finding.sentence for finding in self.findings if finding.rule in IMPOSSIBLE]
+            found = [finding.sentence for finding in self.findings if RULES[finding.rule].impossible]
             if found:
                 self.refuse(found)
 

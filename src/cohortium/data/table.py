@@ -11,6 +11,7 @@ import datetime
 import hashlib
 import math
 import numbers
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from cohortium.errors import DataError
 
-__all__ = ["MAX_TEXT", "Table", "number_text"]
+__all__ = ["MAX_TEXT", "Table", "is_code", "number_text", "parse_number"]
 
 MAX_TEXT = 1000
 """Characters kept of one text cell; longer ones are free text, which never becomes a feature."""
@@ -30,6 +31,9 @@ MAX_TEXT = 1000
 _ARRAY_KINDS = ("uint8", "uint16", "float32", "float64")
 _EXACT = 2**53  # integers beyond this are identifiers: float64 would join different ones
 _MISSING_TYPES = frozenset({"NAType", "NaTType"})  # pandas' markers, recognised without importing it
+
+_NUMBER = re.compile(r"[+-]?(?:(?:\d+(?:[.]\d*)?|[.]\d+)(?:[eE][+-]?\d+)?|(?i:inf|infinity))", re.ASCII)
+_CODE = re.compile(r"[+-]?(?:0\d+|\d{16,})", re.ASCII)
 
 Column = NDArray[Any]
 
@@ -164,6 +168,16 @@ def number_text(value: float) -> str:
     if math.isnan(value):
         return ""
     return str(int(value)) if math.isfinite(value) and value == int(value) else repr(float(value))
+
+
+def parse_number(word: str) -> float | None:
+    """The number a text means, with a decimal point; None where it means none."""
+    return float(word) if _NUMBER.fullmatch(word) else None
+
+
+def is_code(word: str) -> bool:
+    """Whether digits are an identifier, not a number: 007, or more of them than float64 keeps."""
+    return _CODE.fullmatch(word) is not None
 
 
 def _stack(name: str, tables: list[Table]) -> Column:
