@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
@@ -15,9 +14,10 @@ from cohortium.data.schema import CohortSchema
 from cohortium.data.schema_text import parse_column
 from cohortium.data.table import Table
 from cohortium.errors import DataError
+from cohortium.reports.record import Flow
 from cohortium.sim.comparison import SiteRows
 
-__all__ = ["Gathered", "gather", "schema_of"]
+__all__ = ["Gathered", "flow_of", "gather", "schema_of"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,18 +75,19 @@ def gather(study: Study, tables: Mapping[str, Table], *, chance: Chance) -> Gath
     return Gathered(schema=schema, cohorts=cohorts)
 
 
-def flow_of(gathered: Gathered) -> dict[str, dict[str, Any]]:
-    """How many rows each site read, kept, trains and tests on."""
-    return {
-        site: {
-            "read": cohort.flow.n_read,
-            "kept": cohort.flow.n_kept,
-            "train": cohort.n_rows("train"),
-            "calibration": cohort.n_rows("calibration"),
-            "test": cohort.n_rows("test"),
-            "skipped": dict(cohort.flow.skipped),
-            "blanked": dict(cohort.flow.blanked),
-            "absent": list(cohort.flow.absent),
-        }
-        for site, cohort in gathered.cohorts.items()
-    }
+def flow_of(gathered: Gathered) -> dict[str, Flow]:
+    """How many rows each site read, skipped, trains and tests on."""
+    return {site: _flow(cohort) for site, cohort in gathered.cohorts.items()}
+
+
+def _flow(cohort: Cohort) -> Flow:
+    name, kind = cohort.schema.outcome.name, cohort.schema.outcome_kind
+    outcome = cohort.columns[f"{name}/event" if kind == "survival" else name]
+    return Flow(
+        read=cohort.flow.n_read,
+        train=cohort.n_rows("train"),
+        calibration=cohort.n_rows("calibration"),
+        test=cohort.n_rows("test"),
+        skipped=dict(cohort.flow.skipped),
+        positive=int((outcome == 1).sum()) if kind in ("binary", "survival") else None,
+    )

@@ -1,0 +1,84 @@
+"""What `study check` finds: the schema as read, the sites' parts, leakage, and advice. Changes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cohortium.assembly import build_learner, build_strategy, default_min_sites
+from cohortium.core.check import Check
+from cohortium.core.randomness import Chance
+from cohortium.core.study import Study
+from cohortium.data.table import Table
+from cohortium.sim.cohorts import Gathered, gather
+from cohortium.sim.leaks import leakage_checks
+from cohortium.strategies.advice import advise
+
+__all__ = ["Preflight", "preflight"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preflight:
+    """columns: name, kind, role, unit. sites: site and counts. Both empty when no data were given."""
+
+    study: Study
+    columns: tuple[tuple[str, ...], ...] = ()
+    sites: tuple[tuple[str, ...], ...] = ()
+    checks: tuple[Check, ...] = ()
+    advice: tuple[str, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "study": json.loads(self.study.canonical()),
+            "digest": self.study.digest.hex(),
+            "columns": [dict(zip(("name", "kind", "role", "unit"), row, strict=True)) for row in self.columns],
+            "sites": [
+                dict(zip(("site", "read", "kept", "training", "test", "outcome"), row, strict=True))
+                for row in self.sites
+            ],
+            "checks": [asdict(check) for check in self.checks],
+            "advice": list(self.advice),
+        }
+
+
+def preflight(study: Study, tables: Mapping[str, Table] | None) -> Preflight:
+    """Everything that can be said before anybody trains. Raises DataError when the data cannot be used."""
+    if not tables:
+        return Preflight(study=study)
+    gathered = gather(study, tables, chance=Chance(study.evaluation.seed, secrets_from_system=False))
+    return Preflight(
+        study=study,
+        columns=tuple((c.name, c.kind, c.role, c.unit) for c in gathered.schema.columns),
+        sites=tuple(_site_row(site, gathered) for site in gathered.cohorts),
+        checks=tuple(leakage_checks(study, gathered)),
+        advice=_advice(study, gathered),
+    )
+
+
+def _site_row(site: str, gathered: Gathered) -> tuple[str, ...]:
+    cohort = gathered.cohorts[site]
+    name, kind = gathered.schema.outcome.name, gathered.schema.outcome_kind
+    seen = cohort.columns[f"{name}/event" if kind == "survival" else name]
+    share = f"{float(seen.mean()):.2f}" if kind in ("binary", "survival") and len(seen) else ""
+    counts = (cohort.flow.n_read, cohort.flow.n_kept, cohort.n_rows("train"), cohort.n_rows("test"))
+    return (site, *(str(count) for count in counts), share)
+
+
+def _advice(study: Study, gathered: Gathered) -> tuple[str, ...]:
+    learner = build_learner(study)
+    strategy = build_strategy(study, learner)
+    name = study.strategy.name
+    if name == "auto":
+        name = "exact-sums" if learner.learns_by == "sums" else "fedavg"
+    sizes = {site: cohort.n_rows("train") for site, cohort in gathered.cohorts.items()}
+    said = list(advise(name, sizes, learns_by=strategy.learns_by))
+    said += [sentence for cohort in gathered.cohorts.values() for sentence in cohort.warnings]
+    n, least = len(sizes), study.strategy.min_sites or default_min_sites(len(sizes))
+    if n == 2:
+        said.append("two sites: nobody can be voted out of a round, so a silent site pauses the run")
+    if least <= n / 2:
+        said.append(f"min_sites = {least} is not more than half of {n} sites: such a quorum can never act")
+    return tuple(said)
