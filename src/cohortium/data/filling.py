@@ -33,6 +33,7 @@ MAX_GAUSSIAN_COLUMNS = 300
 
 _BITS = 16  # of completed values; products and covariances have 32
 _COEFFICIENT_BITS = 20
+_FURTHEST = 64.0  # sd: a wilder value informs the others as if it were this far out, and sums cannot overflow
 _LEAST_VARIANCE = 2.0**-12  # of a column on unit scale: keeps C positive definite for constant columns
 
 Floats = NDArray[np.float64]
@@ -195,8 +196,9 @@ def _refuse_images(layout: Layout) -> None:
 
 
 def _on_scale(parameters: Parameters, x: NDArray[np.floating]) -> Floats:
-    scaled: Floats = (np.asarray(x, dtype=np.float64) - floats(parameters, "mean")) / floats(parameters, "sd")
-    return scaled
+    scaled = (np.asarray(x, dtype=np.float64) - floats(parameters, "mean")) / floats(parameters, "sd")
+    clipped: Floats = np.clip(scaled, -_FURTHEST, _FURTHEST)
+    return clipped
 
 
 def _reach(difference: Floats) -> float:
