@@ -10,6 +10,7 @@ weights        `samples` (training rows), `equal`, or a table of 1 to 100 by sit
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +22,16 @@ from cohortium.errors import FrameError, TrainingFailed
 
 __all__ = [
     "Weights",
+    "as_floats",
     "ask",
     "check_options",
+    "check_positive",
     "check_share",
     "difference",
     "enough_sites",
     "mean_difference",
     "moved",
+    "named",
     "weight_of",
 ]
 
@@ -55,6 +59,12 @@ def check_share(name: str, value: float, *, above: float = 0.0, below: float = 1
         raise ValueError(f"{name} must be at least {above:g} and below {below:g}, got {value}")
 
 
+def check_positive(name: str, value: float) -> None:
+    """Raise ValueError unless the value is positive and finite."""
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name} must be positive and finite, got {value}")
+
+
 def ask(*, local_epochs: int, sync_every: int | None) -> Instructions:
     """One ordinary local training. With `sync_every`, exactly so many batches, over several passes if need be."""
     if sync_every is None:
@@ -67,6 +77,16 @@ def difference(turn: Turn, fitted: Fitted) -> Parameters:
     if not fitted.parameters.like(turn.start):
         raise TrainingFailed("training returned other arrays than the round started from", code="layout")
     return Parameters({name: np.subtract(fitted.parameters[name], array) for name, array in turn.start.items()})
+
+
+def as_floats(parameters: Parameters) -> dict[str, NDArray[np.float64]]:
+    """The arrays as float64, to calculate with."""
+    return {name: np.asarray(array, dtype=np.float64) for name, array in parameters.items()}
+
+
+def named(patterns: tuple[str, ...], parameters: Parameters) -> tuple[str, ...]:
+    """Names of the arrays that match one of the patterns (`*` for any characters)."""
+    return tuple(name for name in parameters if any(fnmatchcase(name, pattern) for pattern in patterns))
 
 
 def weight_of(turn: Turn, fitted: Fitted, weights: Weights) -> int:
