@@ -10,6 +10,7 @@ are put together and a column `part` keeps the published split.
 
 from __future__ import annotations
 
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -30,6 +31,9 @@ MAX_NPZ_BYTES = 8 << 30
 _MAX_DEFLATE = 1032  # zlib cannot compress better than 1 : 1032
 _MAX_HEADER = 10_000
 _SPLITS = {"train_": "train", "val_": "calibration", "test_": "test"}
+_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError)
+"""What the standard library raises on archives that were cut or altered."""
 _IMAGE_KINDS = ("uint8", "uint16", "float32")
 
 
@@ -50,13 +54,15 @@ def read_npz(path: Path, *, max_bytes: int = MAX_NPZ_BYTES) -> Table:
             if total > max_bytes:
                 raise DataError(f"{path.name}: declares {total} bytes of arrays; the limit is {max_bytes}")
             arrays = {member.name: _read(archive, member, path.name) for member in members}
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except _BROKEN as error:
         raise DataError(f"{path.name}: not a readable NPZ file ({type(error).__name__})") from None
     return _table(arrays, path.name)
 
 
 def _inspect(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> _Member:
     """What one array declares, checked against the archive."""
+    if info.compress_type not in _PACKED:
+        raise DataError(f"{name}: '{info.filename}' is packed by an unknown method")
     if not info.filename.endswith(".npy"):
         raise DataError(f"{name}: holds '{info.filename}', which is no array")
     title = info.filename.removesuffix(".npy")
@@ -110,7 +116,7 @@ def _rows(arrays: Mapping[str, NDArray[Any]], name: str) -> Table:
     n_rows = _length(arrays, name)
     columns: dict[str, NDArray[Any]] = {}
     for title, values in arrays.items():
-        if values.ndim == 0 or len(values) != n_rows:
+        if title == "tasks" or values.ndim == 0 or len(values) != n_rows:
             continue  # names of tasks, settings of whoever wrote the file
         if title == "images" and (values.ndim not in (3, 4) or values.dtype.name not in _IMAGE_KINDS):
             raise DataError(
