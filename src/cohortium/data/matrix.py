@@ -32,7 +32,7 @@ def feature_matrix(
         elif column.kind == "fingerprint":
             block[:] = np.unpackbits(values, axis=1)[:, : column.n]
         else:
-            block[:] = values.reshape(len(rows), -1)
+            block[:] = values.reshape(block.shape)
         block[missing] = np.nan
         at += len(column.features)
     return x

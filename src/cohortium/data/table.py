@@ -115,7 +115,7 @@ class Table:
             return np.asarray(values == "")
         if values.dtype.kind != "f":
             return np.zeros(len(values), dtype=np.bool_)
-        gone = np.isnan(values).reshape(len(values), -1)
+        gone = np.isnan(values).reshape(len(values), math.prod(values.shape[1:]))
         return np.asarray(gone.all(axis=1), dtype=np.bool_)
 
     def texts(self, name: str) -> NDArray[np.str_]:
