@@ -1,0 +1,48 @@
+"""Three small hospitals with a known signal, and a study of them."""
+
+import numpy as np
+import pytest
+
+from cohortium.core.study import Study
+from cohortium.data.table import Table
+
+
+def _table(n, *, seed, shift=0.0, missing=()):
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(shift, 1, n), rng.normal(size=n)
+    y = (a - 0.5 * b + rng.normal(0, 0.7, n) > shift).astype(float)
+    columns = {"a": a, "b": b, "sex": np.where(rng.random(n) < 0.5, "f", "m"), "label": y}
+    for name in missing:
+        columns[name] = np.full(n, np.nan)
+    return Table.from_columns(columns)
+
+
+def _study(**sections):
+    content = {"study": {"name": "little", "outcome": "label"}, "model": {"name": "logistic", "l2": 0.01}}
+    for name, changes in sections.items():
+        content[name] = {**content.get(name, {}), **changes}
+    return Study.model_validate(content)
+
+
+@pytest.fixture
+def tables():
+    return {
+        "bonn": _table(60, seed=1),
+        "lund": _table(80, seed=2, shift=0.5),
+        "porto": _table(70, seed=3, missing=("b",)),
+    }
+
+
+@pytest.fixture
+def study():
+    return _study()
+
+
+@pytest.fixture
+def make_table():
+    return _table
+
+
+@pytest.fixture
+def make_study():
+    return _study
