@@ -19,7 +19,15 @@ from numpy.typing import NDArray
 
 from cohortium.reports.calibration import fit_logistic, logit
 
-__all__ = ["CalibrationPart", "Recalibration", "Threshold", "choose_threshold", "prevalence_shift", "recalibrate"]
+__all__ = [
+    "CalibrationPart",
+    "Kind",
+    "Recalibration",
+    "Threshold",
+    "choose_threshold",
+    "prevalence_shift",
+    "recalibrate",
+]
 
 Floats = NDArray[np.float64]
 Kind = Literal["none", "prevalence", "intercept", "slope", "isotonic"]

@@ -1,0 +1,113 @@
+"""`Report`: a run record as one self-contained HTML page, written for a clinician-statistician.
+
+Sections: 1 Summary, 2 Does it help?, 3 Can it be used?, 4 Patients, 5 Training, 6 Ledger, 7 Words, method,
+limits. The page holds no script but the record as a `type="application/json"` block, refers to nothing outside
+itself and forbids it by policy; same record, same bytes. What the page shows is chosen here and in `sections`; how, in `templates/`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from cohortium.reports.drawing import FIGURE_CSS
+from cohortium.reports.glossary import label, words_for
+from cohortium.reports.record import RunRecord
+from cohortium.reports.scope import Scope, scoped
+from cohortium.reports.sections import Sections
+from cohortium.reports.summary import CHECKED_IN, run_checks, state, three_sentences
+
+__all__ = ["Report"]
+
+_MARK = "@@record@@"
+_SIGNS = {"ok": ("✓", "pass"), "warn": ("!", "warn"), "fail": ("✗", "fail"), "skipped": ("–", "note")}
+
+
+@dataclass(frozen=True)
+class Report:
+    """The page of one record. scope, site: who reads it, see `scope`."""
+
+    record: RunRecord
+    scope: Scope = "site"
+    site: str | None = None
+
+    @cached_property
+    def seen(self) -> RunRecord:
+        """The record as this reader may see it."""
+        return scoped(self.record, self.scope, site=self.site)
+
+    def html(self) -> str:
+        """The whole page."""
+        record = self.seen
+        checks = (*run_checks(record), *record.checks)
+        page = (
+            _environment()
+            .get_template("report.html")
+            .render(
+                record=record,
+                scope=self.scope,
+                state=state(record),
+                sentences=three_sentences(record),
+                checks=[(check, *_SIGNS[check.level], CHECKED_IN.get(check.id, "")) for check in checks],
+                sections=Sections(record),
+                words=words_for(_names_used(record)),
+                label=label,
+                style=FIGURE_CSS,
+                mark=_MARK,
+            )
+        )
+        return _without_addresses(page).replace(_MARK, _embedded(record))
+
+    def save(self, path: Path | str) -> Path:
+        """Write the page (UTF-8) and return where it is."""
+        target = Path(path)
+        target.write_text(self.html(), encoding="utf-8", newline="\n")
+        return target
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the page in a frame of its own, so that its style stays inside."""
+        return str(Markup('<iframe srcdoc="{}" sandbox="" width="100%" height="800" title="report"></iframe>').format(
+            self.html()))  # fmt: skip
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("cohortium.reports", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _names_used(record: RunRecord) -> set[str]:
+    """Every name the page prints and a reader may want explained."""
+    names = {"swarm", "round", "ledger", "digest", "interval"}
+    names |= set(record.test.swarm) | set(record.test.single_mean)
+    names |= {"pooled"} if record.test.pooled else set()
+    names |= {"single_mean"} if record.test.single_mean else set()
+    if record.comparison is not None:
+        names |= {"own", "gain", "p", "at_home", "elsewhere", "new_site", record.comparison.measure}
+        names |= {"without"} if any(row.without.value is not None for row in record.comparison.sites) else set()
+    if record.calibration:
+        names |= {"recalibration", "threshold"}
+        names |= {name for found in record.calibration.values() for name in found.after}
+    return names
+
+
+def _embedded(record: RunRecord) -> str:
+    """The record's JSON as it may stand inside <script>: no tag can open or close, no address is spelled out."""
+    text = record.to_json()
+    for sign, code in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026"), ("//", "\\/\\/")):
+        text = text.replace(sign, code)
+    return re.sub(r"(?i)(https?):", r"\1\\u003a", text)
+
+
+def _without_addresses(page: str) -> str:
+    """Addresses a study or a note may hold are shown, but as text that nothing follows."""
+    return re.sub(r"(?i)(https?):", r"\1&#58;", page).replace("//", "&#47;&#47;")

@@ -1,0 +1,240 @@
+"""The top of the report: a state, three plain sentences, and checks with pass, warn or fail.
+
+Everything is computed from the record, so that the page, the command line and a test say the same. A check that
+could not be made is `skipped` and says why: absence of evidence is not a pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cohortium.core.check import Check
+from cohortium.reports.comparison import LOSS
+from cohortium.reports.glossary import label
+from cohortium.reports.panel import LOWER_IS_BETTER, PRIMARY
+from cohortium.reports.record import RunRecord
+
+__all__ = ["CHECKED_IN", "Limits", "headline_measure", "named", "run_checks", "state", "three_sentences"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Thresholds of the checks; printed with them."""
+
+    loss: float = LOSS
+    slope_low: float = 0.8
+    slope_high: float = 1.2
+
+
+CHECKED_IN = {
+    "run-complete": "training",
+    "gain": "help",
+    "accuracy": "use",
+    "slope": "use",
+    "within": "help",
+    "attested": "ledger",
+    "verified": "ledger",
+    "randomness": "training",
+}
+"""Check -> section of the page that shows what it looked at."""
+
+
+def state(record: RunRecord) -> str:
+    """`complete`, `partial` or `failed`."""
+    return record.status.partition(" ")[0]
+
+
+def headline_measure(record: RunRecord) -> str:
+    """The figure to judge by: within sites where there is one."""
+    primary = PRIMARY[record.outcome]
+    within = f"{primary}_within"
+    measure = record.test.swarm.get(within)
+    return within if measure is not None and measure.value is not None else primary
+
+
+def three_sentences(record: RunRecord) -> tuple[str, str, str]:
+    """What was done, whether it helped, whether it can be used: each one sentence."""
+    return _done(record), _helped(record), _usable(record)
+
+
+def named(sites: tuple[str, ...] | list[str], *, most: int = 6) -> str:
+    """`a`, `a and b`, `a, b and c`, or the first few `and 12 more`."""
+    shown = list(sites[:most])
+    if len(sites) > most:
+        return f"{', '.join(shown)} and {len(sites) - most} more"
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}" if shown else "none"
+
+
+def _done(record: RunRecord) -> str:
+    n, rounds = len(record.sites), len(record.included)
+    train = [flow.train for flow in record.flow.values()]
+    patients = f" on {sum(t or 0 for t in train):,} training records" if train and None not in train else ""
+    did = f"{_count(n, 'site')} trained one {record.model.name} model together in {_count(rounds, 'round')}{patients}"
+    if state(record) == "failed":
+        return f"The run {record.status} and left no model."
+    whole = sum(set(names) == set(record.sites) for names in record.included)
+    if state(record) == "complete" and whole == rounds:
+        return f"{did}; every merge holds every site."
+    return f"{did}; the run is {record.status}, and {whole} of {rounds} merges hold every site."
+
+
+def _helped(record: RunRecord) -> str:
+    found = record.comparison
+    if found is None or found.at_home.gain is None:
+        return "Whether it helps was not measured: the sites' own models were not compared with the swarm."
+    name, home = label(found.measure), found.at_home
+    judged = [row for row in found.sites if row.verdict != "not judged"]
+    clear = sum(row.verdict == "helps" for row in judged)
+    text = (
+        f"On their own test patients the sites reach a mean {name} of {home.swarm:.3f} with the swarm and "
+        f"{home.own:.3f} with their own models ({home.gain:+.3f}, positive is better); the gain is clear at "
+        f"{clear} of {_count(len(judged), 'judged site')}"
+    )
+    lost = f", and it does not help {named(found.not_helped)}" if found.not_helped else ""
+    return f"{text}{lost}."
+
+
+def _usable(record: RunRecord) -> str:
+    name = headline_measure(record)
+    measure = record.test.swarm.get(name)
+    if measure is None or measure.value is None:
+        return "How well the swarm's model predicts was not measured."
+    text = f"The swarm's {label(name)} on the test patients is {measure.text()}"
+    pooled = record.test.pooled.get(name)
+    if pooled is not None and pooled.value is not None:
+        text += f", against {pooled.value:.3f} if all patients were in one place"
+    slope = record.test.swarm.get("calibration_slope")
+    if slope is not None and slope.value is not None:
+        text += f"; its risks have a calibration slope of {slope.value:.2f} (1 is right)"
+    if record.calibration:
+        text += ", and each site should use its own recalibration and threshold (section 3)"
+    return f"{text}."
+
+
+def _count(n: int, thing: str) -> str:
+    return f"{n} {thing}" + ("" if n == 1 else "s")
+
+
+def run_checks(record: RunRecord, limits: Limits | None = None) -> tuple[Check, ...]:
+    """The report's own checks, in the order of its sections; the record's other checks follow behind them."""
+    asked = limits or Limits()
+    made: tuple[Callable[[RunRecord, Limits], Check], ...] = (
+        _run_complete,
+        _gain,
+        _within,
+        _accuracy,
+        _slope,
+        _attested,
+        _verified,
+        _randomness,
+    )
+    return tuple(make(record, asked) for make in made)
+
+
+def _run_complete(record: RunRecord, _: Limits) -> Check:
+    if state(record) == "failed":
+        return Check(id="run-complete", level="fail", found=f"the run {record.status}")
+    short = [i for i, names in enumerate(record.included, start=1) if set(names) != set(record.sites)]
+    if state(record) == "complete" and not short:
+        return Check(id="run-complete", level="ok", found="every merge holds every site")
+    left_out = sorted({site for names in record.included for site in set(record.sites) - set(names)})
+    found = f"the run is {record.status}; {_count(len(short), 'merge')} without {named(left_out)}"
+    return Check(id="run-complete", level="warn", found=found, fix="see who was missing, and why, in section 5")
+
+
+def _gain(record: RunRecord, limits: Limits) -> Check:
+    found = record.comparison
+    if found is None or not any(row.gains[found.measure].value is not None for row in found.sites):
+        return Check(id="gain", level="skipped", found="own models were not compared with the swarm")
+    if found.not_helped:
+        return Check(
+            id="gain",
+            level="fail",
+            found=f"the swarm does not help {named(found.not_helped)} on their own patients",
+            fix="those sites may keep their own model, recalibrate, or use a personal strategy (ditto, fedper)",
+        )
+    gains = {row.site: row.gains[found.measure] for row in found.sites}
+    open_ = [s for s, gain in gains.items() if gain.low is None or gain.low <= -limits.loss]
+    if open_:
+        text = f"a loss of more than {limits.loss} is not ruled out at {named(open_)}"
+        return Check(id="gain", level="warn", found=text, fix="more test patients would narrow the intervals")
+    return Check(id="gain", level="ok", found=f"every site's gain has a lower bound above {-limits.loss}")
+
+
+def _within(record: RunRecord, _: Limits) -> Check:
+    """Thrown together above every site's own figure: the model may tell sites apart instead of patients."""
+    primary = PRIMARY[record.outcome]
+    whole = record.test.swarm.get(primary)
+    sites = [m["swarm"][primary].value for m in record.test.per_site.values() if primary in m.get("swarm", {})]
+    there = [value for value in sites if value is not None]
+    if primary in LOWER_IS_BETTER or whole is None or whole.value is None or len(there) < 2:
+        return Check(id="within", level="skipped", found="no within-site figure to compare with")
+    if whole.value > max(there):
+        text = f"{label(primary)} over all sites together ({whole.value:.3f}) is above that of every single site"
+        fix = "judge by the figure within sites: the other one profits from differences between sites"
+        return Check(id="within", level="warn", found=text, fix=fix)
+    return Check(
+        id="within", level="ok", found=f"{label(primary)} over all sites together is not above every site's own"
+    )
+
+
+def _accuracy(record: RunRecord, limits: Limits) -> Check:
+    worse, seen = [], 0
+    for site, found in sorted(record.calibration.items()):
+        own = record.test.per_site.get(site, {}).get("own", {}).get("accuracy")
+        after = found.after.get("accuracy")
+        if own is None or own.value is None or after is None or after.value is None:
+            continue
+        seen += 1
+        if after.value < own.value - limits.loss:
+            worse.append(site)
+    if not seen:
+        return Check(id="accuracy", level="skipped", found="no site has both an own and a recalibrated accuracy")
+    if worse:
+        text = f"after recalibration accuracy is more than {limits.loss} below the own model's at {named(worse)}"
+        return Check(id="accuracy", level="fail", found=text, fix="look at calibration and threshold in section 3")
+    text = f"after recalibration no site's accuracy is more than {limits.loss} below its own model's"
+    return Check(id="accuracy", level="ok", found=text)
+
+
+def _slope(record: RunRecord, limits: Limits) -> Check:
+    slope = record.test.swarm.get("calibration_slope")
+    if slope is None or slope.value is None:
+        return Check(id="slope", level="skipped", found="no calibration slope for this outcome or these numbers")
+    span = f"{limits.slope_low} to {limits.slope_high}"
+    text = f"the swarm's calibration slope is {slope.text(2)}; wanted: {span}"
+    if limits.slope_low <= slope.value <= limits.slope_high:
+        return Check(id="slope", level="ok", found=text)
+    low, high = slope.interval or (slope.value, slope.value)
+    apart = high < limits.slope_low or low > limits.slope_high
+    return Check(id="slope", level="fail" if apart else "warn", found=text, fix="use the sites' recalibration")
+
+
+def _attested(record: RunRecord, _: Limits) -> Check:
+    if not record.rounds:
+        return Check(id="attested", level="skipped", found="the record holds no round")
+    bare = [one.round for one in record.rounds if not one.n_attested]
+    if bare:
+        text = f"{len(bare)} of {len(record.rounds)} merges were attested by nobody"
+        return Check(id="attested", level="fail", found=text, fix="do not use the model before the merges are checked")
+    return Check(id="attested", level="ok", found=f"all {len(record.rounds)} merges were recomputed and attested")
+
+
+def _verified(record: RunRecord, _: Limits) -> Check:
+    if record.ledger.verified is None:
+        text, fix = "the ledger was not verified offline", record.ledger.verify
+        return Check(id="verified", level="skipped", found=text, fix=f"run: {fix}" if fix else "")
+    if record.ledger.verified:
+        return Check(
+            id="verified", level="ok", found=f"offline verification passed up to height {record.ledger.height}"
+        )
+    return Check(
+        id="verified", level="fail", found="offline verification of the ledger failed", fix=record.ledger.verify
+    )
+
+
+def _randomness(record: RunRecord, _: Limits) -> Check:
+    if record.randomness == "operating system":
+        return Check(id="randomness", level="ok", found="keys, masks and noise come from the operating system")
+    return Check(id="randomness", level="skipped", found=f"randomness is {record.randomness}: nothing here is secret")
