@@ -102,8 +102,10 @@ DATASETS: dict[str, Dataset] = {
     ),
     "tb-africa": Dataset(
         file="tb_africa_gse37250.parquet", site_column="hospital", outcome="label", prepare=_tb_africa,
-        cohort={"patient": "patient"},
-        exclude={"status": "the outcome", "region": "names the hospital", "hiv": "names the hospital"},
+        exclude={
+            "status": "the outcome", "region": "names the hospital", "hiv": "names the hospital",
+            "patient": "0 in every row, no identifier",
+        },
     ),
     "autism": Dataset(
         file="autism_brain_mri.parquet", site_column="site", outcome="label", exclude={"qc": "rating of the image"}

@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Sequence
 from typing import Annotated
 
-import click
 import typer
 
 from cohortium import __version__
@@ -17,6 +16,9 @@ from cohortium.cli import audit, demo, evaluate, report, simulate, study
 from cohortium.errors import CohortiumError
 
 __all__ = ["app", "run"]
+
+# The command-line error of the click that typer stands on, which newer versions of typer carry inside.
+_CommandLineError: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 INTERRUPTED = 130
 OUR_BUG = 70
@@ -58,15 +60,13 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = app(list(arguments), standalone_mode=False)
         return code if isinstance(code, int) else 0
-    except click.exceptions.NoArgsIsHelpError as error:
-        print(error.format_message(), file=sys.stderr)
-        return 2
-    except click.ClickException as error:
-        print(f"error: {error.format_message()}", file=sys.stderr)
-        return 2
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+    except _CommandLineError as error:
+        text = error.format_message()  # type: ignore[attr-defined]
+        print(text if type(error).__name__ == "NoArgsIsHelpError" else f"error: {text}", file=sys.stderr)
+        return 2
     except CohortiumError as error:
         print(f"error: {error}", file=sys.stderr)
         if error.hint:
