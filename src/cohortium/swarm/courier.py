@@ -1,0 +1,197 @@
+"""Payloads between nodes: offer, serve, fetch. Everything that arrives is hashed before the machine hears of it.
+
+Small payloads travel inside their offer; large ones are pulled chunk by chunk from any holder, resumed where a
+stream broke, and asked for again until they are complete or the round has moved on. Only what was offered is
+served, and only to those it was offered to; a merge is served to every live member.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from cohortium.core.frames import Intake, Limits, Packed, read_header
+from cohortium.core.messages import Body, Chunk, Envelope, Manifest, Need, Offer
+from cohortium.errors import FrameError
+
+__all__ = ["INLINE_BYTES", "Courier", "layout_of"]
+
+INLINE_BYTES = 48 << 10
+"""Largest payload that travels inside its offer."""
+
+_WINDOW = 32
+
+Send = Callable[[str, Body, str, Mapping[str, int]], Awaitable[None]]
+"""(kind, body, receiver, {round, term, attempt}) -> sent."""
+
+
+@dataclass
+class _Goods:
+    packed: Packed
+    offer: Offer
+    place: Mapping[str, int]
+    to: set[str] | None  # None: every member
+
+
+class Courier:
+    """One node's payloads on the way. `payloads` holds what is here, by digest.
+
+    limits: what this site accepts. retry_s: how long a request is waited for before another holder is asked.
+    """
+
+    def __init__(self, send: Send, *, limits: Limits, retry_s: float) -> None:
+        self.payloads: dict[bytes, Packed] = {}
+        self._send = send
+        self._limits = limits
+        self._retry_s = retry_s
+        self._goods: dict[bytes, _Goods] = {}
+        self._slots: dict[tuple[int, int, str], bytes] = {}
+        self._offers: dict[bytes, Offer] = {}
+        self._intakes: dict[bytes, Intake] = {}
+        self._news: dict[bytes, asyncio.Event] = {}
+        self._rounds: dict[bytes, int] = {}
+
+    # --- giving ----------------------------------------------------------------------------------------------
+
+    async def offer(self, manifest: Manifest, packed: Packed, *, to: Iterable[str], place: Mapping[str, int]) -> None:
+        """Offer a payload to these sites and serve it to them from now on; `merge` to every member who asks."""
+        receivers = list(to)
+        inline = bytes(packed.body) if len(packed.body) <= INLINE_BYTES else None
+        offer = Offer(manifest=manifest, inline=inline)
+        goods = self._goods.get(manifest.digest)
+        if goods is None:
+            served = None if manifest.step == "merge" else set(receivers)
+            self._goods[manifest.digest] = goods = _Goods(packed, offer, dict(place), served)
+        elif goods.to is not None:
+            goods.to.update(receivers)
+        goods.offer, goods.place = offer, dict(place)
+        self._slots[place["round"], place["attempt"], manifest.step] = manifest.digest
+        self._rounds[manifest.digest] = place["round"]
+        for receiver in receivers:
+            await self._send("offer", offer, receiver, place)
+
+    def serve(self, packed: Packed, manifest: Manifest, *, place: Mapping[str, int]) -> None:
+        """Serve a merge to whoever asks for it."""
+        inline = bytes(packed.body) if len(packed.body) <= INLINE_BYTES else None
+        self._goods[packed.digest] = _Goods(packed, Offer(manifest=manifest, inline=inline), dict(place), None)
+        self._rounds[packed.digest] = place["round"]
+
+    async def answer(self, envelope: Envelope, need: Need) -> None:
+        """Give what a peer asks for, if it was offered to it."""
+        digest = need.digest or self._slots.get((envelope.round, envelope.attempt, need.step), b"")
+        goods = self._goods.get(digest)
+        if goods is None or (goods.to is not None and envelope.sender not in goods.to):
+            return
+        if not need.chunks:
+            await self._send("offer", goods.offer, envelope.sender, goods.place)
+            return
+        for index in need.chunks:
+            if index < len(goods.packed.chunk_digests):
+                chunk = Chunk(digest=digest, index=index, data=bytes(goods.packed.chunk(index)))
+                await self._send("chunk", chunk, envelope.sender, goods.place)
+
+    # --- taking ----------------------------------------------------------------------------------------------
+
+    def take_offer(self, round: int, offer: Offer) -> None:
+        """Keep an offer; it is opened when the machine asks for it."""
+        digest = offer.manifest.digest
+        if digest not in self.payloads:
+            self._offers.setdefault(digest, offer)
+            self._rounds.setdefault(digest, round)
+            if news := self._news.get(digest):
+                news.set()
+
+    def take_chunk(self, chunk: Chunk) -> None:
+        """Add a chunk to the payload it belongs to. FrameError if it is not the promised one."""
+        intake = self._intakes.get(chunk.digest)
+        if intake is not None and intake.add(chunk.index, chunk.data):
+            self._news[chunk.digest].set()
+
+    def at_hand(self, digest: bytes, *, expected: list[list[object]] | None) -> bool:
+        """Whether the payload is here, or was just made complete from an offer that carries it. FrameError."""
+        if digest in self.payloads:
+            return True
+        offer = self._offers.get(digest)
+        if offer is None or offer.inline is None:
+            return False
+        intake = self._open(digest, offer, expected)
+        if offer.inline or not intake.complete:
+            intake.add(0, offer.inline)
+        return self._keep(digest, intake)
+
+    async def fetch(
+        self, digest: bytes, *, holders: tuple[str, ...], place: Mapping[str, int], expected: list[list[object]] | None
+    ) -> list[tuple[str, str]]:
+        """Return once the payload is complete here; asks the holders in turn. Gives what was refused on the way."""
+        refused: list[tuple[str, str]] = []
+        news = self._news.setdefault(digest, asyncio.Event())
+        asked: frozenset[int] | None = None  # chunks asked for and not yet waited for in vain
+        turn = 0
+        while True:
+            news.clear()
+            try:
+                if self.at_hand(digest, expected=expected):
+                    return refused
+                intake = self._intakes.get(digest) or self._opened(digest, expected)
+                if intake is not None and self._keep(digest, intake):
+                    return refused
+            except FrameError as wrong:
+                refused.append((holders[turn % len(holders)], str(wrong)))
+                self._offers.pop(digest, None)
+                self._intakes.pop(digest, None)
+                intake, asked, turn = None, None, turn + 1
+            missing = () if intake is None else intake.missing()
+            if asked is None or (missing and asked.isdisjoint(missing)):
+                asked = frozenset(missing[:_WINDOW])
+                need = Need(digest=digest, chunks=missing[:_WINDOW])
+                await self._send("need", need, holders[turn % len(holders)], place)
+            try:
+                async with asyncio.timeout(self._retry_s):
+                    await news.wait()
+            except TimeoutError:
+                asked, turn = None, turn + 1
+
+    def _opened(self, digest: bytes, expected: list[list[object]] | None) -> Intake | None:
+        offer = self._offers.get(digest)
+        return None if offer is None else self._open(digest, offer, expected)
+
+    def _open(self, digest: bytes, offer: Offer, expected: list[list[object]] | None) -> Intake:
+        manifest = offer.manifest
+        intake = Intake(digest, manifest.header, manifest.chunks, limits=self._limits, expected=expected)
+        self._intakes[digest] = intake
+        self._news.setdefault(digest, asyncio.Event())
+        return intake
+
+    def _keep(self, digest: bytes, intake: Intake) -> bool:
+        if not intake.complete:
+            return False
+        self.payloads[digest] = intake.packed()
+        self._intakes.pop(digest, None)
+        self._offers.pop(digest, None)
+        return True
+
+    # --- forgetting ------------------------------------------------------------------------------------------
+
+    def hold(self, packed: Packed, *, round: int) -> None:
+        """Keep a payload made here."""
+        self.payloads[packed.digest] = packed
+        self._rounds[packed.digest] = max(round, self._rounds.get(packed.digest, 0))
+
+    def note_round(self, digest: bytes, round: int) -> None:
+        """Say to which round a payload belongs."""
+        self._rounds[digest] = max(round, self._rounds.get(digest, 0))
+
+    def forget_before(self, round: int, *, keep: Iterable[bytes]) -> None:
+        """Let go of payloads of rounds before this one."""
+        kept = set(keep)
+        for digest in [d for d, number in self._rounds.items() if number < round and d not in kept]:
+            for table in (self._rounds, self.payloads, self._goods, self._offers, self._intakes, self._news):
+                table.pop(digest, None)
+        for slot in [slot for slot in self._slots if slot[0] < round]:
+            del self._slots[slot]
+
+
+def layout_of(packed: Packed) -> list[list[object]]:
+    """Names, dtypes and shapes of a payload."""
+    return read_header(packed.header).layout

@@ -1,0 +1,155 @@
+"""What a node must not forget: facts in order, payloads by digest. Written and synced before anybody is told.
+
+`DiskStore` keeps facts in one SQLite file (write-ahead log, synchronous = full) and every payload in a file of
+its own, written under a temporary name, synced and renamed, so that a reader sees all of it or nothing. A payload
+whose bytes no longer hash to its name counts as lost. `MemoryStore` is the same seam for simulations: what
+it holds survives the node, not the process. Which facts mean what is the machine's business.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from cohortium.core.frames import Packed, decode_blob, encode_blob
+from cohortium.errors import FrameError
+from cohortium.swarm.actions import Fact
+
+__all__ = ["DiskStore", "MemoryStore", "Store"]
+
+
+class Store(Protocol):
+    """Facts and payloads of one node. Every call is durable when it returns."""
+
+    def add(self, fact: Fact) -> None:
+        """Keep a fact."""
+        ...
+
+    def facts(self, run: int) -> tuple[Fact, ...]:
+        """All facts of a run, in the order they were added."""
+        ...
+
+    def put(self, payload: Packed) -> None:
+        """Keep a payload under its digest."""
+        ...
+
+    def get(self, digest: bytes) -> Packed | None:
+        """The payload, or None if it was never kept, was let go, or no longer hashes to its digest."""
+        ...
+
+    def let_go(self, digests: Iterable[bytes]) -> None:
+        """Remove these payloads."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class MemoryStore:
+    """A store in memory, handed from one life of a simulated node to the next."""
+
+    def __init__(self) -> None:
+        self._facts: list[Fact] = []
+        self._payloads: dict[bytes, Packed] = {}
+
+    def add(self, fact: Fact) -> None:
+        """Keep a fact."""
+        self._facts.append(fact)
+
+    def facts(self, run: int) -> tuple[Fact, ...]:
+        """All facts of a run, in the order they were added."""
+        return tuple(fact for fact in self._facts if fact.run == run)
+
+    def put(self, payload: Packed) -> None:
+        """Keep a payload under its digest."""
+        self._payloads[payload.digest] = payload
+
+    def get(self, digest: bytes) -> Packed | None:
+        """The payload, or None."""
+        return self._payloads.get(digest)
+
+    def let_go(self, digests: Iterable[bytes]) -> None:
+        """Remove these payloads."""
+        for digest in digests:
+            self._payloads.pop(digest, None)
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+_SCHEMA = "CREATE TABLE IF NOT EXISTS facts (number INTEGER PRIMARY KEY, run INTEGER NOT NULL, fact BLOB NOT NULL)"
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(Fact)
+
+
+class DiskStore:
+    """A store in a folder: `node.sqlite` and `blobs/ab/cdef...`; files are readable by their owner only."""
+
+    def __init__(self, home: Path) -> None:
+        self._blobs = home / "blobs"
+        self._blobs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = home / "node.sqlite"
+        self._rows = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        path.chmod(0o600)
+        self._rows.execute("PRAGMA journal_mode = WAL")
+        self._rows.execute("PRAGMA synchronous = FULL")
+        self._rows.execute(_SCHEMA)
+
+    def add(self, fact: Fact) -> None:
+        """Keep a fact; one synced transaction."""
+        self._rows.execute("INSERT INTO facts (run, fact) VALUES (?, ?)", (fact.run, _ENCODER.encode(fact)))
+
+    def facts(self, run: int) -> tuple[Fact, ...]:
+        """All facts of a run, in the order they were added."""
+        rows = self._rows.execute("SELECT fact FROM facts WHERE run = ? ORDER BY number", (run,))
+        return tuple(_DECODER.decode(row[0]) for row in rows)
+
+    def put(self, payload: Packed) -> None:
+        """Keep a payload under its digest: temporary name, sync, rename, sync of the folder."""
+        path = self._path(payload.digest)
+        if path.exists():
+            return
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        draft = path.with_suffix(f".{os.getpid()}.draft")
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(encode_blob(payload))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        _sync_folder(path.parent)
+
+    def get(self, digest: bytes) -> Packed | None:
+        """The payload, hashed again while reading; None if it is not there or not what its name says."""
+        path = self._path(digest)
+        try:
+            payload = decode_blob(path.read_bytes())
+        except (FileNotFoundError, FrameError):
+            return None
+        return payload if payload.digest == digest else None
+
+    def let_go(self, digests: Iterable[bytes]) -> None:
+        """Remove these payloads."""
+        for digest in digests:
+            with contextlib.suppress(FileNotFoundError):
+                self._path(digest).unlink()
+
+    def close(self) -> None:
+        """Close the file of facts."""
+        self._rows.close()
+
+    def _path(self, digest: bytes) -> Path:
+        name = digest.hex()
+        return self._blobs / name[:2] / name[2:]
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
