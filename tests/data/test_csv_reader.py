@@ -25,7 +25,7 @@ def test_byte_order_mark_and_utf16_are_understood():
 
 
 def test_comma_decimals_of_spreadsheets_are_numbers():
-    table = parse_csv("os;crp\n1,5;3\n-0,25;4\n".encode())
+    table = parse_csv(b"os;crp\n1,5;3\n-0,25;4\n")
     assert table.column("os").tolist() == [1.5, -0.25]
     assert table.column("crp").tolist() == [3, 4]
 

@@ -214,7 +214,7 @@ class _Inference:
             rest = [site for site in filled if site not in text]
             self.problems.append(
                 f"column '{name}': holds text at {', '.join(text)} and numbers at {', '.join(rest)}; "
-                "expected numbers everywhere"
+                "expected numbers everywhere, or declare the column"
             )
             return _out(name, "text and numbers")
         if not text:

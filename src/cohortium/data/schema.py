@@ -285,7 +285,8 @@ def _column_problems(column: Column) -> list[Problem]:
     if column.kind == "text" and column.role in ("feature", "outcome", "subgroup"):
         sentences.append(f"text cannot be a{'n' if column.role == 'outcome' else ''} {column.role}; name its values")
     if column.role == "outcome" and column.kind in ("block", "fingerprint", "image", "days"):
-        sentences.append(f"a {column.kind} cannot be the outcome")
+        article = "an" if column.kind == "image" else "a"
+        sentences.append(f"{article} {column.kind} cannot be the outcome")
     return [Problem(key, sentence) for sentence in sentences]
 
 
