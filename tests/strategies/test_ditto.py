@@ -28,7 +28,8 @@ def test_the_second_training_starts_at_the_own_model_leashed_to_the_shared_one()
     shared, own = Ditto(leash=0.4).instruct(turn)
     assert (shared.start, shared.proximal) == (None, 0.0)
     assert own.start["w"].tolist() == [7.0]
-    assert (own.proximal, own.anchor) == (0.4, None)
+    assert own.proximal == 0.4
+    assert own.anchor is turn.start  # not the own model it starts from
     assert Ditto().personal(turn)["w"].tolist() == [7.0]
 
 

@@ -27,5 +27,5 @@ STRATEGIES = Registry(
         "scaffold": "cohortium.strategies.scaffold:Scaffold",
         "trimmed-mean": "cohortium.strategies.trimmed_mean:TrimmedMean",
     },
-    group="cohortium.strategies",
+    group="cohortium.strategy",
 )

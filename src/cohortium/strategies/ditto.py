@@ -48,7 +48,7 @@ class Ditto:
     def instruct(self, turn: Turn) -> tuple[Instructions, ...]:
         """Two trainings: of the shared model, and of the own one."""
         asked = ask(local_epochs=self.local_epochs, sync_every=self.sync_every)
-        return asked, replace(asked, start=self.personal(turn), proximal=self.leash)
+        return asked, replace(asked, start=self.personal(turn), anchor=turn.start, proximal=self.leash)
 
     def conclude(self, turn: Turn, fitted: tuple[Fitted, ...]) -> Update:
         """What the shared training changed; the own model is remembered."""
