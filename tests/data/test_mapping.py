@@ -65,15 +65,11 @@ def test_unknown_keys_are_errors_with_their_line():
             "[columns]\nsex = { values = { a = 1 } }",
             "cohort.toml:2 columns.sex.values: expected a table from the site's codes to agreed values",
         ),
-        ("a = [", "cohort.toml:1: not valid TOML: Invalid value (at end of document)"),
+        ("a = [", "cohort.toml: not valid TOML: Invalid value (at end of document)"),
     ],
 )
 def test_wrong_types_are_one_sentence_with_a_line(text, sentence):
-    found = problems(text)
-    assert (
-        found[0].replace("cohort.toml:", "").split(" ", 1)[-1] == sentence.replace("cohort.toml:", "").split(" ", 1)[-1]
-    )
-    assert len(found) == 1
+    assert problems(text) == [sentence]
 
 
 def test_what_the_study_did_not_agree_is_refused():

@@ -79,7 +79,7 @@ def iid(n_rows: int, n_sites: int, *, rng: np.random.Generator) -> Rows:
 
 def size_skew(n_rows: int, n_sites: int, *, alpha: float, rng: np.random.Generator, least: int = 1) -> Rows:
     """All rows, shuffled; sizes follow Dirichlet(alpha), at least `least` each. Small alpha, unequal sizes."""
-    _enough(n_rows, n_sites * least)
+    _enough(n_rows, n_sites, least)
     _positive(alpha)
     sizes = least + _apportion(rng.dirichlet(np.full(n_sites, alpha)), n_rows - least * n_sites)
     return _named(np.split(rng.permutation(n_rows), np.cumsum(sizes)[:-1]))
@@ -92,7 +92,7 @@ def label_skew(
 
     labels: class per row, any kind. Small alpha: sites hold nearly one class each.
     """
-    _enough(len(labels), n_sites * least)
+    _enough(len(labels), n_sites, least)
     _positive(alpha)
     for _ in range(_DRAWS):
         held: list[list[NDArray[np.int64]]] = [[] for _ in range(n_sites)]
@@ -157,9 +157,11 @@ def _capped(sizes: NDArray[np.int64], n: int) -> NDArray[np.int64]:
     return sizes
 
 
-def _enough(n_rows: int, needed: int) -> None:
-    if needed < 1 or n_rows < needed:
-        raise DataError(f"{n_rows} rows cannot be shared out: at least {max(needed, 1)} are needed")
+def _enough(n_rows: int, n_sites: int, least: int = 1) -> None:
+    if n_sites < 1:
+        raise DataError(f"at least 1 site is needed, got {n_sites}")
+    if n_rows < n_sites * least:
+        raise DataError(f"{n_rows} rows cannot be shared out: at least {n_sites * least} are needed")
 
 
 def _positive(alpha: float) -> None:
