@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["auroc", "auroc_error", "mid_ranks"]
+__all__ = ["auroc", "mid_ranks"]
 
 Floats = NDArray[np.float64]
 
@@ -36,11 +36,3 @@ def auroc(x: NDArray[np.floating], positive: NDArray[np.bool_]) -> Floats:
             ranks = mid_ranks(x[known, column])
             found[column] = (ranks[inside].sum() - n_positive * (n_positive + 1) / 2.0) / (n_positive * n_negative)
     return found
-
-
-def auroc_error(area: Floats, n_positive: int, n_negative: int) -> Floats:
-    """Standard error of an AUROC. Source: Hanley and McNeil 1982, Radiology 143, 29-36."""
-    q1, q2 = area / (2.0 - area), 2.0 * area * area / (1.0 + area)
-    spread = area * (1.0 - area) + (n_positive - 1) * (q1 - area * area) + (n_negative - 1) * (q2 - area * area)
-    error: Floats = np.sqrt(np.maximum(spread, 0.0) / (n_positive * n_negative))
-    return error
