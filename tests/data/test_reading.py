@@ -165,6 +165,25 @@ def test_a_site_with_other_columns_reads_what_it_has_and_is_refused_with_none():
     ]
 
 
+def test_columns_that_cannot_be_read_at_all_are_told_together():
+    crp = Column(name="crp", kind="number", unit="mg/L")
+    mapping = SiteMapping(columns={"crp": SiteColumn(column="crp", unit="spoons")})
+    genes = Column(name="genes", kind="block", names=tuple("ABCD"), n=4)
+    found = refused(plan(KEY, AGE, crp, genes), mapping, id=None, A=np.ones(N), B=np.ones(N))
+    assert [line.removeprefix("site 'porto': ").split(";")[0] for line in found] == [
+        "no patient column 'id'",
+        "column 'crp': no conversion from 'spoons' to 'mg/L' for 'crp'",
+        "block 'genes': 2 of 4 columns absent",
+    ]
+
+
+def test_minus_zero_is_zero_for_telling_equal_rows():
+    age = np.array([0.0, -0.0, *range(1, N - 1)])
+    reading, _ = read(plan(AGE), age=age)
+    keys = reading.kept_rows(b"s")[1]
+    assert keys[0] == keys[1]
+
+
 def test_all_problems_of_a_table_are_told_at_once_without_a_value():
     found = refused(
         plan(KEY, AGE, CRP, outcome=OS, bad_records="refuse"),

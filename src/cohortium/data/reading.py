@@ -162,6 +162,8 @@ def _row_bytes(
     """The features of every row as bytes, shape (n, bytes): equal rows, equal bytes."""
     pieces: list[NDArray[np.uint8]] = []
     for column in schema.features:
-        held = np.ascontiguousarray(values[column.name]).reshape(len(masks[column.name]), -1)
+        numbers = values[column.name]
+        plain = numbers + 0.0 if numbers.dtype.kind == "f" else numbers  # -0.0 is 0.0
+        held = np.ascontiguousarray(plain).reshape(len(masks[column.name]), -1)
         pieces += [held.view(np.uint8), masks[column.name].astype(np.uint8)[:, None]]
     return np.ascontiguousarray(np.concatenate(pieces, axis=1))
