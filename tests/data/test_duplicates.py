@@ -55,19 +55,10 @@ def test_copies_survive_brightness_contrast_and_a_little_noise():
 
 
 def test_images_that_share_a_hash_but_not_their_pixels_are_no_pair():
-    x = chests(2)
-    x[1] = x[0]
-    x[1, 0, ::2, ::2] += 0.9 * np.random.default_rng(2).normal(size=(14, 14))
-    near = np.unpackbits((du.difference_hash(x)[:1] ^ du.difference_hash(x)[1:]).view(np.uint8)).sum()
-    assert near > 0 or len(du.near_images(x)) in (0, 1)
-    x[1] = np.where(du_blocks(x[0, 0]), x[0], x[0] + 3)
+    ramp = np.tile(np.arange(27.0) * 0.1, (24, 1))
+    x = np.stack([ramp + 5 * np.random.default_rng(seed).normal(size=(24, 1)) for seed in range(6)])[:, None]
+    assert len(np.unique(du.difference_hash(x))) == 1
     assert len(du.near_images(x)) == 0
-
-
-def du_blocks(image):
-    """A fine chequerboard: block means stay in order, pixels do not."""
-    h, w = np.indices(image.shape)
-    return (h + w) % 2 == 0
 
 
 def test_hash_counts_the_steps_of_block_means():
