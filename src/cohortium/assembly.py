@@ -40,7 +40,7 @@ def build_learner(study: Study) -> Learner:
         return learner
     strategy = STRATEGIES.resolve(study.strategy.name) if study.strategy.name in STRATEGIES else None
     if strategy is not None and strategy(**_known(strategy, {})).learns_by == "weights":
-        return _build(MODELS, study.model.name, {**options, "learn": "weights"}, key="model")
+        learner = _build(MODELS, study.model.name, {**options, "learn": "weights"}, key="model")
     return learner
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +26,6 @@ def simulate(
     ledger: Annotated[str, typer.Option("--ledger", help="memory or local (embedded EVM, one file).")] = "memory",
     engine: Engine = "auto",
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Instead of [evaluation] seed.")] = None,
-    faults: Annotated[str | None, typer.Option("--faults", help="A fault scenario by name, e.g. f8.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --out.")] = False,
     threads: Annotated[int, typer.Option("--threads", min=0, help="Threads for training; 0 = decided by engine.")] = 0,
     as_json: AsJson = False,
@@ -38,7 +38,7 @@ def simulate(
     screen = Screen(as_json=as_json, quiet=quiet)
     tables = read_sites(data or [], site_column=site_column)
     study = read_study(path, n_sites=len(tables))
-    options = Options(ledger=ledger, engine=engine, seed=seed, faults=faults, resume=resume, threads=threads)
+    options = Options(ledger=ledger, engine=engine, seed=seed, resume=resume, threads=threads)
     result = run_simulation(study, tables, out=out, options=options, screen=screen.say, warn=screen.warn)
     finish(screen, result, out)
 
@@ -48,7 +48,7 @@ def finish(screen: Screen, result: object, out: Path) -> None:
     from cohortium.sim.simulate import Result
 
     assert isinstance(result, Result)  # noqa: S101 - typed loosely to keep the import inside
-    screen.document(result.record.to_dict())
+    screen.document(json.loads(result.record.to_json()) if screen.as_json else {})
     screen.result(result.sentence)
     screen.result(f"report: {out / 'report.html'}")
     if result.exit_code:

@@ -77,7 +77,11 @@ class CohortPlan(_Plan):
 
     patient: Name | None = None
     group: Name | None = None
+    part: Name | None = None
     subgroups: list[Name] = []
+    rows: Literal["patients", "visits"] | None = None
+    predict_at: Name | None = None
+    bad_records: Literal["skip", "refuse"] | None = None
     fill: Literal["mean", "gaussian", "none"] = "mean"
     scale: Literal["standard", "site", "shrunk", "combat", "none"] = "standard"
     columns: dict[str, dict[str, Any]] = {}

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
 from cohortium.data.cohort import Cohort, build_cohort, check_cohorts
-from cohortium.data.inference import infer_schema
+from cohortium.data.inference import agreed_schema
 from cohortium.data.parts import Split
 from cohortium.data.schema import CohortSchema
-from cohortium.data.schema_text import parse_column
 from cohortium.data.table import Table
 from cohortium.errors import DataError
 from cohortium.reports.record import Flow
@@ -42,18 +41,7 @@ class Gathered:
 
 def schema_of(study: Study, tables: Mapping[str, Table]) -> CohortSchema:
     """The schema a study describes; what it leaves open is inferred from the tables."""
-    plan = study.study
-    outcome: str | dict[str, str] = plan.outcome if isinstance(plan.outcome, str) else plan.outcome.model_dump()
-    return infer_schema(
-        tables,
-        outcome=outcome,
-        features=plan.features,
-        exclude=plan.exclude,
-        patient=study.cohort.patient,
-        group=study.cohort.group,
-        subgroups=study.cohort.subgroups,
-        columns={name: parse_column(name, declared) for name, declared in study.cohort.columns.items()},
-    )
+    return agreed_schema(study.model_dump(exclude_none=True), tables)
 
 
 def gather(study: Study, tables: Mapping[str, Table], *, chance: Chance) -> Gathered:

@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from cohortium.core.examples import Examples
 from cohortium.core.study import EvaluationPlan
 from cohortium.data.schema import CohortSchema
-from cohortium.reports.calibration import calibration_bins
 from cohortium.reports.comparison import Comparison, compare
 from cohortium.reports.fairness import Gap, Subgroup, gaps, subgroups
 from cohortium.reports.measure import Measure
 from cohortium.reports.observed import Observed
 from cohortium.reports.panel import measure_all
-from cohortium.reports.recalibration import CalibrationPart, choose_threshold, recalibrate
-from cohortium.reports.record import Presence, Results, SiteCalibration, mean_of
+from cohortium.reports.recalibration import CalibrationPart
+from cohortium.reports.record import CurveRecord, Presence, Results, SiteCalibration, mean_of
+from cohortium.reports.risk_groups import survival_by_risk
+from cohortium.reports.site_calibration import calibrate_site
 from cohortium.reports.site_matrix import SiteMatrix, site_matrix
 from cohortium.sim.comparison import SiteRows, TrainedModel
 
@@ -38,6 +39,7 @@ class Evaluation:
     calibration: dict[str, SiteCalibration]
     subgroups: tuple[Subgroup, ...]
     gaps: tuple[Gap, ...]
+    curves: tuple[CurveRecord, ...]
 
 
 def score(models: Mapping[str, TrainedModel], rows: Sequence[SiteRows]) -> dict[str, dict[str, Floats]]:
@@ -99,6 +101,7 @@ def evaluate(
         calibration=calibrated,
         subgroups=found,
         gaps=gaps(found),
+        curves=survival_by_risk(observed.stack(scores["swarm"]), observed) if observed.outcome == "survival" else (),
     )
 
 
@@ -142,25 +145,22 @@ def _calibrations(
     if not plan.recalibrate or rows[0].test.layout.outcome != "binary":
         return {}
     labels = [one.training.y for one in rows if one.training.y is not None]
-    prevalence = float(np.clip(np.concatenate(labels).mean(), 1e-3, 1 - 1e-3))
+    expected = float(np.clip(np.concatenate(labels).mean(), 1e-3, 1 - 1e-3))
+    rule = {"half": "0.5", "sensitivity": f"sensitivity >= {plan.min_sensitivity:.2f}"}.get(
+        plan.threshold, plan.threshold
+    )
     found = {}
     for one in rows:
         y = one.calibration.y if one.calibration.y is not None else np.zeros(0)
         raw = swarm.scores(one, one.calibration) if len(one.calibration) else np.zeros(0)
-        correction = recalibrate(CalibrationPart(y=y, p=raw), training_prevalence=prevalence)
-        rule = f"sensitivity >= {plan.min_sensitivity:.2f}" if plan.threshold == "sensitivity" else plan.threshold
-        corrected = CalibrationPart(y=y, p=correction.apply(raw))
-        threshold = choose_threshold(corrected, "0.5" if rule == "half" else rule)
-        seen, before = Observed.of({one.site: one.test}), scores[one.site]
-        after = correction.apply(before)
-        truth = seen.y if seen.y is not None else np.zeros(0)
-        found[one.site] = SiteCalibration(
-            recalibration=correction,
-            threshold=threshold,
-            before=measure_all(before, seen, rng=rng, draws=draws),
-            after=measure_all(after, seen, rng=rng, threshold=threshold.value, draws=draws),
-            bins_before=calibration_bins(truth, before),
-            bins_after=calibration_bins(truth, after),
+        found[one.site] = calibrate_site(
+            CalibrationPart(y=y, p=raw),
+            scores[one.site],
+            Observed.of({one.site: one.test}),
+            rng=rng,
+            rule=rule,
+            expected=expected,
+            draws=draws,
         )
     return found
 

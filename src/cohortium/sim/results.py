@@ -19,6 +19,7 @@ from cohortium.errors import DataError, FrameError, StudyError, UsageError, Veri
 from cohortium.ledger.archive import Verified, verify
 from cohortium.reports.pages import Report
 from cohortium.reports.record import RunRecord
+from cohortium.reports.scope import Scope
 from cohortium.sim.comparison import TrainedModel
 
 __all__ = [
@@ -115,9 +116,10 @@ def read_record(path: Path) -> RunRecord:
 
 def write_report(record: RunRecord, path: Path, *, scope: str) -> None:
     """The page of a record. scope: `site` or `consortium`."""
-    if scope not in ("site", "consortium"):
-        raise UsageError(f"unknown scope {scope!r}; available: consortium, site")
-    write_whole(path, [Report(record, scope=scope).html().encode()])
+    readers: dict[str, Scope] = {"consortium": "consortium", "site": "site"}
+    if scope not in readers:
+        raise UsageError(f"unknown scope {scope!r}; available: {', '.join(readers)}")
+    write_whole(path, [Report(record, scope=readers[scope]).html().encode()])
 
 
 @dataclass(frozen=True, kw_only=True)

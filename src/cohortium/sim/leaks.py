@@ -1,0 +1,75 @@
+"""The leakage checks L1 to L8 over all sites of a simulation: each said once, with the sites it concerns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from cohortium.core.check import Check
+from cohortium.core.examples import concatenate
+from cohortium.core.study import Study
+from cohortium.data.leakage import (
+    check_confounding,
+    check_features,
+    check_fitting,
+    check_parts,
+    check_shortcut,
+    check_time_zero,
+    check_timing,
+    class_counts,
+)
+from cohortium.errors import DataError
+from cohortium.sim.cohorts import Gathered
+
+__all__ = ["leakage_checks", "refuse_leaks"]
+
+
+def leakage_checks(study: Study, gathered: Gathered) -> list[Check]:
+    """Every finding; sites are named where they differ. Nothing of a patient but counts."""
+    known = study.study.acknowledged
+    schema, rows = gathered.schema, gathered.rows()
+    training = {one.site: one.training for one in rows if len(one.training)}
+    parts = {
+        one.site: check_parts(
+            {"train": one.training, "calibration": one.calibration, "test": one.test}, acknowledged=known
+        )
+        for one in rows
+    }
+    checks = _by_sites(parts)
+    if training:
+        together = concatenate(list(training.values()))
+        checks += check_features(together, acknowledged=known)
+        checks += check_time_zero(together, acknowledged=known)
+        checks += check_shortcut(training)
+        checks += check_confounding({site: class_counts(examples) for site, examples in training.items()})
+    checks += check_timing(
+        [column.name for column in schema.features],
+        outcome=schema.outcome.sources,
+        survival=schema.outcome_kind == "survival",
+        known={column.name: column.known for column in schema.features if column.known},
+        predict_at=schema.predict_at,
+        acknowledged=known,
+    )
+    return [*checks, *check_fitting()]
+
+
+def refuse_leaks(checks: Iterable[Check]) -> None:
+    """Raise DataError with every failed check, one sentence a line."""
+    failed = [f"{one.id}: {one.found}" + (f"; {one.fix}" if one.fix else "") for one in checks if one.level == "fail"]
+    if failed:
+        raise DataError("\n".join(failed))
+
+
+def _by_sites(found: Mapping[str, list[Check]]) -> list[Check]:
+    """The same sentence of several sites becomes one; `ok` only where it holds everywhere."""
+    sites: dict[Check, list[str]] = {}
+    for site, checks in found.items():
+        for check in checks:
+            sites.setdefault(check, []).append(site)
+    bad = [check for check in sites if check.level != "ok"]
+    kept = bad or list(sites)
+    return [
+        check
+        if len(sites[check]) == len(found)
+        else Check(id=check.id, level=check.level, found=f"{', '.join(sites[check])}: {check.found}", fix=check.fix)
+        for check in kept
+    ]

@@ -1,0 +1,23 @@
+"""The few figures a site shows each round, on its own held-out patients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cohortium.core.examples import Examples
+from cohortium.core.parameters import Parameters
+from cohortium.core.seams import Learner
+from cohortium.reports.observed import Observed
+from cohortium.reports.panel import measure_values
+
+__all__ = ["measure_round"]
+
+_FEW = ("auroc", "c_index", "accuracy", "brier", "rmse")
+
+
+def measure_round(learner: Learner, parameters: Parameters, examples: Examples) -> Mapping[str, float]:
+    """Measures without intervals; those that cannot be computed are left out."""
+    if not len(examples):
+        return {}
+    values = measure_values(learner.predict(parameters, examples), Observed.of({"site": examples}))
+    return {name: values[name] for name in _FEW if values.get(name) is not None}  # type: ignore[misc]

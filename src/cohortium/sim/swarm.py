@@ -1,0 +1,191 @@
+"""A whole swarm in this process: the real nodes, on a memory network, in virtual time, by one seed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cohortium.assembly import default_min_sites
+from cohortium.core.identity import LedgerKey
+from cohortium.core.parameters import Parameters
+from cohortium.core.randomness import Chance
+from cohortium.core.seams import LedgerEvent
+from cohortium.core.study import Study
+from cohortium.errors import RunFailed
+from cohortium.ledger import ENGINES
+from cohortium.ledger.genesis import Genesis
+from cohortium.ledger.rules import Founder
+from cohortium.ledger.transactions import sign_call
+from cohortium.sim.bench import Bench
+from cohortium.sim.virtual_clock import run_virtual
+from cohortium.swarm.actions import Outcome
+from cohortium.swarm.bell import Bell
+from cohortium.swarm.node import Charter, Node, Ports, Proposal
+from cohortium.swarm.notices import Notice
+from cohortium.swarm.program import SiteWork
+from cohortium.swarm.store import DiskStore, MemoryStore, Store
+from cohortium.swarm.waiting import Policy
+from cohortium.transport.memory import MemoryNetwork
+
+__all__ = ["Setting", "SwarmRun", "policy_of", "run_swarm"]
+
+_GENESIS_TIME = 1_800_000_000  # a fixed beginning, so that runs repeat
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Setting:
+    """Everything one simulated swarm is made of. home: where a run that can be resumed keeps its files.
+
+    stages: filled with the stage of every round while the run goes on.
+    """
+
+    study: Study
+    works: Mapping[str, SiteWork]
+    chance: Chance
+    ledger: str = "memory"
+    engine: str = "sequential"
+    home: Path | None = None
+    stages: dict[int, str] = field(default_factory=dict)
+    observe: Callable[[Notice], None] = field(default=lambda notice: None)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SwarmRun:
+    """What came of it. state: the last merge all adopted; memories: private arrays by site (they never left)."""
+
+    outcome: Outcome
+    study: bytes
+    state: Parameters
+    memories: Mapping[str, Parameters]
+    ledger: Any
+    events: tuple[LedgerEvent, ...]
+    bytes_sent: Mapping[str, int]
+    virtual_s: float
+
+
+def policy_of(study: Study) -> Policy:
+    """The study's waiting and attestation rules, as the machine takes them."""
+    plan = study.swarm
+    return Policy(
+        round_timeout_s=study.strategy.round_timeout_s,
+        answer_timeout_s=plan.answer_timeout_s,
+        silence_s=plan.silence_s,
+        max_round_s=plan.max_round_s,
+        wait=plan.wait,
+        late=plan.late,
+        attest=plan.attest,
+        complete_share=plan.complete_share,
+    )
+
+
+def run_swarm(setting: Setting) -> SwarmRun:
+    """Run the nodes to the end of the study's run. Raises RunFailed when it ends as `failed`."""
+    run = run_virtual(_Swarm(setting).run())
+    if run.outcome.status == "failed":
+        raise RunFailed(run.outcome.site, run.outcome.stage, run.outcome.reason)
+    return run
+
+
+class _Swarm:
+    """The nodes of one simulation and what they share: ledger, network, bell, bench."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.sites = sorted(setting.works)
+        self.keys = {site: self._key(site) for site in self.sites}
+        self.bench = Bench(setting.works, engine=setting.engine, stages=setting.stages)
+        self.bell = Bell()
+
+    async def run(self) -> SwarmRun:
+        loop = asyncio.get_running_loop()
+        ledger = self._open_ledger(loop.time)
+        network = MemoryNetwork(rng=self.setting.chance.stream("network"))
+        try:
+            nodes = [
+                Node(s, self._charter(ledger, s), self._ports(ledger, network, s), self._policy) for s in self.sites
+            ]
+            async with asyncio.TaskGroup() as tasks:
+                running = [tasks.create_task(node.run()) for node in nodes]
+            events = tuple(ledger.events(0))
+        except BaseException:
+            ledger.close()
+            raise
+        sent = {site: sum(n for (one, _), n in network.sent_bytes.items() if one == site) for site in self.sites}
+        return SwarmRun(
+            outcome=running[0].result(),
+            study=self.setting.study.digest,
+            state=nodes[0].state,
+            memories={site: work.memory() for site, work in self.setting.works.items()},
+            ledger=ledger,
+            events=events,
+            bytes_sent=sent,
+            virtual_s=loop.time(),
+        )
+
+    @property
+    def _policy(self) -> Policy:
+        return policy_of(self.setting.study)
+
+    def _open_ledger(self, now: Callable[[], float]) -> Any:
+        """A new chain, or the one an interrupted run left; its clock goes on from the newest block."""
+        engine = ENGINES.resolve(self.setting.ledger)
+        path = None if self.setting.home is None else self.setting.home / "chain.sqlite"
+        if path is not None and path.exists() and self.setting.ledger != "memory":
+            return engine.open(path, clock=lambda: _GENESIS_TIME + now())
+        founders = tuple(
+            Founder(key.address, site, self._digest("tls", site), self._digest("seal", site))
+            for site, key in self.keys.items()
+        )
+        chain_id = 1 + int.from_bytes(self.setting.chance.secret(6, "chain"), "big")
+        genesis = Genesis(founders=founders, chain_id=chain_id, time=_GENESIS_TIME, engine=self.setting.ledger)
+        return engine.found(genesis, clock=lambda: _GENESIS_TIME + now(), path=path)
+
+    def _charter(self, ledger: Any, site: str) -> Charter:
+        study, program = self.setting.study, self.setting.works[site].program
+        proposal = Proposal(
+            min_sites=study.strategy.min_sites or default_min_sites(len(self.sites)),
+            n_rounds=program.max_rounds,
+            answer_timeout_s=int(study.swarm.answer_timeout_s),
+            drawn=study.swarm.attest == "drawn",
+        )
+        return Charter(
+            consortium=ledger.genesis.consortium,
+            contract=ledger.contract,
+            chain_id=ledger.chain_id,
+            study=study.digest,
+            proposal=proposal if site == self.sites[0] else None,
+        )
+
+    def _ports(self, ledger: Any, network: MemoryNetwork, site: str) -> Ports:
+        key, chance = self.keys[site], self.setting.chance
+
+        def sign(nonce: int, function: str, args: tuple[object, ...]) -> bytes:
+            return sign_call(
+                key, chain_id=ledger.chain_id, nonce=nonce, contract=ledger.contract, function=function, args=args
+            )
+
+        return Ports(
+            ledger=ledger,
+            transport=network.join(site),
+            store=self._store(site),
+            work=self.setting.works[site],
+            key=key,
+            sign_call=sign,
+            next_nonce=lambda: ledger.nonce(key.address),
+            entropy=lambda n, *names: chance.secret(n, "node", site, *names),
+            trainer=self.bench.trainer(site),
+            observe=self.setting.observe,
+            bell=self.bell,
+        )
+
+    def _store(self, site: str) -> Store:
+        return MemoryStore() if self.setting.home is None else DiskStore(self.setting.home / "nodes" / site)
+
+    def _key(self, site: str) -> LedgerKey:
+        return LedgerKey.new(lambda n: self.setting.chance.secret(n, "ledger key", site))
+
+    def _digest(self, what: str, site: str) -> bytes:
+        return self.setting.chance.secret(32, what, site)
