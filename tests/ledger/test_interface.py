@@ -4,7 +4,7 @@ import pytest
 
 from cohortium.errors import FrameError
 from cohortium.ledger.abi import encode, event_topic, selector
-from cohortium.ledger.interface import Interface
+from cohortium.ledger.interface import Interface, consortium
 
 ABI = [
     {"type": "constructor", "stateMutability": "nonpayable", "inputs": [{"name": "sites", "type": "string[]"}]},
@@ -72,3 +72,17 @@ def test_interface_refuses_what_it_does_not_know():
         face.decode_log([bytes(32)], b"")
     with pytest.raises(FrameError, match="1 topics, expected 3"):
         face.decode_log([event_topic("Committed(uint256,string,bytes32,uint64)")], b"")
+
+
+def test_the_shipped_contract_is_served_whole():
+    """Every type it uses can be written and read, and no two functions or events share a name."""
+    shipped = consortium()
+    zeros = {"uint256": 0, "bytes32": bytes(32), "address": bytes(20), "string": "", "bytes": b"", "bool": False}
+    for function in shipped.interface.functions.values():
+        data = shipped.interface.encode_call(function.name, tuple(zeros[kind] for kind in function.inputs))
+        assert shipped.interface.decode_call(data)[0] == function.name
+    for event in shipped.interface.events.values():
+        data = encode(event.types, tuple(zeros[kind] for kind in event.types))
+        assert set(shipped.interface.decode_log([event_topic(event.signature)], data)[1]) == set(event.names)
+    assert len(shipped.code_hash) == 32
+    assert shipped.runtime in shipped.code

@@ -1,24 +1,22 @@
-"""The contract by name: its functions, events and compiled form, from `contracts/Consortium.json`.
+"""The contract by name: its functions and events, and the code that a consortium agrees on.
 
     consortium().interface.encode_call("commit", (run, round, digest, weight, eps)) -> bytes
 
-The JSON holds ABI, creation bytecode, runtime bytecode, compiler and the SHA-256 of the source, so
-that nobody needs a compiler at run time; a test compares it with a fresh compilation. How single
-values are written is `abi.py`; what the functions do is `contracts/Consortium.vy` and `rules.py`.
+Compiled form and source are `contracts/`; how single values are written is `abi.py`; what the
+functions do is `contracts/Consortium.vy` and `rules.py`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
 from typing import Any
 
 from cohortium.core.identity import keccak
 from cohortium.errors import FrameError
 from cohortium.ledger.abi import decode, encode, event_topic, selector
+from cohortium.ledger.contracts import artefact
 
 __all__ = ["Contract", "Event", "Function", "Interface", "consortium"]
 
@@ -130,13 +128,11 @@ class Interface:
 
 @dataclass(frozen=True)
 class Contract:
-    """The compiled contract. code: what a deployment sends before the constructor's arguments."""
+    """The shipped contract. code: what a deployment sends before the constructor's arguments."""
 
     interface: Interface
     code: bytes
     runtime: bytes
-    compiler: str
-    source_sha256: str
 
     @property
     def code_hash(self) -> bytes:
@@ -146,15 +142,9 @@ class Contract:
 
 @lru_cache(maxsize=1)
 def consortium() -> Contract:
-    """The contract this release ships."""
-    made = json.loads(files("cohortium.ledger").joinpath("contracts", "Consortium.json").read_bytes())
-    return Contract(
-        Interface(made["abi"]),
-        bytes.fromhex(made["bytecode"].removeprefix("0x")),
-        bytes.fromhex(made["bytecode_runtime"].removeprefix("0x")),
-        made["compiler"],
-        made["source_sha256"],
-    )
+    """The contract of this release."""
+    shipped = artefact()
+    return Contract(Interface(shipped.abi), shipped.bytecode, shipped.runtime)
 
 
 def _types(parts: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -1,0 +1,321 @@
+"""Offline verification of an exported chain: replay all of it, alone, and name the first bad record.
+
+    verify(Path("ledger.jsonl")) -> Verified(height=214, runs=(...), ...)
+
+For every block: the link of its line, its header's hash, parent, time and transaction; signature,
+sender and nonce; then the transaction itself through the rules (`interpreter.py`), whose verdict and
+events must be those of the file. With the extra `evm`, exports of an engine on an EVM are also run
+through the contract, which must give the same header to the byte, state root included.
+
+A forger can compute links and hashes anew, but not signatures of members, nor another genesis with
+the same identity: say which consortium you expect. A chain cut at its end and closed anew is seen only
+through a later head: one signed in the file, or one you hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cohortium.core.identity import Membership, keccak
+from cohortium.errors import LedgerError, MissingExtra, PeerError, VerificationFailed
+from cohortium.ledger.blocks import NO_PARENT, Happening, binding, event_values, memory_header, read_header
+from cohortium.ledger.export import FIRST_LINK, FORMAT, MAX_FILE_BYTES, MAX_LINE_BYTES, SignedHead, open_line
+from cohortium.ledger.genesis import Genesis
+from cohortium.ledger.interpreter import Interpreter, Outcome
+
+if TYPE_CHECKING:
+    from cohortium.ledger.replica import Replica
+
+__all__ = ["Merge", "RunSummary", "Verified", "verify"]
+
+_STATES = {4: "finished", 5: "failed"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merge:
+    """One final round: the digest all agreed on and whose updates are in it, sorted."""
+
+    round: int
+    digest: bytes
+    contributors: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSummary:
+    """One run. study: digest of the approved plan. state: `open`, `finished` or `failed`."""
+
+    run: int
+    study: bytes
+    proposer: str
+    sites: tuple[str, ...]
+    state: str
+    reason: int
+    merges: tuple[Merge, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """What an export proves. evm: whether the contract itself was replayed, not only the rules.
+
+    calls, refused: transactions after the founding, and how many of them the contract refused.
+    signed_by: members whose signature stands under one of its heads, sorted.
+    """
+
+    engine: str
+    consortium: bytes
+    chain_id: int
+    contract: bytes
+    height: int
+    head: bytes
+    state_root: bytes
+    time: int
+    calls: int
+    refused: int
+    members: Membership
+    runs: tuple[RunSummary, ...]
+    signed_by: tuple[str, ...]
+    evm: bool
+
+
+def verify(path: Path, *, consortium: bytes | None = None, evm: bool | None = None) -> Verified:
+    """Replay an export and compare everything in it.
+
+    consortium: the identity it must have (32 bytes). evm: None replays the contract where its engine
+    had one and the extra is installed; True insists; False leaves it to the rules.
+    Raises VerificationFailed that names the first bad line and the reason, MissingExtra for `evm=True` without it.
+    """
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise VerificationFailed(f"{path.name}: larger than {MAX_FILE_BYTES} bytes")
+    number, link = 0, FIRST_LINK
+    replay: _Replay | None = None
+    verified: Verified | None = None
+    try:
+        for number, line in _lines(path):  # noqa: B007 - the number is said when something is wrong
+            record, link = open_line(line, link)
+            if verified is not None:
+                raise ValueError("a record after the last one")
+            if replay is None:
+                replay = _Replay.begin(record, consortium, evm)
+            elif "last" in record:
+                verified = replay.finish(record)
+            else:
+                replay.block(record)
+    except (ValueError, LedgerError, PeerError) as error:
+        raise VerificationFailed(f"{path.name}: line {number}: {error}") from error
+    finally:
+        if replay is not None:
+            replay.close()
+    if verified is None:
+        raise VerificationFailed(f"{path.name}: line {number + 1}: the file ends before its last record")
+    return verified
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Numbered lines, never more of one than the limit and a byte."""
+    with path.open("rb") as file:
+        number = 0
+        while line := file.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            yield number, line
+
+
+@dataclass
+class _Replay:
+    """The state of a verification after some lines."""
+
+    genesis: Genesis
+    rules: Interpreter
+    contract: Replica | None
+    hashes: list[bytes] = field(default_factory=list)
+    state_root: bytes | None = None
+    time: int = 0
+    refused: int = 0
+    story: _Story = field(default_factory=lambda: _Story())
+
+    @classmethod
+    def begin(cls, record: Mapping[str, Any], consortium: bytes | None, evm: bool | None) -> _Replay:
+        if set(record) != {"consortium", "contract", "format", "genesis"} or record["format"] != FORMAT:
+            raise ValueError(f"not the first record of the form {FORMAT}")
+        if not isinstance(record["genesis"], dict):
+            raise ValueError("the genesis is no table")
+        genesis = Genesis.from_facts(record["genesis"])
+        if _bytes(record, "consortium") != genesis.consortium or _bytes(record, "contract") != genesis.contract:
+            raise ValueError("consortium and contract are not those of the genesis")
+        if consortium is not None and consortium != genesis.consortium:
+            raise ValueError(
+                f"another consortium: 0x{genesis.consortium.hex()[:16]}..., expected 0x{consortium.hex()[:16]}..."
+            )
+        return cls(genesis, Interpreter(genesis), _contract(genesis, evm))
+
+    def block(self, record: Mapping[str, Any]) -> None:
+        if set(record) != {"events", "hash", "header", "height", "ok", "raw", "reason", "time"}:
+            raise ValueError("not the record of a block")
+        height = len(self.hashes) + 1
+        header, raw = _bytes(record, "header"), _bytes(record, "raw")
+        said = read_header(header)
+        on_evm = said.state_root is not None
+        if on_evm != (self.genesis.engine != "memory"):
+            raise ValueError(f"a header that engine {self.genesis.engine!r} does not write")
+        if keccak(header) != _bytes(record, "hash"):
+            raise ValueError("the hash is not the header's")
+        if record["height"] != height or said.height != height or record["time"] != said.time:
+            raise ValueError(f"height or time are not the header's; height {height} was due")
+        if height > 1 and said.parent != self.hashes[-1]:
+            raise ValueError("its parent is not the block before")
+        if said.time <= self.time and height > 1:
+            raise ValueError(f"its time {said.time} is not later than {self.time}")
+        if said.binds != binding(raw, evm=on_evm):
+            raise ValueError("the header belongs to another transaction")
+        outcome = self._outcome(raw, said.time, height)
+        for key, found in (
+            ("ok", outcome.ok),
+            ("reason", outcome.reason),
+            ("events", event_values(outcome.events)),
+        ):
+            if record[key] != found:
+                raise ValueError(f"{key} differ from what the rules give ({outcome.reason or 'accepted'})")
+        if not on_evm:
+            parent = self.hashes[-1] if self.hashes else NO_PARENT
+            result = [outcome.ok, outcome.reason, record["events"]]
+            if header != memory_header(parent=parent, height=height, time=said.time, raw=raw, result=result):
+                raise ValueError("the header is not that of this result")
+        elif self.contract is not None:
+            self._compare_contract(raw, header, said.time, height)
+        self.hashes.append(keccak(header))
+        self.state_root, self.time = said.state_root, said.time
+        self.refused += not outcome.ok
+        self.story.tell(outcome.events)
+
+    def finish(self, record: Mapping[str, Any]) -> Verified:
+        if set(record) != {"hash", "heads", "last", "state_root"} or not self.hashes:
+            raise ValueError("not the last record of a chain")
+        if record["last"] != len(self.hashes) or _bytes(record, "hash") != self.hashes[-1]:
+            raise ValueError("the head is not the last block")
+        state_root = self.state_root or self.rules.state_root()
+        if _bytes(record, "state_root") != state_root:
+            raise ValueError("the state root is not that of the replayed chain")
+        members = self.rules.membership()
+        return Verified(
+            engine=self.genesis.engine,
+            consortium=self.genesis.consortium,
+            chain_id=self.genesis.chain_id,
+            contract=self.genesis.contract,
+            height=len(self.hashes),
+            head=self.hashes[-1],
+            state_root=state_root,
+            time=self.time,
+            calls=len(self.hashes) - 1,
+            refused=self.refused,
+            members=members,
+            runs=self.story.summaries(),
+            signed_by=tuple(sorted(self._signers(record["heads"], members))),
+            evm=self.contract is not None,
+        )
+
+    def close(self) -> None:
+        if self.contract is not None:
+            self.contract.close()
+
+    def _outcome(self, raw: bytes, time: int, height: int) -> Outcome:
+        if height > 1:
+            return self.rules.execute(raw, time=time, height=height)
+        if raw != self.genesis.deployment or time != self.genesis.time:
+            raise ValueError("block 1 is not the founding that the genesis gives")
+        return self.rules.founding
+
+    def _compare_contract(self, raw: bytes, header: bytes, time: int, height: int) -> None:
+        assert self.contract is not None  # noqa: S101 - said by the caller
+        if height > 1:
+            self.contract.apply(raw, time=time)
+        (block,) = self.contract.blocks(height)
+        if block.header != header:
+            what = "state root" if read_header(block.header).state_root != read_header(header).state_root else "header"
+            raise ValueError(f"the {what} is not what the contract gives")
+
+    def _signers(self, heads: object, members: Membership) -> Iterator[str]:
+        """Names of the members whose signed heads are blocks of this chain."""
+        if not isinstance(heads, list):
+            raise ValueError("heads are a list")
+        for item in heads:
+            if not isinstance(item, list) or len(item) != 3 or type(item[0]) is not int:
+                raise ValueError("a signed head is height, hash and signature")
+            signed = SignedHead(item[0], _hex(item[1], "hash"), _hex(item[2], "signature"))
+            if not 1 <= signed.height <= len(self.hashes) or self.hashes[signed.height - 1] != signed.hash:
+                raise ValueError(f"a signed head at height {signed.height} is no block of this chain")
+            address = signed.signer(contract=self.genesis.contract, chain_id=self.genesis.chain_id)
+            site = members.at(address)
+            if site is None:
+                raise ValueError(f"the head at height {signed.height} is signed by no member")
+            yield site.name
+
+
+@dataclass
+class _Story:
+    """What the events say about runs."""
+
+    runs: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    def tell(self, events: tuple[Happening, ...]) -> None:
+        for event in events:
+            args = event.args
+            if event.name == "Proposed":
+                self.runs[args["run"]] = {
+                    "study": args["spec"],
+                    "proposer": args["site"],
+                    "joiners": {},
+                    "merges": [],
+                    "state": "open",
+                    "reason": 0,
+                }
+            elif event.name in ("Approved", "Joined"):
+                self.runs[args["run"]]["joiners"][args["joiner"]] = args["site"]
+            elif event.name == "Final":
+                joiners = self.runs[args["run"]]["joiners"]
+                inside = sorted(site for index, site in joiners.items() if args["contributors"] >> index & 1)
+                merge = Merge(round=args["round"], digest=args["digest"], contributors=tuple(inside))
+                self.runs[args["run"]]["merges"].append(merge)
+            elif event.name == "Ended":
+                self.runs[args["run"]].update(state=_STATES[args["state"]], reason=args["reason"])
+
+    def summaries(self) -> tuple[RunSummary, ...]:
+        return tuple(
+            RunSummary(
+                run=run,
+                study=told["study"],
+                proposer=told["proposer"],
+                sites=tuple(sorted(told["joiners"].values())),
+                state=told["state"],
+                reason=told["reason"],
+                merges=tuple(told["merges"]),
+            )
+            for run, told in sorted(self.runs.items())
+        )
+
+
+def _contract(genesis: Genesis, evm: bool | None) -> Replica | None:
+    if evm is False or genesis.engine == "memory":
+        return None
+    try:
+        from cohortium.ledger.chain_file import IN_MEMORY
+        from cohortium.ledger.replica import Replica
+    except MissingExtra:
+        if evm:
+            raise
+        return None
+    return Replica.found(IN_MEMORY, genesis)
+
+
+def _bytes(record: Mapping[str, Any], key: str) -> bytes:
+    return _hex(record[key], key)
+
+
+def _hex(value: object, what: str) -> bytes:
+    if not isinstance(value, str) or value != value.lower():
+        raise ValueError(f"{what} is not hexadecimal text")
+    try:
+        return bytes.fromhex(value)
+    except ValueError:
+        raise ValueError(f"{what} is not hexadecimal text") from None

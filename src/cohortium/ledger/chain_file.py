@@ -1,0 +1,152 @@
+"""The SQLite file of a chain: what the EVM keeps by key, and one row per block, written together or not at all.
+
+One writer, one write transaction per block, WAL with `synchronous=FULL`: after a kill or a power cut
+the file holds whole blocks only. The file is locked while it is open, and the lock dies with the
+process, so a crash leaves nothing to clean up and a second process is told instead of tearing the
+chain. What keys and rows mean is `replica.py`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from cohortium.errors import LedgerError, LedgerUnreachable
+
+__all__ = ["IN_MEMORY", "ChainFile", "Row"]
+
+IN_MEMORY: Final = Path(":memory:")
+"""A chain without a file, for verification."""
+
+FORMAT: Final = "cohortium-chain-1"
+_SCHEMA: Final = (
+    "CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE nodes (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE blocks (height INTEGER PRIMARY KEY, header BLOB NOT NULL, raw BLOB NOT NULL, "
+    "ok INTEGER NOT NULL, reason TEXT NOT NULL, logs BLOB NOT NULL)",
+)
+
+
+class Row(NamedTuple):
+    """One block as stored. logs: RLP of [[topics, data], ...]."""
+
+    header: bytes
+    raw: bytes
+    ok: bool
+    reason: str
+    logs: bytes
+
+
+class ChainFile:
+    """An open chain file. Used by one thread at a time; the engine holds the lock."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._db = connection
+
+    @classmethod
+    def create(cls, path: Path) -> ChainFile:
+        """A file to be filled by `lay`. Raises LedgerError when a chain was laid there already.
+
+        What a killed founding leaves behind is an empty database, which is used again.
+        """
+        chain = cls(path, _connect(path))
+        try:
+            tables = chain._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        except sqlite3.DatabaseError:
+            tables = -1
+        if tables:
+            chain.close()
+            raise LedgerError(f"{path} exists already", hint="a chain is founded once: open it, or choose another path")
+        return chain
+
+    @classmethod
+    def open(cls, path: Path) -> ChainFile:
+        """An existing file. Raises LedgerError when it is none, LedgerUnreachable when another process has it."""
+        if not path.is_file():
+            raise LedgerError(f"{path}: no such chain file")
+        chain = cls(path, _connect(path))
+        try:
+            found = chain._db.execute("SELECT value FROM about WHERE name = 'format'").fetchone()
+        except sqlite3.DatabaseError:
+            found = None
+        if found != (FORMAT,):
+            chain.close()
+            raise LedgerError(f"{path} is not a chain file of the form {FORMAT}")
+        return chain
+
+    def lay(self, genesis: str) -> None:
+        """Make the tables and keep the genesis text; inside `block()`, together with the first block."""
+        for statement in _SCHEMA:
+            self._db.execute(statement)
+        self._db.executemany("INSERT INTO about VALUES (?, ?)", [("format", FORMAT), ("genesis", genesis)])
+
+    @contextmanager
+    def block(self) -> Iterator[None]:
+        """One write transaction: everything inside is kept, or nothing. Raises LedgerUnreachable on a full disk."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
+            self._db.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            self._abandon()
+            raise LedgerUnreachable(f"{self.path} cannot be written: {error}") from error
+        except BaseException:
+            self._abandon()
+            raise
+
+    def genesis(self) -> str:
+        """The text given to `lay`."""
+        return str(self._db.execute("SELECT value FROM about WHERE name = 'genesis'").fetchone()[0])
+
+    def read(self, key: bytes) -> bytes | None:
+        """The value of a key, None where there is none."""
+        found = self._db.execute("SELECT value FROM nodes WHERE key = ?", (key,)).fetchone()
+        return None if found is None else bytes(found[0])
+
+    def write(self, key: bytes, value: bytes) -> None:
+        """Keep a value; inside `block()`."""
+        self._db.execute("INSERT OR REPLACE INTO nodes VALUES (?, ?)", (key, value))
+
+    def delete(self, key: bytes) -> None:
+        """Forget a key; inside `block()`."""
+        self._db.execute("DELETE FROM nodes WHERE key = ?", (key,))
+
+    def append(self, height: int, row: Row) -> None:
+        """Keep a block; inside `block()`. A height is written once."""
+        self._db.execute("INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?)", (height, *row))
+
+    def rows(self, from_height: int = 0) -> list[tuple[int, Row]]:
+        """Blocks from a height on, in order."""
+        found = self._db.execute("SELECT * FROM blocks WHERE height >= ? ORDER BY height", (from_height,))
+        return [(height, Row(header, raw, bool(ok), reason, logs)) for height, header, raw, ok, reason, logs in found]
+
+    def close(self) -> None:
+        """Let the file go. Closing twice is no error."""
+        self._db.close()
+
+    def _abandon(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    try:
+        db = sqlite3.connect(path, isolation_level=None, timeout=0.2, check_same_thread=False)
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("BEGIN IMMEDIATE")  # takes the lock now, not at the first block
+        db.execute("COMMIT")
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            raise LedgerUnreachable(
+                f"{path} is held by another process", hint="one node hosts a chain; stop the other one first"
+            ) from None
+        raise LedgerUnreachable(f"{path} cannot be opened: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise LedgerError(f"{path} is not a chain file: {error}") from error
+    return db

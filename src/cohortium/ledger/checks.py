@@ -1,0 +1,101 @@
+"""Preflight of the ledger: fast signatures, the embedded EVM, and a place where a chain can live.
+
+    ledger_checks(engine="local", path=home / "chain.sqlite") -> [Check, ...]
+
+Collected by `assembly`, shown by `doctor`, and run by a node before it says `ready`. A check looks and
+reports; it raises nothing and changes nothing but a probe file that it removes again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from cohortium.core.check import Check
+from cohortium.errors import LedgerError
+
+__all__ = ["ledger_checks"]
+
+_PROBE = ".cohortium-wal-probe"
+
+
+def ledger_checks(*, engine: str, path: Path | None = None, n_institutions: int = 1) -> list[Check]:
+    """All checks that concern an engine. path: of the chain file, where the engine has one."""
+    found = [check_coincurve()]
+    if engine != "memory":
+        found.append(check_evm())
+    if path is not None:
+        found += [check_file_system(path), check_chain(path)]
+    if engine == "local" and n_institutions > 1:
+        found.append(
+            Check(
+                id="ledger-host",
+                level="warn",
+                found=f"{n_institutions} institutions rely on engine 'local', whose one host can stop the chain",
+                fix="use it for a trial; deploy on an engine without a single host",
+            )
+        )
+    return found
+
+
+def check_coincurve() -> Check:
+    """Whether signatures are native; pure Python is a hundred times slower."""
+    try:
+        return Check(id="coincurve", level="ok", found=f"coincurve {version('coincurve')}")
+    except PackageNotFoundError:
+        return Check(
+            id="coincurve", level="fail", found="coincurve is not installed", fix="pip install 'coincurve>=20,<22'"
+        )
+
+
+def check_evm() -> Check:
+    """Whether the contract can be run."""
+    if find_spec("eth") is None:
+        return Check(id="evm", level="fail", found="py-evm is not installed", fix="pip install 'cohortium[evm]'")
+    return Check(id="evm", level="ok", found=f"py-evm {version('py-evm')}")
+
+
+def check_file_system(path: Path) -> Check:
+    """Whether the folder takes an SQLite file with a write-ahead log (network file systems often do not)."""
+    probe = path.parent / _PROBE
+    try:
+        with contextlib.closing(sqlite3.connect(probe)) as db:
+            (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
+            db.execute("CREATE TABLE probe (x)")
+    except sqlite3.Error as error:
+        return Check(
+            id="chain-folder",
+            level="fail",
+            found=f"{path.parent} takes no database: {error}",
+            fix="choose a folder that exists and can be written",
+        )
+    finally:
+        for name in (_PROBE, f"{_PROBE}-wal", f"{_PROBE}-shm"):
+            with contextlib.suppress(OSError):
+                (path.parent / name).unlink()
+    if mode != "wal":
+        return Check(
+            id="chain-folder",
+            level="fail",
+            found=f"{path.parent} takes no write-ahead log (mode {mode})",
+            fix="keep the chain on a local disk",
+        )
+    return Check(id="chain-folder", level="ok", found=f"{path.parent} takes a write-ahead log")
+
+
+def check_chain(path: Path) -> Check:
+    """Whether the chain file, if there is one, opens at a head that fits its blocks."""
+    if not path.exists():
+        return Check(id="chain", level="ok", found=f"{path}: not founded yet")
+    if find_spec("eth") is None:
+        return Check(id="chain", level="skipped", found="not opened: py-evm is not installed")
+    from cohortium.ledger.replica import Replica
+
+    try:
+        with contextlib.closing(Replica.open(path)) as replica:
+            return Check(id="chain", level="ok", found=f"{path}: height {replica.head().height}")
+    except LedgerError as error:
+        return Check(id="chain", level="fail", found=str(error), fix=error.hint or "restore it, or replay an export")

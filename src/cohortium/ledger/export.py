@@ -1,0 +1,145 @@
+"""The form of an exported chain: JSON lines, each chained to the one before.
+
+    line 1        format, consortium, contract, genesis (founders, chain id, time, code hash, engine)
+    one a block   height, hash, time, header, raw transaction, ok, reason, events
+    last line     height, hash, state root, heads signed by members
+
+Each line ends with its link, SHA-256(previous link | the line before its link), so that any changed,
+lost or moved byte shows at its line. What is true of the content is checked by `archive.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Final
+
+from cohortium.core.identity import LedgerKey, keccak, recover_message
+from cohortium.core.seams import Head
+from cohortium.ledger.blocks import Block, event_values, read_header
+from cohortium.ledger.genesis import Genesis
+
+__all__ = [
+    "FIRST_LINK",
+    "FORMAT",
+    "MAX_FILE_BYTES",
+    "MAX_LINE_BYTES",
+    "SignedHead",
+    "open_line",
+    "sign_head",
+    "write_export",
+]
+
+FORMAT: Final = "cohortium-ledger-1"
+MAX_LINE_BYTES: Final = 1 << 20
+MAX_FILE_BYTES: Final = 1 << 32
+FIRST_LINK: Final = hashlib.sha256(FORMAT.encode()).digest()
+_MAX_DEPTH: Final = 16
+_STRINGS: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_MARK: Final = b',"link":"'
+_LINK_BYTES: Final = len(_MARK) + 64 + len(b'"}\n')
+
+
+@dataclass(frozen=True)
+class SignedHead:
+    """A member's word that this block is in its chain: EIP-191 over domain, chain id, contract, height, hash."""
+
+    height: int
+    hash: bytes
+    signature: bytes
+
+    def signer(self, *, contract: bytes, chain_id: int) -> bytes:
+        """The address that signed. Raises SignatureError."""
+        return recover_message(_head_digest(contract, chain_id, self.height, self.hash), self.signature)
+
+
+def sign_head(key: LedgerKey, head: Head, *, contract: bytes, chain_id: int) -> SignedHead:
+    """One's own signature under a head, for an export or an envelope."""
+    digest = _head_digest(contract, chain_id, head.height, head.hash)
+    return SignedHead(head.height, head.hash, key.sign_message(digest))
+
+
+def write_export(
+    path: Path, genesis: Genesis, blocks: Iterable[Block], head: Head, *, heads: Sequence[SignedHead] = ()
+) -> None:
+    """Write a chain; an existing file is replaced only by a whole one."""
+    part = path.with_name(path.name + ".part")
+    link = FIRST_LINK
+    with part.open("wb") as file:
+        for record in _records(genesis, blocks, head, heads):
+            line, link = _close_line(record, link)
+            file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def open_line(line: bytes, link: bytes) -> tuple[dict[str, Any], bytes]:
+    """One line's record and its link. link: of the line before. Raises ValueError with what is wrong."""
+    if len(line) > MAX_LINE_BYTES:
+        raise ValueError(f"longer than {MAX_LINE_BYTES} bytes")
+    body, end = line[:-_LINK_BYTES], line[-_LINK_BYTES:]
+    if not (body.startswith(b"{") and end.startswith(_MARK) and end.endswith(b'"}\n')):
+        raise ValueError("not a whole record of an export")
+    found = hashlib.sha256(link + body).digest()
+    if end[len(_MARK) : -3] != found.hex().encode():
+        raise ValueError("the link does not fit: this record, or what stood before it, was changed")
+    _check_depth(body)
+    record = json.loads(body + b"}", parse_constant=_no_constant)
+    return record, found
+
+
+def _records(
+    genesis: Genesis, blocks: Iterable[Block], head: Head, heads: Sequence[SignedHead]
+) -> Iterable[Mapping[str, Any]]:
+    yield {
+        "consortium": genesis.consortium.hex(),
+        "contract": genesis.contract.hex(),
+        "format": FORMAT,
+        "genesis": genesis.facts(),
+    }
+    for block in blocks:
+        said = read_header(block.header)
+        yield {
+            "events": event_values(block.events),
+            "hash": block.hash.hex(),
+            "header": block.header.hex(),
+            "height": said.height,
+            "ok": block.ok,
+            "raw": block.raw.hex(),
+            "reason": block.reason,
+            "time": said.time,
+        }
+    yield {
+        "hash": head.hash.hex(),
+        "heads": [[signed.height, signed.hash.hex(), signed.signature.hex()] for signed in heads],
+        "last": head.height,
+        "state_root": head.state_root.hex(),
+    }
+
+
+def _close_line(record: Mapping[str, Any], link: bytes) -> tuple[bytes, bytes]:
+    body = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()[:-1]
+    link = hashlib.sha256(link + body).digest()
+    return body + _MARK + link.hex().encode() + b'"}\n', link
+
+
+def _head_digest(contract: bytes, chain_id: int, height: int, block: bytes) -> bytes:
+    return keccak(b"cohortium-head-1" + chain_id.to_bytes(32, "big") + contract + height.to_bytes(32, "big") + block)
+
+
+def _check_depth(body: bytes) -> None:
+    """py-evm raises Python's recursion limit so far that deep JSON would not fail but crash the process."""
+    steps = (1 if sign in b"[{" else -1 for sign in _STRINGS.sub(b"", body) if sign in b"[]{}")
+    if any(depth > _MAX_DEPTH for depth in accumulate(steps)):
+        raise ValueError(f"nested deeper than {_MAX_DEPTH}")
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number of an export")

@@ -1,0 +1,141 @@
+"""Five hospitals that founded a consortium, and engines to put their calls on. The clock is one that a test sets."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from cohortium.core.identity import LedgerKey, keccak
+from cohortium.ledger import ENGINES
+from cohortium.ledger.abi import encode
+from cohortium.ledger.genesis import Genesis
+from cohortium.ledger.rules import Founder
+from cohortium.ledger.transactions import sign_call
+
+SITES = ("bonn", "graz", "lund", "oslo", "porto")
+START = 1_800_000_000
+CHAIN_ID = 7001
+
+
+def key_of(site: str) -> LedgerKey:
+    return LedgerKey.from_bytes(keccak(site.encode()))
+
+
+def founder(site: str) -> Founder:
+    return Founder(key_of(site).address, site, keccak(b"tls" + site.encode()), keccak(b"seal" + site.encode()))
+
+
+def genesis_of(engine: str, sites: tuple[str, ...] = SITES) -> Genesis:
+    return Genesis(founders=tuple(founder(site) for site in sites), chain_id=CHAIN_ID, time=START, engine=engine)
+
+
+def nonce_of(site: str) -> bytes:
+    return keccak(b"nonce" + site.encode())
+
+
+@dataclass
+class Clock:
+    now: float = START
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Consortium:
+    """An engine together with its sites' keys."""
+
+    ledger: object
+    clock: Clock
+    path: Path | None = None
+    genesis: Genesis | None = None
+    raws: list[bytes] = field(default_factory=list)
+
+    def sign(self, site: str, function: str, *args: object, **changed: object) -> bytes:
+        key = key_of(site)
+        given = {
+            "chain_id": self.ledger.chain_id,
+            "nonce": self.ledger.nonce(key.address),
+            "contract": self.ledger.contract,
+            "function": function,
+            "args": args,
+        }
+        return sign_call(key, **{**given, **changed})
+
+    def put(self, site: str, function: str, *args: object):
+        raw = self.sign(site, function, *args)
+        self.raws.append(raw)
+        return self.ledger.submit(raw)
+
+    def start(self, sites: tuple[str, ...] = SITES, *, n_rounds: int = 3) -> int:
+        """Propose a run and bring it to its first round; its number."""
+        before = self.ledger.call("n_runs")[0]
+        assert self.put(sites[0], "propose", keccak(b"study"), 2, n_rounds, 3600, 60, 0, 0).ok
+        run = before + 1
+        for site in sites:
+            sealed = keccak(encode(["uint256", "address", "bytes32"], [run, key_of(site).address, nonce_of(site)]))
+            assert self.put(site, "approve", run, sealed).ok
+        for site in sites:
+            assert self.put(site, "ready", run, nonce_of(site)).ok
+        return run
+
+    def play(self, run: int, round: int, sites: tuple[str, ...] = SITES) -> bytes:
+        """One round in which everybody does as agreed; the digest that became final."""
+        for site in sites:
+            assert self.put(site, "commit", run, round, keccak(site.encode()), 10, 0).ok
+        closed = [event.args for event in self.ledger.events() if event.name == "Closed"][-1]
+        merged = keccak(b"merge" + bytes([run, round]))
+        root = keccak(b"inputs")
+        assert self.put(closed["leader"], "publish", run, round, merged, root, closed["frozen"], bytes(32)).ok
+        for site in [s for s in sites if s != closed["leader"]][: (len(sites) - 1) // 2 + 1]:
+            assert self.put(site, "attest", run, round, 0, merged).ok
+        return merged
+
+    def last_seen(self, site: str) -> int:
+        """Block time of a site's latest sign of life."""
+        (member,) = self.ledger.call("members", (SITES.index(site),))
+        return member[-1]
+
+    def names(self, from_height: int = 0) -> list[str]:
+        return [event.name for event in self.ledger.events(from_height)]
+
+
+def found(engine: str, path: Path, sites: tuple[str, ...] = SITES) -> Consortium:
+    clock = Clock()
+    genesis = genesis_of(engine, sites)
+    file = path / f"{engine}.sqlite"
+    return Consortium(ENGINES.resolve(engine).found(genesis, clock=clock, path=file), clock, file, genesis)
+
+
+@pytest.fixture(params=["memory", "local"])
+def consortium(request, tmp_path):
+    """One consortium on each engine."""
+    made = found(request.param, tmp_path)
+    yield made
+    made.ledger.close()
+
+
+@pytest.fixture
+def local(tmp_path):
+    """One consortium on the embedded EVM."""
+    made = found("local", tmp_path)
+    yield made
+    made.ledger.close()
+
+
+@pytest.fixture
+def both(tmp_path):
+    """The same consortium on both engines."""
+    made = [found(engine, tmp_path) for engine in ("memory", "local")]
+    yield made
+    for one in made:
+        one.ledger.close()
+
+
+@pytest.fixture(scope="session")
+def hospitals():
+    """How the tests of this folder name, key and found sites."""
+    return SimpleNamespace(
+        sites=SITES, start=START, chain_id=CHAIN_ID, key_of=key_of, founder=founder, genesis_of=genesis_of, found=found
+    )
