@@ -7,13 +7,17 @@ __all__ = ["MODELS"]
 MODELS = Registry(
     "model",
     {
+        "cnn-small": "cohortium.models.cnn_small:CNNSmall",
         "cox": "cohortium.models.cox:Cox",
         "elastic-net": "cohortium.models.penalised:ElasticNet",
         "kaplan-meier": "cohortium.models.kaplan_meier:KaplanMeier",
         "lasso": "cohortium.models.penalised:Lasso",
+        "lasso-nature": "cohortium.models.lasso_nature:LassoNature",
         "linear": "cohortium.models.glm:Linear",
         "logistic": "cohortium.models.glm:Logistic",
         "mlp": "cohortium.models.mlp:MLP",
+        "mlp-nature": "cohortium.models.mlp_nature:MLPNature",
+        "module": "cohortium.models.module:Module",
         "multinomial": "cohortium.models.glm:Multinomial",
         "poisson": "cohortium.models.glm:Poisson",
     },
