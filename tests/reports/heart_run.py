@@ -87,8 +87,8 @@ def build(seed=0, draws=400):
 
     steps = train(sites)
     models = {"swarm": steps[-1], "pooled": steps[-1]}
-    models |= {f"own:{s}": train([s])[-1] for s in sites}
-    models |= {f"without:{s}": train([o for o in sites if o != s])[-1] for s in sites}
+    models |= {f"own/{s}": train([s])[-1] for s in sites}
+    models |= {f"without/{s}": train([o for o in sites if o != s])[-1] for s in sites}
     observed = Observed.of({s: Examples(layout=layout, x=rows(s, 2)[0], y=rows(s, 2)[1]) for s in sites})
     scores = {m: {s: predict(w, rows(s, 2)[0]) for s in sites} for m, w in models.items()}
     measured = {
@@ -96,21 +96,21 @@ def build(seed=0, draws=400):
         for m, by in scores.items()
         if not m.startswith("without")
     }
-    single = {s: measured[f"own:{s}"] for s in sites}
+    single = {s: measured[f"own/{s}"] for s in sites}
     per_site = {
         s: {
             r: measure_all(scores[m][s], observed.at(s), rng=rng, draws=draws)
-            for r, m in (("swarm", "swarm"), ("own", f"own:{s}"))
+            for r, m in (("swarm", "swarm"), ("own", f"own/{s}"))
         }
         for s in sites
     }
-    share = float(np.concatenate([rows(s, 0)[1] for s in sites]).mean())
     calibration = {
         s: calibrate_site(
             CalibrationPart(y=rows(s, 1)[1], p=predict(models["swarm"], rows(s, 1)[0])),
             scores["swarm"][s],
             observed.at(s),
-            training_prevalence=share,
+            prevalence=float(np.concatenate([rows(s, 0)[1], rows(s, 1)[1]]).mean()),
+            expected=float(predict(models["swarm"], np.concatenate([rows(s, 0)[0], rows(s, 1)[0]])).mean()),
             rng=rng,
             draws=draws,
         )
@@ -122,9 +122,12 @@ def build(seed=0, draws=400):
         "sex": (("women", "men"), np.nan_to_num(sex, nan=-1).astype(int)),
         "age": (("below 50", "50 to 60", "above 60"), np.searchsorted([50, 61], age, side="right")),
     }
-    own = np.concatenate([scores[f"own:{s}"][s] for s in sites])
+    own = np.concatenate([scores[f"own/{s}"][s] for s in sites])
     found = subgroups(observed.stack(scores["swarm"]), observed, groups, own=own)
-    digest = lambda *w: hashlib.sha256("/".join(map(str, w)).encode()).hexdigest()
+
+    def digest(*words):
+        return hashlib.sha256("/".join(map(str, words)).encode()).hexdigest()
+
     rounds = []
     for i, w in enumerate(steps, start=1):
         by = {s: measure_values(predict(w, rows(s, 2)[0]), observed.at(s)) for s in sites}

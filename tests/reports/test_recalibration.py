@@ -27,7 +27,7 @@ def part(n, **how):
 
 
 def test_a_site_of_another_prevalence_is_repaired_on_patients_never_seen():
-    fixed = recalibrate(part(90, shift=2.0), training_prevalence=0.5)
+    fixed = recalibrate(part(90, shift=2.0))
     assert fixed.kind == "intercept"
     y, p = drawn(3000, shift=2.0, seed=2)
     assert brier(y, fixed.apply(p)) < brier(y, p) - 0.05
@@ -35,26 +35,28 @@ def test_a_site_of_another_prevalence_is_repaired_on_patients_never_seen():
 
 
 def test_intercept_slope_and_isotonic_by_size():
-    assert recalibrate(part(90), training_prevalence=0.5).kind == "intercept"
-    assert recalibrate(part(400), training_prevalence=0.5).kind == "slope"
-    small = recalibrate(part(400), training_prevalence=0.5, kind="isotonic")
+    assert recalibrate(part(90)).kind == "intercept"
+    assert recalibrate(part(400)).kind == "slope"
+    small = recalibrate(part(400), kind="isotonic")
     assert (small.kind, small.reason) == ("slope", "isotonic needs 1000 records, found 400")
-    few = recalibrate(part(30, shift=-3.0, seed=3), training_prevalence=0.5)
+    few = recalibrate(part(30, shift=-3.0, seed=3))
     assert few.kind == "prevalence"
     assert few.intercept < -1
+    known = recalibrate(part(30, shift=-3.0, seed=3), prevalence=0.8, expected=0.5)
+    assert known.intercept == pytest.approx(np.log(4))
     assert "fewer than 10" in few.reason
 
 
 def test_slope_is_drawn_to_one_but_follows_many_records():
     few, many = part(60, slope=0.4, seed=4), part(6000, slope=0.4, seed=4)
-    drawn_few, drawn_many = (recalibrate(x, training_prevalence=0.5, kind="slope").slope for x in (few, many))
+    drawn_few, drawn_many = (recalibrate(x, kind="slope").slope for x in (few, many))
     assert drawn_many == pytest.approx(0.4, abs=0.06)
     assert fit_logistic(few.y, logit(few.p)).slope + 0.05 < drawn_few < 1
 
 
 def test_isotonic_equals_scikit_learn():
     data = part(1500, slope=0.5)
-    found = recalibrate(data, training_prevalence=0.5, kind="isotonic")
+    found = recalibrate(data, kind="isotonic")
     reference = IsotonicRegression(out_of_bounds="clip").fit(data.p, data.y)
     grid = np.linspace(0.02, 0.98, 97)
     assert found.apply(grid) == pytest.approx(reference.predict(grid), abs=1e-9)
@@ -62,30 +64,37 @@ def test_isotonic_equals_scikit_learn():
 
 def test_separated_predictions_leave_the_prevalence_shift_only():
     y = np.repeat([0.0, 1.0], 60)
-    found = recalibrate(CalibrationPart(y=y, p=np.full(120, 0.5)), training_prevalence=0.5, kind="slope")
+    found = recalibrate(CalibrationPart(y=y, p=np.full(120, 0.5)), kind="slope")
     assert found.kind in ("prevalence", "slope")
     assert np.isfinite(found.apply(np.array([0.2]))).all()
 
 
 def test_nothing_to_learn_from_changes_nothing():
-    empty = recalibrate(CalibrationPart(y=np.array([np.nan]), p=np.array([0.3])), training_prevalence=0.5)
+    empty = recalibrate(CalibrationPart(y=np.array([np.nan]), p=np.array([0.3])))
     assert (empty.kind, empty.reason) == ("none", "no calibration record")
     p = np.array([0.1, 0.7])
     assert (empty.apply(p) == p).all()
-    assert recalibrate(part(50), training_prevalence=0.5, kind="none").kind == "none"
+    assert recalibrate(part(50), kind="none").kind == "none"
+
+
+def test_a_model_that_knows_the_sites_prevalence_is_not_shifted_twice():
+    """All of the 20 have a risk near 0.9, and 18 had the outcome: nothing to mend, whatever the swarm's share is."""
+    found = recalibrate(CalibrationPart(y=np.repeat([1.0, 0.0], [18, 2]), p=np.full(20, 0.9)))
+    assert found.kind == "prevalence"
+    assert abs(found.intercept) < 0.25
 
 
 def test_prevalence_shift_by_hand():
     assert prevalence_shift(0.8, 0.5) == pytest.approx(np.log(4))
     assert Recalibration(kind="prevalence", intercept=np.log(4)).apply(np.array([0.5]))[0] == pytest.approx(0.8)
-    with pytest.raises(ValueError, match="site_prevalence must lie in"):
+    with pytest.raises(ValueError, match="prevalence must lie in"):
         prevalence_shift(0.0, 0.5)
 
 
 def test_test_rows_cannot_reach_a_recalibration():
     observed = Observed(outcome="binary", site=np.array(["a"]), y=np.ones(1), patient=np.zeros(1, np.int64))
     with pytest.raises(TypeError, match="CalibrationPart only, got Observed"):
-        recalibrate(observed, training_prevalence=0.5)  # type: ignore[arg-type]
+        recalibrate(observed)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="CalibrationPart only"):
         choose_threshold(observed, "youden")  # type: ignore[arg-type]
 

@@ -10,7 +10,7 @@
                                  own model against swarm against pooled; model x test set; subgroups
     site_calibration, risk_groups   a site's repair before and after; survival by predicted risk
     record, scope, summary       `RunRecord` = `run.json`; who may see what of it; sentences and checks
-    figures, glossary, sections, page   inline SVG, the words, the one HTML file
+    figures, glossary, sections, pages   inline SVG, the words, the one HTML file
 
 Nothing here reads a file (but its own template), a socket or a clock, and nothing here decides a merge.
 """

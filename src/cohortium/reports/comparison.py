@@ -2,7 +2,7 @@
 
 Input is a table of predictions `scores[model][site] -> array`, outcomes per site, models named
 
-    swarm   pooled   own:<site>   without:<site>   (anything else is ignored here)
+    swarm   pooled   own/<site>   without/<site>   (anything else is ignored here)
 
 A site asks "better than my own model on my own patients?", so that comes first, with a paired test, Holm over the
 sites, EXAM's two figures, what a new site may expect, and a plain list of the sites where it does not help.
@@ -78,7 +78,10 @@ class SiteComparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Exam:
-    """One of EXAM's two figures: mean over sites of own model and swarm, gain absolute and in per cent of own."""
+    """One of EXAM's two figures: mean over sites of own model and swarm, gain absolute and in per cent of own.
+
+    Test parts too small to judge (fewer than 5 of a class or events, 10 of other outcomes) do not count.
+    """
 
     own: float | None
     swarm: float | None
@@ -150,7 +153,7 @@ def compare(
     return Comparison(
         measure=measure,
         sites=tuple(rows),
-        at_home=_exam([(r.own.value, r.swarm.value) for r in rows], sign),
+        at_home=_exam([(r.own.value, r.swarm.value) for r in rows if r.verdict != "not judged"], sign),
         elsewhere=_exam([(r.own_elsewhere, r.swarm_elsewhere) for r in rows], sign),
         new_site=random_effects(effects[usable], errors[usable] ** 2),
         not_helped=tuple(r.site for r in rows if r.verdict == "does not help"),
@@ -158,7 +161,7 @@ def compare(
 
 
 def _models(site: str) -> dict[str, str]:
-    return {"own": f"own:{site}", "swarm": "swarm", "pooled": "pooled", "without": f"without:{site}"}
+    return {"own": f"own/{site}", "swarm": "swarm", "pooled": "pooled", "without": f"without/{site}"}
 
 
 def _sign(measure: str) -> float:
@@ -182,7 +185,7 @@ def _measured(
 ) -> Measure:
     score = _score(scores, model, site)
     if score is None:
-        return Measure(value=None, n=len(here), reason=f"not available: no model {model.partition(':')[0]!r} here")
+        return Measure(value=None, n=len(here), reason=f"not available: no model {model.partition('/')[0]!r} here")
     return measure_all(score, here, rng=rng, draws=draws)[measure]
 
 
@@ -190,10 +193,10 @@ def _elsewhere(scores: Scores, observed: Observed, home: str, measure: str) -> t
     """Mean over the other sites' test parts of the own model and of the swarm, over the same sites."""
     pairs = []
     for site in observed.sites:
-        own, swarm = _score(scores, f"own:{home}", site), _score(scores, "swarm", site)
-        if site == home or own is None or swarm is None:
-            continue
+        own, swarm = _score(scores, f"own/{home}", site), _score(scores, "swarm", site)
         here = observed.at(site)
+        if site == home or own is None or swarm is None or not _enough(here):
+            continue
         first, second = measure_values(own, here)[measure], measure_values(swarm, here)[measure]
         if first is not None and second is not None:
             pairs.append((first, second))
@@ -202,11 +205,21 @@ def _elsewhere(scores: Scores, observed: Observed, home: str, measure: str) -> t
     return sum(a for a, _ in pairs) / len(pairs), sum(b for _, b in pairs) / len(pairs)
 
 
+def _enough(here: Observed) -> bool:
+    known = here.take(here.known())
+    if known.event is not None:
+        return int(known.event.sum()) >= MIN_CLASS
+    if known.outcome == "binary" and known.y is not None:
+        positive = int((known.y > 0.5).sum())
+        return min(positive, len(known) - positive) >= MIN_CLASS
+    return len(known) >= 2 * MIN_CLASS
+
+
 def _gains(
     scores: Scores, here: Observed, site: str, *, cut: float, rng: np.random.Generator, draws: int
 ) -> dict[str, Gain]:
     measure = PRIMARY[here.outcome]
-    swarm, own = _score(scores, "swarm", site), _score(scores, f"own:{site}", site)
+    swarm, own = _score(scores, "swarm", site), _score(scores, f"own/{site}", site)
     rows = here.known()
     here = here.take(rows)
     if swarm is None or own is None:
@@ -315,12 +328,12 @@ def _corrected(gains: Mapping[str, dict[str, Gain]]) -> dict[str, dict[str, Gain
 def _verdict(gain: Gain) -> tuple[Verdict, str]:
     if gain.value is None:
         return "not judged", gain.reason
+    if gain.low is None or gain.high is None:
+        return "not judged", f"{gain.value:+.3f}, interval {gain.reason}"
     if gain.value < -LOSS:
         return "does not help", f"loses {-gain.value:.3f} on its own patients"
-    if gain.high is not None and gain.high < 0:
+    if gain.high < 0:
         return "does not help", f"the whole interval lies below 0 (up to {gain.high:.3f})"
-    if gain.low is None:
-        return "not judged", gain.reason
     if gain.low > 0:
         return "helps", f"gains {gain.value:.3f}, the whole interval lies above 0"
     return "unclear", f"{gain.value:+.3f}, the interval holds 0"

@@ -46,7 +46,7 @@ FIGURE_CSS = """
 --c0:#56b4e9;--c1:#ff8a3d;--c2:#2cc79c;--c3:#e39ac6;--c4:#e6b02e;--c5:#8fd0f5;--c6:#9aa4af;--heat:86,180,233}}
 @media print{:root{--ink:#000;--soft:#444;--rule:#bbb;--paper:#fff;--tint:#f4f4f4;
 --c0:#0072b2;--c1:#d55e00;--c2:#00795a;--c3:#a8508a;--c4:#8f6400;--c5:#2a7fb0;--c6:#57606a;--heat:0,114,178}}
-figure.co{margin:1rem 0;max-width:34rem;break-inside:avoid}
+figure.co{margin:1rem 0;max-width:30rem;break-inside:avoid}
 figure.co svg{width:100%;height:auto;display:block;overflow:visible}
 figure.co text{font:12px system-ui,sans-serif;fill:var(--ink)}
 figure.co .soft{fill:var(--soft)}
@@ -74,7 +74,7 @@ class Figure:
     @property
     def html(self) -> Markup:
         """The <figure> with its sentence and a folded table of the data."""
-        head = Markup("").join(Markup("<th scope=col>{}</th>").format(c) for c in self.columns)
+        head = Markup("").join(Markup('<th scope="col">{}</th>').format(c) for c in self.columns)
         body = Markup("").join(
             Markup("<tr>{}</tr>").format(Markup("").join(Markup("<td>{}</td>").format(c) for c in row))
             for row in self.rows
@@ -110,7 +110,7 @@ def axes(
     """Grid, ticks and labels, and the maps from values to drawing units across and up."""
     """The figure of these parts; its ids come from the content, so equal figures have equal bytes."""
     bottom = height - 40
-    x_ticks, x = scale(xs, LEFT, WIDTH - RIGHT)
+    x_ticks, x = scale(xs, LEFT, WIDTH - RIGHT, whole=all(float(v).is_integer() for v in xs), tight=True)
     y_ticks, y = scale(ys, bottom, TOP + 14)
     parts = [line(LEFT, y(t), WIDTH - RIGHT, y(t), "grid") for t in y_ticks]
     parts += [text(LEFT - 5, y(t) + 4, short(t), anchor="end", soft=True) for t in y_ticks]
@@ -120,18 +120,27 @@ def axes(
     return Markup("").join(parts), x, y
 
 
-def scale(values: Sequence[float], start: float, end: float) -> tuple[list[float], Callable[[float], float]]:
-    """Round ticks that enclose the values, and the map from values to drawing units."""
+def scale(
+    values: Sequence[float], start: float, end: float, *, whole: bool = False, tight: bool = False
+) -> tuple[list[float], Callable[[float], float]]:
+    """Round ticks around the values, and the map from values to drawing units.
+
+    whole: only whole numbers as ticks. tight: the axis ends where the values end, not at the next tick.
+    """
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    if high - low < 1e-9 * max(abs(high), 1.0):
-        low, high = low - 0.5 * (abs(low) or 1.0), high + 0.5 * (abs(high) or 1.0)
+    if high - low < 1e-9 * max(abs(low), abs(high), 1.0):
+        pad = 0.5 * abs(high) if abs(high) > 1e-3 else 0.5
+        low, high = low - pad, high + pad
     rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough * 0.999)
+    step = max(1.0, math.ceil(step)) if whole else step
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     ticks = [round(i * step, 12) for i in range(first, last + 1)]
-    span = ticks[-1] - ticks[0]
-    return ticks, lambda value: start + (end - start) * (value - ticks[0]) / span
+    if not tight:
+        low, high = ticks[0], ticks[-1]
+    ticks = [t for t in ticks if low - 1e-9 <= t <= high + 1e-9]
+    return ticks, lambda value: start + (end - start) * (value - low) / (high - low)
 
 
 def path(runs: Sequence[Sequence[tuple[float, float]]], style: int) -> Markup:
@@ -164,7 +173,7 @@ def legend_of(names: Sequence[tuple[str, int]], top: float) -> tuple[Markup, flo
         return Markup(""), 0.0
     x, y, parts = 10.0, top + 8, []
     for name, style in names:
-        wide = 22 + 6.7 * len(name)
+        wide = 26 + 7.3 * len(name)
         if x + wide > WIDTH and x > 10:
             x, y = 10.0, y + 18
         parts += [marker(x, y, style), text(x + 9, y + 4, name)]
@@ -176,7 +185,7 @@ def word_list(words: Sequence[str], top: float) -> tuple[Markup, float]:
     """Words wrapped to the width; returns the drawing and its height."""
     x, y, parts = 4.0, top + 12, []
     for word in words:
-        wide = 12 + 6.6 * len(word)
+        wide = 12 + 7.0 * len(word)
         if x + wide > WIDTH and x > 4:
             x, y = 4.0, y + 16
         parts.append(text(x, y, word, soft=True))

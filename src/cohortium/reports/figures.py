@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
@@ -62,8 +62,11 @@ class Dot:
 def lines(title: str, series: Sequence[Series], *, x_label: str, y_label: str) -> Figure:
     """Curves over rounds or the like, each with its own dash and a marker at the end."""
     height = 210
+    series = [replace(s, y=[v if v is not None and math.isfinite(v) else None for v in s.y]) for s in series]
     xs = [x for s in series for x in s.x]
     ys = [y for s in series for y in s.y if y is not None]
+    if ys and max(ys) - min(ys) < 0.02:  # no drama out of the third digit
+        ys += [min(ys) - 0.01, max(ys) + 0.01]
     frame, x, y = axes(xs, ys, height, x_label=x_label, y_label=y_label)
     drawn = [frame]
     for s in series:
@@ -75,7 +78,7 @@ def lines(title: str, series: Sequence[Series], *, x_label: str, y_label: str) -
     held = [dict(zip(s.x, s.y, strict=True)) for s in series]
     rows = tuple((short(a), *(number(one.get(a)) for one in held)) for a in sorted(names))
     ends = [f"{s.name} {number(s.y[-1])}" for s in series if len(s.y)]
-    sentence = f"{title}: {y_label} by {x_label}" + (f"; at the end {', '.join(ends[:6])}." if ends else ".")
+    sentence = title + (f"; at the end {', '.join(ends[:6])}." if ends else ".")
     return figure(title, sentence, [*drawn, legend], height + extra, (x_label, *(s.name for s in series)), rows)
 
 
@@ -141,7 +144,7 @@ def dots(
         y += gap + (0 if held else step)
     legend, extra = legend_of(list(styles.items()), bottom + 40)
     said = sentence or f"{title}: {x_label} with 95 % intervals, one block for each of {len(groups)} rows."
-    columns = ("", "", x_label, "low", "high")
+    columns = ("row", "what", x_label, "low", "high")
     return figure(title, said, [*drawn, legend], bottom + 40 + extra, columns, tuple(rows))
 
 

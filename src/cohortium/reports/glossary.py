@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["GLOSSARY", "Word", "label", "words_for"]
+__all__ = ["GLOSSARY", "Word", "in_order", "label", "words_for"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,12 @@ def label(key: str) -> str:
     if key.startswith("auroc_"):
         return f"AUROC at {key.removeprefix('auroc_')}"
     return key.replace("_", " ")
+
+
+def in_order(keys: Iterable[str]) -> list[str]:
+    """Names in the glossary's order, those without a word behind them by alphabet; each once."""
+    place = {word.key: i for i, word in enumerate(GLOSSARY)}
+    return sorted(set(keys), key=lambda key: (place.get(key, len(place)), key))
 
 
 def words_for(keys: Iterable[str]) -> tuple[Word, ...]:

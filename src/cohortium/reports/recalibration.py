@@ -1,8 +1,9 @@
 """Repair at one site, on its calibration part only: risks recalibrated, a threshold chosen. The model stays as it is.
 
 `CalibrationPart` is the only thing the two fits accept, so test rows cannot reach them by mistake. Below 10 of a
-class only the prevalence shift is left; below 50 of the rarer class the intercept; else intercept and slope, the
-slope drawn to 1 with weight 5. Isotonic regression on request, from 1,000 records.
+class only the prevalence shift is left: from what the model expects at the site to what the site has seen in all
+its rows but the test part; below 50 of the rarer class the intercept; else intercept and slope, the slope drawn to
+1 with weight 5. Isotonic regression on request, from 1,000 records.
 
 Sources: Steyerberg 2009, chapter 20 (updating); Elkan 2001 (prevalence shift); Ayer et al. 1955 (pooled
 adjacent violators); Youden 1950; Vickers, Elkin 2006.
@@ -77,18 +78,30 @@ class Recalibration:
         return np.asarray(0.5 * (1 + np.tanh((self.intercept + self.slope * logit(p)) / 2)), dtype=np.float64)
 
 
-def prevalence_shift(site_prevalence: float, training_prevalence: float) -> float:
-    """logit(site prevalence) - logit(training prevalence): what to add to logit p where labels are few or missing."""
-    for name, value in (("site_prevalence", site_prevalence), ("training_prevalence", training_prevalence)):
+def prevalence_shift(prevalence: float, expected: float) -> float:
+    """logit(prevalence) - logit(expected): what to add to logit p where labels are few or missing.
+
+    prevalence: of the outcome at the site. expected: mean prediction there; the outcome's share in the swarm's
+    training rows only where no prediction is at hand, since a model that knows the site is then shifted twice.
+    """
+    for name, value in (("prevalence", prevalence), ("expected", expected)):
         if not 0 < value < 1:
             raise ValueError(f"{name} must lie in (0, 1), got {value}")
-    first, second = logit(np.array([site_prevalence, training_prevalence]))
+    first, second = logit(np.array([prevalence, expected]))
     return float(first - second)
 
 
-def recalibrate(part: CalibrationPart, *, training_prevalence: float, kind: Kind | None = None) -> Recalibration:
+def recalibrate(
+    part: CalibrationPart,
+    *,
+    prevalence: float | None = None,
+    expected: float | None = None,
+    kind: Kind | None = None,
+) -> Recalibration:
     """The recalibration this part can carry. kind: None chooses by size; a kind asks for it.
 
+    prevalence, expected: of the prevalence shift, best over the site's training and calibration rows; None takes
+    both from this part.
     Where the part is too small for what was asked, the next simpler kind is taken and `reason` says so.
     """
     _only_calibration(part)
@@ -109,8 +122,11 @@ def recalibrate(part: CalibrationPart, *, training_prevalence: float, kind: Kind
         if fit is not None:
             return Recalibration(kind=wanted, intercept=fit.intercept, slope=fit.slope, n=n, reason=reason)
         wanted, reason = "prevalence", "the fit ran away: prevalence shift only"
-    prevalence = (float(part.y.sum()) + 0.5) / (n + 1)  # half a record each way, so that 0 of n has a logit
-    return Recalibration(kind=wanted, intercept=prevalence_shift(prevalence, training_prevalence), n=n, reason=reason)
+    if prevalence is None:
+        prevalence = (float(part.y.sum()) + 0.5) / (n + 1)  # half a record each way, so that 0 of n has a logit
+    if expected is None:
+        expected = float(np.clip(part.p, 1e-6, 1 - 1e-6).mean())
+    return Recalibration(kind=wanted, intercept=prevalence_shift(prevalence, expected), n=n, reason=reason)
 
 
 @dataclass(frozen=True, kw_only=True)

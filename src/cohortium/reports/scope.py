@@ -238,11 +238,11 @@ class _View:
     def matrix(self, held: SiteMatrix) -> SiteMatrix:
         columns = sorted(range(len(held.sites)), key=lambda j: self.name(held.sites[j]))
         models = [self.model(model) for model in held.models]
-        own_rows = sorted((i for i in range(len(models)) if models[i].startswith("own:")), key=lambda i: models[i])
-        order = own_rows + [i for i in range(len(models)) if not models[i].startswith("own:")]
+        own_rows = sorted((i for i in range(len(models)) if models[i].startswith("own/")), key=lambda i: models[i])
+        order = own_rows + [i for i in range(len(models)) if not models[i].startswith("own/")]
 
         def cell(i: int, j: int) -> Cell:
-            involved = {held.sites[j], held.models[i].removeprefix("own:")}
+            involved = {held.sites[j], held.models[i].removeprefix("own/")}
             found = held.cells[i][j]
             if involved & self.hidden:
                 return Cell(value=None, n=None, reason=WITHHELD)
@@ -256,8 +256,8 @@ class _View:
         )
 
     def model(self, model: str) -> str:
-        kind, colon, site = model.partition(":")
-        return f"{kind}:{self.name(site)}" if colon else model
+        kind, slash, site = model.partition("/")
+        return f"{kind}/{self.name(site)}" if slash else model
 
 
 def _small(flow: Flow) -> bool:

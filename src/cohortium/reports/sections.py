@@ -10,7 +10,7 @@ from cohortium.reports.calibration import Bin
 from cohortium.reports.comparison import Gain, SiteComparison
 from cohortium.reports.drawing import Figure
 from cohortium.reports.figures import Dot, Series
-from cohortium.reports.glossary import label
+from cohortium.reports.glossary import in_order, label
 from cohortium.reports.measure import Measure
 from cohortium.reports.record import Flow, RunRecord
 from cohortium.reports.summary import state
@@ -42,7 +42,7 @@ class Sections:
     def overall(self) -> Table | None:
         """All measures over all test rows: swarm, pooled, mean single site."""
         test = self.record.test
-        names = list(test.swarm)
+        names = in_order(test.swarm)
         if not names:
             return None
         held = [("Swarm", test.swarm), ("Pooled", test.pooled), ("Mean single site", test.single_mean)]
@@ -58,7 +58,7 @@ class Sections:
         ordered = sorted(found.sites, key=lambda row: (-(row.n_train or 0), row.site))
         groups = [(_sized(row), _roles(row)) for row in ordered]
         name = label(found.measure)
-        sentence = f"{name} at each site on its own test patients, largest site on top; whiskers are 95 % intervals."
+        sentence = f"{name} at each site on its own test patients, largest on top. Whiskers: 95 % intervals."
         return figures.dots("On its own patients", groups, x_label=name, sentence=sentence)
 
     def gains(self) -> Figure | None:
@@ -83,7 +83,7 @@ class Sections:
         found = self.record.comparison
         if found is None:
             return None
-        names = list(dict.fromkeys(name for row in found.sites for name in row.gains))
+        names = in_order(name for row in found.sites for name in row.gains)
         rows = tuple(
             (row.site, *(_gain(row.gains.get(name)) for name in names), f"{row.verdict}: {row.why}")
             for row in found.sites
@@ -229,7 +229,7 @@ class Sections:
     def gap_table(self) -> Table | None:
         """Largest gaps between subgroups."""
         rows = tuple(
-            (gap.attribute, label(gap.measure), f"{gap.higher} above {gap.lower}", gap.difference.text(2))
+            (gap.attribute, label(gap.measure), f"{gap.higher} vs {gap.lower}", gap.difference.text(2))
             for gap in self.record.gaps
         )
         if not rows:
@@ -310,7 +310,7 @@ class Sections:
     def curves(self) -> tuple[Figure, ...]:
         """One figure per metric: the merged model and every site over the rounds."""
         rounds = self.record.rounds
-        names = list(dict.fromkeys(n for one in rounds for n in (*one.metrics, *_site_metrics(one.per_site))))
+        names = in_order(n for one in rounds for n in (*one.metrics, *_site_metrics(one.per_site)))
         drawn = []
         for name in names:
             xs = [float(one.round) for one in rounds]
@@ -444,7 +444,7 @@ def _before_after(before: Measure | None, after: Measure | None) -> str:
 
 
 def _model(model: str) -> str:
-    kind, _, site = model.partition(":")
+    kind, _, site = model.partition("/")
     return {"own": f"own {site}", "without": "without the site"}.get(kind, kind)
 
 

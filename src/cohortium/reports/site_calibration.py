@@ -37,18 +37,19 @@ def calibrate_site(
     probabilities: NDArray[np.float64],
     observed: Observed,
     *,
-    training_prevalence: float,
     rng: np.random.Generator,
     rule: str = "youden",
     kind: Kind | None = None,
+    prevalence: float | None = None,
+    expected: float | None = None,
     draws: int = DRAWS,
 ) -> SiteCalibration:
     """Fit on `part`, measure on the site's test rows (`probabilities`, `observed`, binary).
 
-    training_prevalence: of the outcome over all training rows of the swarm. rule: see `choose_threshold`; it is
-    applied to the recalibrated calibration part. kind: None chooses the recalibration by size.
+    rule: see `choose_threshold`; it is applied to the recalibrated calibration part. kind, prevalence, expected:
+    see `recalibrate`.
     """
-    repaired = recalibrate(part, training_prevalence=training_prevalence, kind=kind)
+    repaired = recalibrate(part, prevalence=prevalence, expected=expected, kind=kind)
     threshold = choose_threshold(CalibrationPart(y=part.y, p=repaired.apply(part.p)), rule)
     better = repaired.apply(probabilities)
     known = observed.known()

@@ -43,19 +43,19 @@ def site_matrix(
     measure: str | None = None,
     why_missing: str = "not scored here",
 ) -> SiteMatrix:
-    """Models `own:<site>` in order of sites, then `without`, `swarm`, `pooled` where any prediction exists.
+    """Models `own/<site>` in order of sites, then `without`, `swarm`, `pooled` where any prediction exists.
 
     scores: as in `comparison`. why_missing: said where a model was not scored at a site, e.g. that own models stay
     at home under masks.
     """
     name, sites = measure or PRIMARY[observed.outcome], observed.sites
-    models = [f"own:{site}" for site in sites]
-    models += ["without"] if any(model.startswith("without:") for model in scores) else []
+    models = [f"own/{site}" for site in sites]
+    models += ["without"] if any(model.startswith("without/") for model in scores) else []
     models += [model for model in ("swarm", "pooled") if model in scores]
     parts = {site: observed.at(site) for site in sites}
 
     def cell(model: str, site: str) -> Cell:
-        score = scores.get(f"without:{site}" if model == "without" else model, {}).get(site)
+        score = scores.get(f"without/{site}" if model == "without" else model, {}).get(site)
         n = len(parts[site])
         if score is None:
             return Cell(value=None, n=n, reason=f"missing: {why_missing}")

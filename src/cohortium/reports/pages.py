@@ -2,7 +2,8 @@
 
 Sections: 1 Summary, 2 Does it help?, 3 Can it be used?, 4 Patients, 5 Training, 6 Ledger, 7 Words, method,
 limits. The page holds no script but the record as a `type="application/json"` block, refers to nothing outside
-itself and forbids it by policy; same record, same bytes. What the page shows is chosen here and in `sections`; how, in `templates/`.
+itself and forbids it by policy; same record, same bytes. What it shows is chosen in `sections`; how, in
+`templates/`.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class Report:
 
     @cached_property
     def seen(self) -> RunRecord:
-        """The record as this reader may see it."""
-        return scoped(self.record, self.scope, site=self.site)
+        """The record as this reader may see it, by way of its JSON, so that a page made again has the same bytes."""
+        return RunRecord.from_json(scoped(self.record, self.scope, site=self.site).to_json())
 
     def html(self) -> str:
         """The whole page."""
@@ -76,13 +77,20 @@ class Report:
 
 
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("cohortium.reports", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["unbroken"] = _unbroken
+    return environment
+
+
+def _unbroken(cell: str) -> str:
+    """A table cell whose intervals and arrows are never parted by the end of a line."""
+    return re.sub(r"\([^()]* to [^()]*\)|\S+ → \S+", lambda found: found[0].replace(" ", "\u00a0"), cell)
 
 
 def _names_used(record: RunRecord) -> set[str]:
