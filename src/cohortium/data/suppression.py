@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["HIDDEN", "Policy", "Shown", "rare_columns", "show_count", "show_table"]
+__all__ = ["HIDDEN", "Policy", "Shown", "rare_columns", "show_count", "show_row", "show_table"]
 
 HIDDEN = -1
 """Stands for a count that is not shown."""
@@ -94,6 +94,16 @@ def _text(count: int, min_cell: int) -> str:
 def rare_columns(carriers: Counts, present: Counts, policy: Policy) -> NDArray[np.bool_]:
     """0/1 columns with fewer than `min_carriers` ones, or as few zeros: not shown anywhere."""
     return np.asarray(np.minimum(carriers, present - carriers) < policy.min_carriers, dtype=np.bool_)
+
+
+def show_row(counts: Counts, policy: Policy) -> Counts:
+    """Counts that add up to a number everybody knows, with small ones and what gives them back as `HIDDEN`."""
+    counts = np.asarray(counts, dtype=np.int64)
+    hidden = (counts > 0) & (counts < policy.min_cell)
+    while hidden.any() and not hidden.all() and (hidden.sum() == 1 or counts[hidden].sum() < policy.min_cell):
+        cost = np.where(hidden, np.iinfo(np.int64).max, _costs(counts))
+        hidden[int(np.argmin(cost))] = True
+    return np.where(hidden, HIDDEN, counts)
 
 
 def show_table(cells: Counts | Sequence[Sequence[int]], policy: Policy) -> Shown:
