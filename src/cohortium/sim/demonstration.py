@@ -1,4 +1,8 @@
-"""The demonstration: real breast-cancer patients, split over hospitals that see unequal mixes of cases."""
+"""The demonstration: real breast-cancer patients, split over hospitals that see unequal mixes of cases.
+
+The size of the cell nuclei alone separates nearly all cases (AUROC 0.99 at every hospital), so nobody would
+need a swarm. The demonstration learns from texture, smoothness, symmetry and fractal dimension only.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +20,17 @@ _NAMES = (
     "bonn", "lund", "porto", "turin", "vienna", "aarhus", "brno", "cork", "delft", "espoo",
     "ghent", "graz", "leeds", "lyon", "malmo", "nantes", "oslo", "pisa", "riga", "split",
 )  # fmt: skip
-_SKEW = 1.0
-_LEAST = 12
+_SKEW = 3.0
+_LEAST = 30
+_FEATURES = [
+    f"{kind}_{measure}"
+    for kind in ("mean", "error", "worst")
+    for measure in ("texture", "smoothness", "symmetry", "fractal_dimension")
+]
 
 
 def demo_tables(*, n_sites: int, seed: int) -> Mapping[str, Table]:
-    """569 patients over `n_sites` simulated hospitals, Dirichlet(1) shares of malignant and benign cases."""
+    """569 patients over `n_sites` simulated hospitals, Dirichlet(3) shares of malignant and benign cases."""
     table = load_demo("breast_cancer")
     least = min(_LEAST, len(table) // (2 * n_sites))
     rng = Chance(seed).stream("demo", "sites")
@@ -33,7 +42,7 @@ def demo_study(*, model: str, seed: int) -> Study:
     """The study of the demonstration."""
     options = {"l2": 0.01} if model == "logistic" else {}
     content = {
-        "study": {"name": "demo-breast-cancer", "outcome": "label"},
+        "study": {"name": "demo-breast-cancer", "outcome": "label", "features": _FEATURES},
         "model": {"name": model, **options},
         "evaluation": {"seed": seed},
     }

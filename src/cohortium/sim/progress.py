@@ -27,7 +27,10 @@ class MergedRound:
 
 
 class Progress:
-    """Listens to all nodes. stages: which stage each round belongs to, filled while the run goes on. A round's line is said when every site has adopted it, or when the next one begins."""
+    """Listens to all nodes; a round's line is said when every site has adopted it, or when the next one begins.
+
+    stages: which stage each round belongs to, filled while the run goes on.
+    """
 
     def __init__(
         self, *, sites: Sequence[str], max_rounds: int, stages: Mapping[int, str], say: Callable[[str], None]
