@@ -1,47 +1,60 @@
-"""A small ledger for tests of the swarm: the contract's happy paths and votes, without members' votes and budgets.
+"""Worlds for tests of the swarm: the contract's rules without an engine, toy work, nodes and driven machines.
 
-The real rules are `ledger/rules.py`; tests of the whole (tests/sim/test_faults.py) run on the memory engine. Here one
-wants to drive machines event by event and to make the ledger say impossible things.
+`RulesLedger` takes calls unsigned, so that a test can drive machines event by event and say impossible things; the
+signed way through a real engine is tested in tests/sim/test_faults.py.
 """
 
-from collections.abc import Iterable
 from types import SimpleNamespace
 
 import msgspec
 import numpy as np
 import pytest
 
-from cohortium.core.identity import LedgerKey
+from cohortium.core.identity import LedgerKey, keccak
 from cohortium.core.parameters import Parameters
 from cohortium.core.randomness import Chance
 from cohortium.core.seams import Head, LedgerEvent, Receipt
 from cohortium.core.update import Update
 from cohortium.errors import LedgerRefused
+from cohortium.ledger import rules
 from cohortium.swarm.bell import Bell
-from cohortium.swarm.election import first_leader, next_leader
-from cohortium.swarm.node import Charter, Node, Ports, Proposal
+from cohortium.swarm.membership import Members
+from cohortium.swarm.node import Charter, Node, Ports
 from cohortium.swarm.store import MemoryStore
+from cohortium.swarm.view import RunView
 from cohortium.swarm.waiting import Policy
 
 SPEC = b"\x53" * 32
+CONTRACT = bytes(19) + b"\x01"
+CHAIN = 7
 
 
-class SmallLedger:
-    """One run (number 1) among fixed members; sites in order of their names."""
+class RulesLedger:
+    """The contract's rules with unsigned calls by site name. view: run 1, folded from all events."""
 
-    def __init__(self, sites: Iterable[str], *, clock=lambda: 0.0) -> None:
+    def __init__(self, sites, *, clock=lambda: 0.0) -> None:
         self.sites = sorted(sites)
         self.keys = {site: LedgerKey.from_bytes(bytes(31) + bytes([i + 1])) for i, site in enumerate(self.sites)}
         self.clock, self.log, self.height, self.calls = clock, [], 0, []
-        self.state = self.number = 0
-        self.joiners, self.live, self.pending, self.ready_sites = [], set(), set(), set()
-        self.nonces = {site: 0 for site in self.sites}
-        self._events = []
-        for site, key in self.keys.items():
-            self._say("MemberChanged", site=site, account=key.address, status=1, tls=b"", seal=b"", epoch=1)
-        self._block()
+        self.nonces = dict.fromkeys(self.sites, 0)
+        self.view = RunView(run=1, members=Members())
+        founders = [rules.Founder(key.address, site, bytes(32), bytes(32)) for site, key in self.keys.items()]
+        self.rules, founding = rules.State.genesis(founders, chain_id=CHAIN, contract=CONTRACT, time=1)
+        self._note(founding)
 
-    # seam
+    def apply(self, site: str, function: str, *args) -> None:
+        """One call; raises LedgerRefused."""
+        call = rules.Call(self.keys[site].address, function, tuple(args), 1000 + int(self.clock()), self.height + 1)
+        events = rules.apply(self.rules, call)
+        self.calls.append((site, function, args))
+        self._note(events)
+
+    def _note(self, events) -> None:
+        self.height += 1
+        for index, event in enumerate(events):
+            self.log.append(LedgerEvent(self.height, index, event.name, event.args))
+            self.view.apply(self.log[-1])
+
     def submit(self, signed: bytes) -> Receipt:
         site, nonce, function, args = msgspec.msgpack.decode(signed, type=tuple[str, int, str, list])
         if nonce != self.nonces[site]:
@@ -49,13 +62,12 @@ class SmallLedger:
         self.nonces[site] += 1
         try:
             self.apply(site, function, *args)
-        except AssertionError as refused:
-            self._events.clear()
-            return Receipt(self.height, False, str(refused).split("\n")[0])
+        except LedgerRefused as refused:
+            return Receipt(self.height, False, refused.reason)
         return Receipt(self.height, True)
 
     def call(self, function, args=()):
-        raise NotImplementedError
+        return rules.read(self.rules, function, args)
 
     def events(self, from_height=0):
         return [event for event in self.log if event.height >= from_height]
@@ -66,224 +78,9 @@ class SmallLedger:
     def export(self, path):
         raise NotImplementedError
 
-    # rules
-    def apply(self, site: str, function: str, *args) -> list[LedgerEvent]:
-        self.calls.append((site, function, args))
-        getattr(self, f"_{function}")(site, *args)
-        return self._block()
-
-    def _block(self):
-        self.height += 1
-        fresh = [LedgerEvent(self.height, i, name, args) for i, (name, args) in enumerate(self._events)]
-        self.log += fresh
-        self._events = []
-        return fresh
-
-    def _say(self, name, **args):
-        self._events.append((name, args))
-
-    def bits(self, sites):
-        return sum(1 << i for i, site in enumerate(self.joiners) if site in sites)
-
-    def _names(self, bits):
-        return {site for i, site in enumerate(self.joiners) if bits >> i & 1}
-
-    def _ballot(self, key, site, electorate, need):
-        votes = self.ballots.setdefault(key, set())
-        fresh = site not in votes
-        votes.add(site)
-        assert fresh or len(votes & electorate) >= need, "voted"
-        return len(votes & electorate) >= need
-
-    def _propose(self, site, spec, min_sites, n_rounds, answer_s, leader_s, budget, flags):
-        self.state, self.min_sites, self.n_rounds, self.leader_s, self.answer_s = 1, min_sites, n_rounds, leader_s, answer_s
-        self.flags, self.since, self.merged, self.ballots = flags, self.clock(), 0, {}
-        self._say("Proposed", run=1, site=site, spec=spec, min_sites=min_sites, n_rounds=n_rounds,
-                  answer_timeout_s=answer_s, leader_timeout_s=leader_s, budget=budget, flags=flags)  # fmt: skip
-
-    def _approve(self, site, run, commitment):
-        assert self.state == 1, "phase"
-        self.joiners.append(site)
-        self.live.add(site)
-        self._say("Approved", run=1, site=site, joiner=len(self.joiners) - 1, commitment=commitment)
-        if len(self.joiners) == len(self.sites):
-            self._to_ready()
-
-    def _to_ready(self):
-        self.state, self.since = 2, self.clock()
-        self._say("Readying", run=1, live=self.bits(self.live))
-
-    def _close_approvals(self, site, run):
-        assert self.state == 1, "phase"
-        assert self.clock() >= self.since + self.answer_s, "early"
-        if self._ballot("open", site, self.live, 2):
-            self._to_ready()
-
-    def _ready(self, site, run, nonce):
-        assert self.state == 2, "phase"
-        self.ready_sites.add(site)
-        self._say("Ready", run=1, site=site, nonce=nonce)
-        if self.ready_sites == self.live:
-            self._start()
-
-    def _vote_proceed(self, site, run):
-        assert self.state == 2, "phase"
-        assert self.clock() >= self.since + self.answer_s, "early"
-        if self._ballot("proceed", site, self.live, len(self.live) // 2 + 1):
-            self._start()
-
-    def _start(self):
-        missing, self.live = self.live - self.ready_sites, self.live & self.ready_sites
-        self.state = 3
-        self._say("Started", run=1, seed=bytes(32), live=self.bits(self.live), missing=self.bits(missing))
-        self._open()
-
-    def _open(self):
-        self.number += 1
-        self.live |= self.pending
-        self.pending, self.since = set(), self.clock()
-        self.phase, self.term, self.attempt, self.commits, self.frozen = 1, 0, 0, {}, set()
-        self.leader = first_leader(self.joiners, self.live, start=0, round=self.number)
-        self._say("RoundOpened", run=1, round=self.number, live=self.bits(self.live), leader=self.leader)
-
-    def _commit(self, site, run, round, digest, weight, eps):
-        assert self.state == 3 and self.phase == 1 and round == self.number and site in self.live, "phase"
-        assert site not in self.commits, "once"
-        self.commits[site] = digest
-        self._say("Committed", run=1, round=round, site=site, digest=digest, weight=weight, eps_micro=eps)
-        self._try_close()
-
-    def _try_close(self):
-        if self.live <= self.commits.keys() and len(self.live) >= self.min_sites:
-            self._close()
-
-    def _close(self):
-        frozen = self.live & self.commits.keys()
-        self._freeze(frozen)
-        self.phase, self.since = 2, self.clock()
-        self.leader = first_leader(self.joiners, frozen, start=self.joiners.index(self.leader), round=0)
-        self._say("Closed", run=1, round=self.number, attempt=self.attempt, frozen=self.bits(frozen),
-                  missing=self.bits(self.live - frozen), leader=self.leader, threshold=self.threshold)  # fmt: skip
-
-    def _freeze(self, frozen):
-        self.frozen, self.survivors, self.posted = frozen, None, {}
-        self.attempt += 1
-        self.threshold = (len(frozen) + len(self.joiners) // 3) // 2 + 1
-
-    def _vote_close(self, site, run, round):
-        assert self.phase == 1 and round == self.number, "phase"
-        committed = self.live & self.commits.keys()
-        assert site in committed, "committed"
-        assert len(committed) >= self.min_sites, "quorum"
-        if self._ballot(("close", round), site, committed, len(self.live) // 2 + 1):
-            self._close()
-
-    def _vote_drop(self, site, run, subject, reason):
-        assert self.state <= 3, "phase"
-        assert site in self.live, "live"
-        assert subject in self.live and subject != site, "subject"
-        if self._ballot(("drop", self.number, subject), site, self.live - {subject}, len(self.live) // 2 + 1):
-            self.ballots.pop(("drop", self.number, subject))
-            self.live.discard(subject)
-            self._say("Dropped", run=1, round=self.number, site=subject, reason=reason)
-            if self.phase == 1:
-                self._try_close()
-            elif self.phase == 2 and self.leader == subject:
-                self._depose()
-
-    def _join(self, site, run):
-        assert self.state == 3, "phase"
-        assert site not in self.live | self.pending, "once"
-        if site not in self.joiners:
-            self.joiners.append(site)
-        self.pending.add(site)
-        self._say("Joined", run=1, round=self.number + 1, site=site, joiner=self.joiners.index(site))
-
-    def _post(self, site, run, round, attempt, step, digest):
-        assert round == self.number and attempt == self.attempt and self.phase in (2, 3), "phase"
-        assert site in self.frozen, "frozen"
-        votes = self.posted.setdefault(step, {})
-        assert site not in votes, "once"
-        votes[site] = digest
-        self._say("Posted", run=1, round=round, attempt=attempt, step=step, site=site, digest=digest)
-        if list(votes.values()).count(digest) == self.threshold:
-            if step == 3:
-                self.survivors = self._names(int.from_bytes(digest, "big"))
-            self._say("Agreed", run=1, round=round, attempt=attempt, step=step, digest=digest)
-
-    def _publish(self, site, run, round, digest, root, contributors, transcript):
-        assert self.phase == 2 and round == self.number, "phase"
-        assert site == self.leader, "leader"
-        expected = self.survivors if self.flags & 2 else self.frozen & self.live
-        assert expected is not None and self._names(contributors) == expected, "contributors"
-        m = len(expected)
-        assert m >= self.min_sites, "quorum"
-        self.k = min(m // 3 + 1, m - 1) if self.flags & 1 else (m - 1) // 2 + 1
-        self.phase, self.digest, self.contributors, self.since = 3, digest, expected, self.clock()
-        self.attested, self.disputed = set(), set()
-        self._say("Published", run=1, round=round, term=self.term, site=site, digest=digest, inputs_root=root,
-                  transcript=transcript, contributors=contributors, k=self.k)  # fmt: skip
-
-    def _attest(self, site, run, round, term, digest):
-        assert self.phase == 3 and round == self.number and term == self.term, "phase"
-        assert site != self.leader, "leader"
-        assert site in self.contributors, "contributors"
-        assert site not in self.attested | self.disputed, "once"
-        if digest != self.digest:
-            return self._dispute(site, run, round, term, digest, 0)
-        self.attested.add(site)
-        self._say("Attested", run=1, round=round, term=term, site=site, digest=digest)
-        if len(self.attested) >= self.k:
-            self.merged += 1
-            self._say("Final", run=1, round=round, term=term, digest=digest, contributors=self.bits(self.contributors))
-            if self.merged == self.n_rounds:
-                self._end(4, 0)
-            else:
-                self._open()
-
-    def _dispute(self, site, run, round, term, digest, reason):
-        self.disputed.add(site)
-        self._say("Disputed", run=1, round=round, term=term, site=site, digest=digest, reason=reason)
-        if len(self.disputed) >= self.k:
-            self._depose()
-
-    def _failover(self, site, run, round, term):
-        assert self.phase in (2, 3) and round == self.number and term == self.term, "phase"
-        if site != self.leader:
-            assert self.clock() >= self.since + self.leader_s, "early"
-            if not self._ballot(("failover", round, term), site, self.live - {self.leader}, 2):
-                return
-        self._depose()
-
-    def _depose(self):
-        heirs = (self.frozen & self.live) - {self.leader}
-        assert heirs, "quorum"
-        if self.survivors is None:
-            self._freeze(self.frozen & self.live)
-        self.leader = next_leader(self.joiners, heirs, self.leader)
-        self.term, self.phase, self.since = self.term + 1, 2, self.clock()
-        self._say("Failover", run=1, round=self.number, term=self.term, attempt=self.attempt,
-                  frozen=self.bits(self.frozen), leader=self.leader, threshold=self.threshold)  # fmt: skip
-
-    def _vote_void(self, site, run, round, reason):
-        assert self.phase in (2, 3) and round == self.number, "phase"
-        if self._ballot(("void", round), site, self.live, len(self.live) // 2 + 1):
-            self._say("Void", run=1, round=round, reason=reason)
-            self._open()
-
-    def _vote_end(self, site, run, state, reason):
-        assert self.state <= 3, "phase"
-        if self._ballot(("end", self.number, state), site, self.live, len(self.live) // 2 + 1):
-            self._end(state, reason)
-
-    def _withdraw(self, site, run, reason):
-        self.live.discard(site)
-        self._say("Withdrawn", run=1, round=self.number, site=site, reason=reason)
-        self._try_close()
-
-    def _end(self, state, reason):
-        self.state, self.phase = state, 4
-        self._say("Ended", run=1, state=state, reason=reason)
+    def named(self, name: str) -> list:
+        """Arguments of all events of this name."""
+        return [event.args for event in self.log if event.name == name]
 
 
 class SumWork:
@@ -300,7 +97,8 @@ class SumWork:
     def train(self, round, state):
         assert int(state["n"][0]) == round - 1
         w = np.asarray(state["w"]) + (self.index + 1) * round
-        return Update(site=self.site, parameters=Parameters({"w": w}), weight=self.index + 1)
+        kept = Parameters({"adopted": np.array([round], np.int64)})
+        return Update(site=self.site, parameters=Parameters({"w": w}), weight=self.index + 1, memory=kept)
 
     def merge(self, state, updates):
         total = sum(u.weight * np.asarray(u.parameters["w"]) for u in updates)
@@ -308,7 +106,8 @@ class SumWork:
 
     def adopt(self, round, state, own):
         self.seen.append((round, state.digest, own is not None))
-        self.kept = Parameters({"adopted": np.array([len(self.seen)], np.int64)})
+        if own is not None:
+            self.kept = own.memory
         return {"n": float(state["n"][0])}
 
     def finished(self, state):
@@ -322,23 +121,43 @@ class SumWork:
 
 
 def make_node(ledger, network, site, *, proposal=None, policy=None, store=None, work=None, bell=None, **ports):
-    key = ledger.keys[site]
     chance = Chance(7, secrets_from_system=False)
+    options = {
+        "transport": network.join(site) if network is not None else None,
+        "entropy": lambda n, *names: chance.secret(n, site, *names),
+        "sign_call": lambda nonce, function, args: msgspec.msgpack.encode((site, nonce, function, args)),
+        "next_nonce": lambda: ledger.nonces[site],
+        **ports,
+    }
     return Node(
         site,
-        Charter(consortium=bytes(32), contract=bytes(20), chain_id=7, study=SPEC, proposal=proposal),
+        Charter(consortium=bytes(32), contract=CONTRACT, chain_id=CHAIN, study=SPEC, proposal=proposal),
         Ports(
-            ledger=ledger, transport=network.join(site), store=store or MemoryStore(),
-            work=work or SumWork(site, ledger.sites.index(site)), key=key,
-            sign_call=lambda nonce, function, args: msgspec.msgpack.encode((site, nonce, function, args)),
-            next_nonce=lambda: ledger.nonces[site], entropy=lambda n, *names: chance.secret(n, site, *names),
-            bell=bell or Bell(), poll_s=60.0, **ports,
+            ledger=ledger,
+            store=store or MemoryStore(),
+            work=work or SumWork(site, ledger.sites.index(site)),
+            key=ledger.keys[site],
+            bell=bell or Bell(),
+            poll_s=60.0,
+            **options,
         ),
         policy or Policy(),
-    )  # fmt: skip
+    )
 
 
-@pytest.fixture
+def commitment(run: int, address: bytes, nonce: bytes) -> bytes:
+    return keccak(run.to_bytes(32, "big") + address.rjust(32, b"\0") + nonce)
+
+
+@pytest.fixture(scope="session")
 def swarm():
     """What tests of the swarm build worlds from."""
-    return SimpleNamespace(SmallLedger=SmallLedger, SumWork=SumWork, make_node=make_node, SPEC=SPEC, Proposal=Proposal)
+    return SimpleNamespace(
+        RulesLedger=RulesLedger,
+        SumWork=SumWork,
+        make_node=make_node,
+        commitment=commitment,
+        SPEC=SPEC,
+        CONTRACT=CONTRACT,
+        CHAIN=CHAIN,
+    )

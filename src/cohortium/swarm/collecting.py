@@ -24,8 +24,11 @@ def decide_collecting(desk: Desk, round: RoundView) -> None:
         _contribute(desk, round)
         return
     missing = view.live - round.commits.keys()
-    if not missing or desk.round_age_s < desk.policy.round_timeout_s:
+    if not missing or desk.round_age_s < min(desk.policy.silence_s, desk.policy.round_timeout_s):
         return
+    for site in sorted(missing):
+        if _silent_again(desk, round, site):
+            desk.submit("vote_drop", site, REASONS["silent"], round=round.number, slot=(site,))
     committed = len(view.live) - len(missing)
     pulses = {site: desk.pulse(site) for site in missing}
     if should_close(
@@ -37,14 +40,11 @@ def decide_collecting(desk: Desk, round: RoundView) -> None:
         now_s=desk.now_s,
     ):
         desk.submit("vote_close", round.number, round=round.number)
-    for site in missing:
-        if _silent_again(desk, round, site):
-            desk.submit("vote_drop", site, REASONS["silent"], round=round.number, slot=(site,))
 
 
 def _silent_again(desk: Desk, round: RoundView, site: str) -> bool:
     """Whether a site was missing from the previous round already and is still silent: then it is dropped."""
-    before = desk.view.missing.get(site, [0])
+    before = desk.view.missing.get(site, [-1])
     return before[-1] == round.number - 1 and desk.pulse(site).silent(desk.now_s, desk.policy)
 
 

@@ -8,7 +8,7 @@ served, and only to those it was offered to; a merge is served to every live mem
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cohortium.core.frames import Intake, Limits, Packed, read_header
@@ -22,8 +22,8 @@ INLINE_BYTES = 48 << 10
 
 _WINDOW = 32
 
-Send = Callable[[str, Body, str, Mapping[str, int]], Awaitable[None]]
-"""(kind, body, receiver, {round, term, attempt}) -> sent."""
+Send = Callable[[str, Body, Sequence[str], Mapping[str, int]], Awaitable[None]]
+"""(kind, body, receivers, {round, term, attempt}) -> sent, as one envelope for all of them."""
 
 
 @dataclass
@@ -68,8 +68,7 @@ class Courier:
         goods.offer, goods.place = offer, dict(place)
         self._slots[place["round"], place["attempt"], manifest.step] = manifest.digest
         self._rounds[manifest.digest] = place["round"]
-        for receiver in receivers:
-            await self._send("offer", offer, receiver, place)
+        await self._send("offer", offer, receivers, place)
 
     def serve(self, packed: Packed, manifest: Manifest, *, place: Mapping[str, int]) -> None:
         """Serve a merge to whoever asks for it."""
@@ -84,12 +83,12 @@ class Courier:
         if goods is None or (goods.to is not None and envelope.sender not in goods.to):
             return
         if not need.chunks:
-            await self._send("offer", goods.offer, envelope.sender, goods.place)
+            await self._send("offer", goods.offer, [envelope.sender], goods.place)
             return
         for index in need.chunks:
             if index < len(goods.packed.chunk_digests):
                 chunk = Chunk(digest=digest, index=index, data=bytes(goods.packed.chunk(index)))
-                await self._send("chunk", chunk, envelope.sender, goods.place)
+                await self._send("chunk", chunk, [envelope.sender], goods.place)
 
     # --- taking ----------------------------------------------------------------------------------------------
 
@@ -145,7 +144,7 @@ class Courier:
             if asked is None or (missing and asked.isdisjoint(missing)):
                 asked = frozenset(missing[:_WINDOW])
                 need = Need(digest=digest, chunks=missing[:_WINDOW])
-                await self._send("need", need, holders[turn % len(holders)], place)
+                await self._send("need", need, [holders[turn % len(holders)]], place)
             try:
                 async with asyncio.timeout(self._retry_s):
                     await news.wait()

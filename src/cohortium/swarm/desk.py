@@ -34,6 +34,7 @@ class Desk:
     now_s: float = 0.0
     since_s: float = 0.0
     round_since_s: float = 0.0
+    merging: tuple[int, tuple[str, ...]] = (-1, ())
     out: list[Action] = field(default_factory=list)
     _issued: dict[int, set[Key]] = field(default_factory=dict)
     _again: dict[tuple[int, Key], float] = field(default_factory=dict)

@@ -24,9 +24,13 @@ __all__ = ["contributors_of", "decide_exchange", "expected_digest", "merging_sit
 
 
 def merging_sites(desk: Desk, round: RoundView) -> tuple[str, ...]:
-    """The leader and those who recompute, in the order they are asked."""
+    """The leader and those who recompute, in the order they are asked; the same until the ledger says otherwise."""
+    if desk.merging[0] == desk.view.changes:
+        return desk.merging[1]
     present = [site for site in round.frozen if site in desk.view.live or site == round.leader]
-    return (round.leader, *attestors(desk.view.joiners, present, round.leader, drawn=desk.view.drawn))
+    sites = (round.leader, *attestors(desk.view.joiners, present, round.leader, drawn=desk.view.drawn))
+    desk.merging = (desk.view.changes, sites)
+    return sites
 
 
 def contributors_of(desk: Desk, round: RoundView) -> tuple[str, ...]:
@@ -86,8 +90,9 @@ def _run_step(desk: Desk, round: RoundView, step: Step, merging: tuple[str, ...]
     if me not in receivers or not sent:
         return sent
     here = desk.own.received[slot]
-    absent = [site for site in senders if site != me and site not in here and site in desk.view.live]
-    _collect(desk, round, step, absent, holders=receivers)
+    absent = (desk.view.live & set(senders)) - here.keys() - {me}
+    if absent:
+        _collect(desk, round, step, absent, holders=receivers)
     if step.need == "threshold":
         return len(here.keys() & set(senders)) + (me in senders) >= round.threshold
     if step.need == "deadline" and (me != round.leader or desk.age_s >= step.deadline_s):
@@ -127,19 +132,21 @@ def _inputs_so_far(desk: Desk, round: RoundView, upto: Step) -> Mapping[str, Map
     return inputs
 
 
-def _collect(desk: Desk, round: RoundView, step: Step, absent: list[str], *, holders: tuple[str, ...]) -> None:
+def _collect(desk: Desk, round: RoundView, step: Step, absent: set[str], *, holders: tuple[str, ...]) -> None:
     """Fetch what is known, ask for what is not, vote about who stays away."""
     slot = slot_of(round, step)
-    for site in absent:
+    fetching = desk.own.fetching[slot]
+    for site in sorted(absent - fetching):
         digest = expected_digest(desk, round, step, site)
-        if digest and desk.once(round.number, "fetch", *slot, site, digest):
+        if digest:
+            fetching.add(site)
             others = tuple(other for other in holders if other not in (desk.me, site))
             desk.out.append(Fetch(site, *slot, digest, (site, *others)))
-        elif not digest and desk.age_s >= desk.policy.retry_s:
+        elif desk.age_s >= desk.policy.retry_s:
             beat = int(desk.age_s // desk.policy.retry_s)
             if desk.once(round.number, "ask", *slot, site, beat):
                 desk.out.append(Ask(site, *slot))
-    if absent and step.on_late in ("drop", "drop_restart") and desk.age_s >= desk.policy.step_s:
+    if step.on_late in ("drop", "drop_restart") and desk.age_s >= desk.policy.step_s:
         pulses = {site: desk.pulse(site) for site in absent}
         for site in overdue(desk.policy, age_s=desk.age_s, absent=absent, pulses=pulses, now_s=desk.now_s):
             desk.submit("vote_drop", site, REASONS["withheld"], round=round.number, slot=(site, "withheld"))
@@ -235,7 +242,7 @@ def _merge_inputs(
             held[desk.me] = mine.digest
         wanted = set(contributors) - held.keys()
         if wanted and step.need in ("all", "deadline"):
-            _collect(desk, round, step, sorted(wanted), holders=merging_sites(desk, round))
+            _collect(desk, round, step, wanted, holders=merging_sites(desk, round))
             complete = False
         if step.need in ("all", "deadline") and step.payload != "computed":
             held = {site: digest for site, digest in held.items() if site in contributors}

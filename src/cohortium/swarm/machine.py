@@ -107,6 +107,9 @@ class RoundMachine:
         desk = self._desk
         desk.round_since_s = desk.now_s
         desk.own.failures = 0
+        for site in desk.view.live:
+            pulse = desk.pulse(site)  # whoever is never heard of is silent from here on
+            pulse.trouble, pulse.troubles = "", 0  # who has not given up, is asked again
         desk.forget_before(round.number - 1)
 
     def _remembered(self, event: ev.Remembered) -> None:
@@ -196,7 +199,9 @@ class RoundMachine:
             self._refuse(event.site, f"unknown step {event.step!r:.40}")
         elif event.site not in desk.view.live and event.site not in desk.view.pending:
             self._refuse(event.site, "stranger to this run")
-        elif event.round < number or not 0 < event.round <= number + AHEAD:
+        elif event.round == number - 1:
+            return  # late: its round is over, which is nobody's fault
+        elif event.round < number or event.round > number + AHEAD:
             self._refuse(event.site, f"round {event.round}, here is round {number}")
         elif round is None or event.round > number:
             self._keep(event)

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -52,6 +52,7 @@ from cohortium.core.seams import Ledger, LedgerEvent, Transport, Work
 from cohortium.core.update import Update
 from cohortium.errors import (
     FrameError,
+    LedgerForked,
     LedgerRefused,
     LedgerUnreachable,
     PeerError,
@@ -77,6 +78,7 @@ T = TypeVar("T")
 
 _NONE = Parameters()
 _SEND_S = 30.0
+_HEADS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +162,7 @@ class Node:
         self._sequence = 0
         self._height = 0
         self._head = (0, bytes(32))
+        self._heads: dict[int, bytes] = {}
         self._base: tuple[bytes, Parameters] = (b"", _NONE)
         self._updates: dict[bytes, Update] = {}
         self._proposal: LedgerEvent | None = None
@@ -169,6 +172,12 @@ class Node:
         self._halted = ""
         self._training = asyncio.Lock()
         self._jobs: set[asyncio.Task[None]] = set()
+
+    @property
+    def has_final_merge(self) -> bool:
+        """Whether `state` is the newest merge the ledger calls final; False where nobody could give it in time."""
+        newest = self._machine.view.newest if self._machine else None
+        return newest is None or self._base[0] == newest.digest
 
     # --- life ------------------------------------------------------------------------------------------------
 
@@ -222,6 +231,8 @@ class Node:
     async def _linger(self, outcome: Outcome) -> None:
         """Serve the last merge until every live peer has it, or linger_s have passed."""
         await self._broadcast("bye", Bye(reason="done"))
+        if not self.has_final_merge:
+            self._ports.observe(Troubled(site=self.site, round=outcome.rounds, stage="adopt", code="unreachable"))
         self._ports.observe(RunEnded(site=self.site, outcome=outcome))
         deadline = self._now() + self._policy.linger_s
         while self._live_peers() - self._done and (left := deadline - self._now()) > 0:
@@ -336,19 +347,28 @@ class Node:
 
     async def _submit_all(self) -> None:
         """The one task that owns signing and the nonce."""
-        nonce = await self._blocking(self._ports.next_nonce)
+        nonce = await self._next_nonce()
         while True:
             action = await self._submissions.get()
             nonce = await self._submit(action, nonce)
 
+    async def _next_nonce(self) -> int:
+        """The nonce as the ledger has it, however long it takes to reach it."""
+        while True:
+            try:
+                return await self._blocking(self._ports.next_nonce)
+            except LedgerUnreachable:
+                await asyncio.sleep(self._policy.retry_s)
+
     async def _submit(self, action: do.Submit, nonce: int) -> int:
+        """Put one call on the ledger; returns the next nonce. A refusal is told to the machine, not raised."""
         ports = self._ports
         while True:
             raw = ports.sign_call(nonce, action.function, action.args)
             try:
                 receipt = await self._blocking(lambda raw=raw: ports.ledger.submit(raw))  # type: ignore[misc]
             except LedgerRefused as refused:
-                fresh = await self._blocking(ports.next_nonce)
+                fresh = await self._next_nonce()
                 if refused.reason == "nonce" and fresh != nonce:
                     nonce = fresh
                     continue
@@ -356,7 +376,7 @@ class Node:
                 return fresh
             except LedgerUnreachable:
                 await asyncio.sleep(self._policy.retry_s)
-                nonce = await self._blocking(ports.next_nonce)
+                nonce = await self._next_nonce()
                 continue
             if not receipt.ok:
                 self._post(ev.Denied(action.key, receipt.reason))
@@ -370,14 +390,14 @@ class Node:
         return set() if view is None else (view.live | view.pending) - {self.site}
 
     async def _broadcast(self, kind: str, body: Body) -> None:
-        peers = sorted(self._live_peers())
-        if peers:
-            frame = self._frame(kind, body, "", {})
-            for peer in peers:
-                await self._hand_over(peer, frame)
+        await self._send(kind, body, sorted(self._live_peers()), {})
 
-    async def _send(self, kind: str, body: Body, receiver: str, place: Mapping[str, int]) -> None:
-        await self._hand_over(receiver, self._frame(kind, body, receiver, place))
+    async def _send(self, kind: str, body: Body, receivers: Sequence[str], place: Mapping[str, int]) -> None:
+        """One signed envelope, handed to each receiver; named in it where there is only one."""
+        if receivers:
+            frame = self._frame(kind, body, receivers[0] if len(receivers) == 1 else "", place)
+            for receiver in receivers:
+                await self._hand_over(receiver, frame)
 
     async def _hand_over(self, peer: str, frame: bytes) -> None:
         try:
@@ -415,13 +435,22 @@ class Node:
             machine = self._machine
             if machine is None or machine.view.ended or self.site not in machine.view.joiners:
                 continue
-            head = await self._blocking(self._ports.ledger.head)
-            self._head = (head.height, head.hash)
+            await self._look_at_head()
             if machine.trouble:
                 await self._broadcast("trouble", Trouble(stage="train", code=machine.trouble))
             else:
                 fraction = min(max(self.fraction, 0.0), 1.0)
                 await self._broadcast("progress", Progress(stage=machine.stage, fraction=fraction))  # type: ignore[arg-type]
+
+    async def _look_at_head(self) -> None:
+        try:
+            head = await self._blocking(self._ports.ledger.head)
+        except LedgerUnreachable:
+            return
+        self._head = (head.height, head.hash)
+        self._heads[head.height] = head.hash
+        if len(self._heads) > _HEADS:
+            del self._heads[min(self._heads)]
 
     async def _listen(self) -> None:
         while True:
@@ -439,6 +468,7 @@ class Node:
         if machine is None or envelope.run != machine.view.run:
             return
         site = envelope.sender
+        self._compare_heads(envelope)
         match body:
             case Offer():
                 self._check_slot(envelope, body.manifest.step, body.manifest.digest, body.manifest.slot)
@@ -456,6 +486,16 @@ class Node:
             case _:
                 self._note(envelope, body)
                 self._post(ev.Arrived(site, body))
+
+    def _compare_heads(self, envelope: Envelope) -> None:
+        """Every envelope carries the ledger's head as its sender sees it: two hashes at one height stop the node."""
+        mine = self._heads.get(envelope.head_height)
+        if mine is not None and envelope.head_height and mine != envelope.head_hash:
+            raise LedgerForked(
+                f"block {envelope.head_height} of the ledger is {envelope.head_hash.hex()[:16]} for"
+                f" {envelope.sender!r} and {mine.hex()[:16]} here",
+                evidence=(encode(envelope), mine),
+            )
 
     def _note(self, envelope: Envelope, body: Body) -> None:
         site, round = envelope.sender, envelope.round
@@ -522,7 +562,7 @@ class Node:
                 self._fetch(action)
             case do.Ask():
                 place = {"round": action.round, "attempt": action.attempt}
-                await self._send("need", Need(digest=b"", step=action.step), action.site, place)
+                await self._send("need", Need(digest=b"", step=action.step), [action.site], place)
             case do.Merge() | do.Recompute():
                 self._spawn(self._merge(action))
             case do.Adopt():
@@ -681,8 +721,7 @@ class Node:
         signature = b"" if slot is None else self._ports.key.sign_message(self._slot_digest(slot, bitmap))
         note = StepNote(step=action.step, bitmap=bitmap, slot=signature)
         place = {"round": action.round, "term": action.term, "attempt": action.attempt}
-        for site in action.to:
-            await self._send("step", note, site, place)
+        await self._send("step", note, action.to, place)
 
     def _expected(self, action: do.Fetch) -> list[list[object]] | None:
         """The layout an update must have: that of the own one; a merge is held to its digest alone."""

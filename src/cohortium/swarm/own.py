@@ -26,6 +26,7 @@ class Own:
     slot. revealed: attempt by round in which a share of others' keys was given away. survivors: bitmap posted by slot.
     merges: digest by (round, attempt, contributors). attested: by (round, term). adopted: round and digest of the
     state held. received: payload digests by slot and sender. offers: what others say they have, by slot and sender.
+    fetching: whose payload was asked for, by slot.
     given: to whom own payloads were offered, by slot. proposals: the leader's survivors by slot.
     """
 
@@ -45,6 +46,7 @@ class Own:
     halted: bool = False
     received: dict[Slot, dict[str, bytes]] = field(default_factory=lambda: defaultdict(dict))
     offers: dict[Slot, dict[str, bytes]] = field(default_factory=lambda: defaultdict(dict))
+    fetching: dict[Slot, set[str]] = field(default_factory=lambda: defaultdict(set))
     given: dict[Slot, set[str]] = field(default_factory=lambda: defaultdict(set))
     proposals: dict[Slot, tuple[str, int]] = field(default_factory=dict)
     held: set[bytes] = field(default_factory=set)
@@ -80,8 +82,8 @@ class Own:
     def forget_before(self, round: int) -> None:
         """Let go of what belongs to rounds before this one, so that a long run stays small."""
         tables: tuple[dict[Any, Any], ...] = (
-            self.stepped, self.survivors, self.received, self.offers, self.given, self.proposals, self.merges,
-            self.attested,
+            self.stepped, self.survivors, self.received, self.offers, self.fetching, self.given, self.proposals,
+            self.merges, self.attested,
         )  # fmt: skip
         for table in tables:
             for key in [key for key in table if key[0] < round]:

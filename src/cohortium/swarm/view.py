@@ -129,6 +129,7 @@ class RunView:
     departures: list[Departure] = field(default_factory=list)
     voids: list[tuple[int, str]] = field(default_factory=list)
     end_reason: str = ""
+    changes: int = 0
 
     @property
     def drawn(self) -> bool:
@@ -168,6 +169,8 @@ class RunView:
         if event.name != "MemberChanged" and event.args["run"] != self.run:
             return False
         handler(self, event.args)
+        if event.name not in _SMALL:
+            self.changes += 1
         return True
 
     def current(self, args: Mapping[str, Any]) -> RoundView | None:
@@ -358,3 +361,5 @@ _HANDLERS: dict[str, Callable[[RunView, Args], None]] = {
     "Failover": _failover,
     "Ended": _ended,
 }
+
+_SMALL = frozenset({"Committed", "Posted", "Attested", "Disputed"})
