@@ -157,6 +157,13 @@ def test_images_and_other_losses_work():
     assert trained(hinge, rows(50), 1).loss > 0
 
 
+def test_a_layer_that_works_in_place_does_not_change_the_rows():
+    learner = Module(factory=lambda: nn.Sequential(nn.ReLU(inplace=True), nn.Linear(6, 1)))
+    examples = rows(30)
+    assert trained(learner, examples, 2).parameters == trained(learner, rows(30), 2).parameters
+    assert trained(learner, examples, 2).loss == trained(learner, rows(30), 2).loss
+
+
 def test_the_digest_is_that_of_the_source_file():
     assert (
         Module(factory="torch.nn.modules.linear:Linear").source_digest

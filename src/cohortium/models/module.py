@@ -201,7 +201,7 @@ class _Wrapped:
     def loss(self, x: Tensor, y: Tensor, noise: np.random.Generator | None) -> Tensor:
         """The module's mean loss of the batch."""
         self._built.train(noise is not None)
-        return self._loss(self._built(x), y)
+        return self._loss(self._built(x.clone()), y)  # a layer may work in place; the rows are asked again
 
 
 @contextmanager

@@ -61,7 +61,11 @@ class Block:
 
     def fill(self, shape: Shape, sites: Sequence[Parameters]) -> Block:
         """Put each site's arrays into its place; returns itself."""
+        alike = all(parameters is sites[0] for parameters in sites)
         for name, view in zip(shape.names, self.views, strict=True):
+            if alike:
+                view.copy_(tensor(sites[0][name]))
+                continue
             for at, parameters in enumerate(sites):
                 view[at].copy_(tensor(parameters[name]))
         return self
@@ -309,17 +313,19 @@ class _Stack:
         found = [0.0] * len(self._starts)
         for sites in by_start.values():
             network = Perceptron(self._shape, self._starts[sites[0]])
-            rows = np.concatenate([np.arange(bounds[at], bounds[at + 1]) for at in sites])
-            losses = np.empty(int(bounds[-1]))
+            whole = len(by_start) == 1
+            x = self._x[:-1] if whole else torch.cat([self._x[bounds[at] : bounds[at + 1]] for at in sites])
+            y = self._y[:-1] if whole else torch.cat([self._y[bounds[at] : bounds[at + 1]] for at in sites])
             with torch.no_grad():
-                for at in range(0, len(rows), PIECE):
-                    part = torch.from_numpy(rows[at : at + PIECE])
-                    each = row_losses(self._shape.outcome, network.outputs(self._x[part]), self._y[part])
-                    losses[rows[at : at + PIECE]] = each.numpy()
+                pieces = [
+                    row_losses(self._shape.outcome, network.outputs(x[at : at + PIECE]), y[at : at + PIECE])
+                    for at in range(0, len(x), PIECE)
+                ]
                 decay = self._shape.decay_by_name
                 penalty = sum(d / 2 * float((network.trainable[name] ** 2).sum()) for name, d in decay.items())
-            for at in sites:
-                found[at] = float(np.mean(losses[bounds[at] : bounds[at + 1]])) + penalty
+            each = np.split(torch.cat(pieces).double().numpy(), np.cumsum([len(self._rows[at]) for at in sites])[:-1])
+            for at, losses in zip(sites, each, strict=True):
+                found[at] = float(losses.mean()) + penalty
         return found
 
 

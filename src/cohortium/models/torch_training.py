@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,7 +136,19 @@ def refuse_adaptive(model: str, plan: OptimiserPlan, instructions: Instructions)
 
 
 def rows_of(examples: Examples) -> Rows:
-    """The rows whose outcome is known. Raises TrainingFailed for none, and for missing or infinite values in x."""
+    """The rows whose outcome is known. Raises TrainingFailed for none, and for missing or infinite values in x.
+
+    Checked and converted once for each `Examples` object, which is frozen: a run asks for the same ones every round.
+    """
+    if examples not in _ROWS:
+        _ROWS[examples] = _converted(examples)
+    return _ROWS[examples]
+
+
+_ROWS: WeakKeyDictionary[Examples, Rows] = WeakKeyDictionary()
+
+
+def _converted(examples: Examples) -> Rows:
     if examples.y is None:
         raise TrainingFailed("the examples hold no outcome a network could learn", code="outcome")
     known = np.isfinite(examples.y)
