@@ -18,6 +18,7 @@ class Members:
 
     address_of: dict[str, bytes] = field(default_factory=dict)
     active: set[str] = field(default_factory=set)
+    excluded: set[str] = field(default_factory=set)
     _name_of: dict[bytes, str] = field(default_factory=dict)
 
     def admit(self, name: str, address: bytes) -> None:
@@ -28,10 +29,13 @@ class Members:
         self.address_of[name] = address
         self._name_of[address] = name
         self.active.add(name)
+        self.excluded.discard(name)
 
-    def remove(self, name: str) -> None:
-        """Excluded by vote, convicted, or left."""
+    def remove(self, name: str, *, excluded: bool) -> None:
+        """Excluded (by vote, or convicted), else left."""
         self.active.discard(name)
+        if excluded:
+            self.excluded.add(name)
 
     def name_of(self, address: bytes) -> str:
         """The site with this ledger address, empty if there is none."""

@@ -19,6 +19,7 @@ from cohortium.swarm.reasons import word_of
 
 __all__ = ["Commit", "Departure", "FinalMerge", "Phase", "Published", "RoundView", "RunState", "RunView"]
 
+EXCLUDED = 2
 DRAWN = 1
 MASKED = 2
 
@@ -185,7 +186,7 @@ def _member_changed(view: RunView, args: Args) -> None:
     if args["status"] == 1:
         view.members.admit(args["site"], args["account"])
     else:
-        view.members.remove(args["site"])
+        view.members.remove(args["site"], excluded=args["status"] == EXCLUDED)
 
 
 def _proposed(view: RunView, args: Args) -> None:
@@ -284,7 +285,7 @@ def _dropped(view: RunView, args: Args) -> None:
 
 
 def _swept(view: RunView, args: Args) -> None:
-    _gone(view, args, "left" if args["site"] not in view.members.active else "error")
+    _gone(view, args, "excluded" if args["site"] in view.members.excluded else "left")
 
 
 def _joined(view: RunView, args: Args) -> None:

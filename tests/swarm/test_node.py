@@ -1,0 +1,475 @@
+"""The node end to end: several nodes, the contract's rules, memory transport, virtual time."""
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cohortium.core.messages import body_of, decode
+from cohortium.core.parameters import Parameters
+from cohortium.core.update import Update
+from cohortium.errors import CohortiumError, LedgerForked, TrainingFailed, VerificationFailed
+from cohortium.sim.virtual_clock import run_virtual
+from cohortium.swarm.bell import Bell
+from cohortium.swarm.node import Proposal
+from cohortium.swarm.notices import Progressed, Refused, RoundRecord, Troubled
+from cohortium.swarm.store import DiskStore, MemoryStore
+from cohortium.swarm.waiting import Policy
+from cohortium.transport.memory import Link, MemoryNetwork
+
+
+class Killed(CohortiumError):
+    """Kill -9, as far as a process can do it to itself."""
+
+
+class MortalStore(MemoryStore):
+    """A store whose node dies just before or just after the n-th write."""
+
+    def __init__(self, dies_at: int, *, after: bool) -> None:
+        super().__init__()
+        self.writes, self.dies_at, self.after = 0, dies_at, after
+
+    def add(self, fact):
+        self.writes += 1
+        if self.writes == self.dies_at and not self.after:
+            raise Killed("killed")
+        super().add(fact)
+        if self.writes == self.dies_at and self.after:
+            raise Killed("killed")
+
+
+@dataclass
+class Result:
+    outcomes: dict = field(default_factory=dict)
+    nodes: dict = field(default_factory=dict)
+    notices: list = field(default_factory=list)
+    ledger: object = None
+    network: object = None
+    ended_s: float = 0.0
+
+    @property
+    def digests(self):
+        return {node.state.digest for node in self.nodes.values()}
+
+
+def swarm_of(
+    kit, n_sites=4, *, rounds=3, min_sites=2, link=None, policy=None, stores=None, seed=0, drawn=False, options=None,
+    script=None,
+) -> Result:  # fmt: skip
+    """Run a whole swarm; options: site -> further ports. A node killed by its store is started again after 20 s."""
+    result = Result()
+
+    async def live(site, index, bell):
+        while True:
+            proposal = Proposal(min_sites=min_sites, n_rounds=rounds, drawn=drawn) if index == 0 else None
+            extra = {"observe": lambda notice: result.notices.append((site, notice)), **((options or {}).get(site, {}))}
+            node = kit.make_node(
+                result.ledger, result.network, site, proposal=proposal, bell=bell, policy=policy,
+                store=(stores or {}).get(site), **extra,
+            )  # fmt: skip
+            result.nodes[site] = node
+            try:
+                result.outcomes[site] = str(await node.run())
+                return
+            except Killed:
+                await asyncio.sleep(20.0)
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        sites = [f"site-{i}" for i in range(n_sites)]
+        result.ledger = kit.RulesLedger(sites, clock=loop.time)
+        result.network = MemoryNetwork(rng=np.random.default_rng(seed), link=link or Link())
+        bell = Bell()
+        async with asyncio.timeout(100_000), asyncio.TaskGroup() as tasks:
+            for index, site in enumerate(sites):
+                tasks.create_task(live(site, index, bell))
+            if script is not None:
+                tasks.create_task(script(result))
+        result.ended_s = loop.time()
+
+    run_virtual(main())
+    return result
+
+
+@pytest.fixture
+def reference(swarm) -> Result:
+    return swarm_of(swarm)
+
+
+def test_three_sites_reach_the_weighted_mean_by_hand(swarm) -> None:
+    result = swarm_of(swarm, 3, rounds=1)
+    # site i sends i + 1 with weight i + 1: (1 + 4 + 9) / 6
+    assert np.asarray(result.nodes["site-0"].state["w"]).tolist() == pytest.approx([14 / 6] * 4)
+    assert set(result.outcomes.values()) == {"complete"}
+
+
+@pytest.mark.parametrize("n_sites", [2, 3, 5])
+@pytest.mark.parametrize("drawn", [False, True])
+def test_all_nodes_end_with_the_same_state(swarm, n_sites: int, drawn: bool) -> None:
+    result = swarm_of(swarm, n_sites, drawn=drawn)
+    assert len(result.digests) == 1
+    assert set(result.outcomes.values()) == {"complete"}
+    assert not [notice for _, notice in result.notices if isinstance(notice, Refused)]
+
+
+def test_drawn_attestation_and_all_give_the_same_model_with_fewer_payloads(swarm) -> None:
+    every = swarm_of(swarm, 9, rounds=2)
+    drawn = swarm_of(swarm, 9, rounds=2, drawn=True)
+    assert drawn.digests == every.digests
+    assert sum(drawn.network.sent_bytes.values()) < 0.8 * sum(every.network.sent_bytes.values())
+
+
+def test_round_records_name_contributors_leader_and_measures(swarm, reference: Result) -> None:
+    records = [n for site, n in reference.notices if site == "site-1" and isinstance(n, RoundRecord)]
+    assert [record.turn for record in records] == [1, 2, 3]
+    assert records[0].contributors == ("site-0", "site-1", "site-2", "site-3")
+    assert records[2].measures == {"n": 3.0}
+    assert len({record.leader for record in records}) == 3, "the lead rotates"
+
+
+def test_stopping_rule_ends_the_run_early_by_vote(swarm) -> None:
+    works = {f"site-{i}": {"work": swarm.SumWork(f"site-{i}", i, stop_after=2)} for i in range(3)}
+    result = swarm_of(swarm, 3, rounds=9, options=works)
+    assert set(result.outcomes.values()) == {"complete"}
+    assert len(result.ledger.named("Final")) == 2
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    loss=st.floats(0, 0.3),
+    duplicate=st.floats(0, 0.3),
+    reorder=st.floats(0, 0.3),
+    corrupt=st.floats(0, 0.2),
+)
+@settings(max_examples=12, deadline=None)
+def test_a_bad_network_changes_nothing_but_the_time_it_takes(swarm, seed, loss, duplicate, reorder, corrupt) -> None:
+    link = Link(delay_s=0.2, jitter_s=0.5, loss=loss, duplicate=duplicate, reorder=reorder, held_s=9.0, corrupt=corrupt)
+    result = swarm_of(swarm, 4, link=link, seed=seed, policy=Policy(linger_s=600.0))
+    assert set(result.outcomes.values()) == {"complete"}
+    assert result.digests == swarm_of(swarm, 4).digests
+
+
+@given(victim=st.integers(0, 3), dies_at=st.integers(1, 16), after=st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_a_node_killed_at_any_write_ends_with_the_same_digest(swarm, victim: int, dies_at: int, after: bool) -> None:
+    site = f"site-{victim}"
+    stores = {site: MortalStore(dies_at, after=after)}
+    result = swarm_of(swarm, 4, stores=stores, link=Link(delay_s=0.1), policy=Policy(linger_s=600.0))
+    assert set(result.outcomes.values()) == {"complete"}
+    assert result.digests == swarm_of(swarm, 4).digests
+    assert all(node.has_final_merge for node in result.nodes.values())
+
+
+def test_restart_gives_the_private_memory_back(swarm) -> None:
+    work = swarm.SumWork("site-2", 2)
+    stores = {"site-2": MortalStore(9, after=True)}
+    swarm_of(swarm, 4, stores=stores, options={"site-2": {"work": work}}, policy=Policy(linger_s=600.0))
+    assert int(work.memory()["adopted"][0]) == 3
+
+
+def test_payloads_larger_than_an_offer_are_pulled_in_chunks(swarm) -> None:
+    class BigWork(swarm.SumWork):
+        def start(self):
+            return Parameters({"w": np.zeros(400_000), "n": np.zeros(1, np.int64)})
+
+    works = {f"site-{i}": {"work": BigWork(f"site-{i}", i)} for i in range(3)}
+    clean = swarm_of(swarm, 3, rounds=1, options=works)
+    lossy = swarm_of(swarm, 3, rounds=1, options=works, link=Link(delay_s=0.05, loss=0.2, reorder=0.2, held_s=3.0))
+    assert clean.digests == lossy.digests
+    size, n = 3_200_000, 3
+    wire = sum(clean.network.sent_bytes.values())
+    assert wire <= 1.02 * n * (n - 1) * size, "N (N-1) M bytes in mode `all`, at most 2 % more"
+
+
+def test_stranger_and_forger_are_refused_and_counted(swarm) -> None:
+    async def shout(result: Result) -> None:
+        while not result.ledger.named("RoundOpened"):
+            await asyncio.sleep(0.5)
+        intruder = result.network.join("intruder")
+        for number in range(20):
+            await intruder.send("site-0", b"\x90" + bytes([number]))
+
+    late = {"trainer": slow_trainer(swarm, "site-3", 3)}
+    result = swarm_of(swarm, 4, rounds=1, script=shout, options={"site-3": late})
+    refused = [n for site, n in result.notices if site == "site-0" and isinstance(n, Refused)]
+    assert len(refused) == 10, "after ten refusals the stream is cut"
+    assert {notice.site for notice in refused} == {"intruder"}
+    assert set(result.outcomes.values()) == {"complete"}
+
+
+def slow_trainer(kit, site: str, index: int, seconds: float = 60.0):
+    work = kit.SumWork(site, index)
+
+    async def train(round, state):
+        await asyncio.sleep(seconds)
+        return work.train(round, state)
+
+    return train
+
+
+def test_trainer_port_replaces_the_works_own_training(swarm) -> None:
+    calls = []
+
+    async def train(round, state):
+        calls.append(round)
+        return Update(site="site-0", parameters=Parameters({"w": np.ones(4)}), weight=1)
+
+    result = swarm_of(swarm, 2, rounds=2, options={"site-0": {"trainer": train}})
+    assert calls == [1, 2]
+    assert set(result.outcomes.values()) == {"complete"}
+
+
+def test_failed_training_is_told_once_retried_and_never_raised(swarm) -> None:
+    tries = []
+
+    async def train(round, state):
+        tries.append(round)
+        if len(tries) == 1:
+            raise TrainingFailed("out of memory on the patient with id 17", code="memory")
+        return swarm.SumWork("site-1", 1).train(round, state)
+
+    result = swarm_of(swarm, 3, rounds=1, options={"site-1": {"trainer": train}})
+    assert set(result.outcomes.values()) == {"complete"}
+    told = [(site, n) for site, n in result.notices if isinstance(n, Troubled)]
+    assert {n.code for _, n in told} == {"memory"}
+    assert {site for site, _ in told} == {"site-0", "site-1", "site-2"}
+    assert "17" not in repr(told), "the text of a failure stays at the site"
+
+
+def test_declined_consent_ends_a_run_that_is_too_small_with_the_first_cause(swarm) -> None:
+    no = {"site-1": {"consent": lambda proposed: False}}
+    result = swarm_of(swarm, 2, options=no)
+    assert set(result.outcomes.values()) == {"failed (site-1, approve, declined)"}
+
+
+def test_site_that_declines_is_no_part_of_the_run(swarm) -> None:
+    no = {"site-1": {"consent": lambda proposed: False}}
+    result = swarm_of(swarm, 4, options=no)
+    assert set(result.outcomes.values()) == {"complete"}
+    assert "site-1" not in result.ledger.view.joiners
+
+
+def test_progress_of_peers_is_observed_while_one_trains(swarm) -> None:
+    result = swarm_of(swarm, 3, rounds=1, options={"site-2": {"trainer": slow_trainer(swarm, "site-2", 2)}})
+    seen = {(n.site, n.stage) for site, n in result.notices if site == "site-0" and isinstance(n, Progressed)}
+    assert ("site-2", "train") in seen
+
+
+def test_cancelling_a_node_is_a_normal_end(swarm) -> None:
+    async def main() -> str:
+        ledger = swarm.RulesLedger(["a", "b"])
+        network = MemoryNetwork(rng=np.random.default_rng(0))
+        node = swarm.make_node(ledger, network, "a", proposal=Proposal(min_sites=2, n_rounds=1))
+        running = asyncio.ensure_future(node.run())
+        await asyncio.sleep(50)
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        return "clean" if len(asyncio.all_tasks()) == 1 else "tasks left"
+
+    assert run_virtual(main()) == "clean"
+
+
+def test_two_heads_at_one_height_stop_the_node_with_evidence(swarm) -> None:
+    async def main() -> None:
+        ledger = swarm.RulesLedger(["a", "b"])
+        other = swarm.RulesLedger(["a", "b"])
+        network = MemoryNetwork(rng=np.random.default_rng(0))
+
+        class Forked:
+            def __getattr__(self, name):
+                return getattr(ledger, name)
+
+            def head(self):
+                return type(ledger.head())(ledger.height, b"\x01" * 32, bytes(32))
+
+        bell = Bell()
+        slow = slow_trainer(swarm, "b", 1, 600.0)
+        a = swarm.make_node(ledger, network, "a", proposal=Proposal(min_sites=2, n_rounds=1), bell=bell)
+        b = swarm.make_node(Forked(), network, "b", bell=bell, trainer=slow)
+        assert other.height == 1
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(b.run())
+            tasks.create_task(a.run())
+
+    with pytest.raises(ExceptionGroup) as raised:
+        run_virtual(main())
+    forked = raised.value.exceptions[0]
+    assert isinstance(forked, LedgerForked)
+    assert len(forked.evidence) == 2
+
+
+def test_site_whose_own_merge_differs_from_the_final_one_stops_taking_part(swarm) -> None:
+    class Wrong(swarm.SumWork):
+        def merge(self, state, updates):
+            return Parameters({"w": np.ones(4), "n": np.asarray(state["n"]) + 1})
+
+    with pytest.raises(ExceptionGroup) as raised:
+        swarm_of(swarm, 5, rounds=1, options={"site-2": {"work": Wrong("site-2", 2)}})
+    assert isinstance(raised.value.exceptions[0], VerificationFailed)
+    assert "differs from the one made here" in str(raised.value.exceptions[0])
+
+
+def test_equivocating_leader_is_reported_and_excluded(swarm) -> None:
+    async def lie(result: Result) -> None:
+        while not result.ledger.named("Published"):
+            await asyncio.sleep(0.01)
+        leader = result.nodes[result.ledger.named("Published")[0]["site"]]
+        from cohortium.core.frames import pack
+        from cohortium.core.messages import Manifest, Offer
+        from cohortium.swarm.gate import MERGE_SLOT
+
+        for value in (1.0, 2.0):
+            packed = pack(Parameters({"w": [value]}))
+            slot = leader._slot_digest((1, 1, 0, MERGE_SLOT), packed.digest)
+            manifest = Manifest(
+                step="merge", digest=packed.digest, header=packed.header, chunks=packed.chunk_digests,
+                slot=leader._ports.key.sign_message(slot),
+            )  # fmt: skip
+            others = [site for site in result.nodes if site != leader.site]
+            await leader._send("offer", Offer(manifest=manifest), others, {"round": 1})
+
+    slow = {f"site-{i}": {"trainer": slow_trainer(swarm, f"site-{i}", i)} for i in range(5)}
+    result = swarm_of(swarm, 5, rounds=2, script=lie, link=Link(delay_s=0.1), options=slow)
+    told = result.ledger.named("Equivocated")
+    assert len(told) == 1
+    assert told[0]["site"] == result.ledger.named("Published")[0]["site"]
+    liar = told[0]["site"]
+    honest = [outcome for site, outcome in result.outcomes.items() if site != liar]
+    assert honest == ["partial (4/5 sites)"] * 4
+    assert [(gone.site, gone.reason) for gone in result.ledger.view.departures] == [(liar, "excluded")]
+
+
+# --- masks -------------------------------------------------------------------------------------------------------
+
+
+class ToyGuard:
+    """Additive masks without any cryptography: it shows that the machine needs to know nothing about them."""
+
+    from cohortium.core.exchange import MASKED as recipe
+
+    def __init__(self, site: str, seed: int) -> None:
+        self.site, self.seed = site, seed
+
+    def _secret(self, context, peer):
+        return np.random.default_rng([self.seed, context.round, context.attempt, context.frozen.index(peer)])
+
+    def step(self, step, context, *, own, received):
+        size = np.asarray(own.parameters["w"]).size
+        if step == "shares":
+            seeds = {peer: self._secret(context, peer).integers(1 << 60, size=size) for peer in context.frozen}
+            return Parameters(seeds)
+        if step == "masked":
+            y = np.asarray(np.rint(np.asarray(own.parameters["w"]) * own.weight * 1000), np.int64)
+            return Parameters({"y": y + self._mask(context, received["shares"], self.site, context.frozen)})
+        assert step == "unmask"
+        lost = [site for site in context.frozen if site not in received["masked"]]
+        return Parameters({site: self._mask(context, received["shares"], self.site, [site]) for site in lost})
+
+    def _mask(self, context, shares, site, peers):
+        total = np.zeros_like(np.asarray(shares[site][site]))
+        for peer in peers:
+            if peer > site:
+                total = total + np.asarray(shares[site][peer])
+            elif peer < site:
+                total = total - np.asarray(shares[peer][site])
+        return total
+
+    def open(self, context, *, survivors, received):
+        total = sum(np.asarray(received["masked"][site]["y"]) for site in survivors)
+        lost = [site for site in context.frozen if site not in survivors]
+        for site in survivors:
+            total = total - self._mask(context, received["shares"], site, lost)
+        weight = sum(context.weights[site] for site in survivors)
+        return (Update(site="sum", parameters=Parameters({"w": total / 1000 / weight}), weight=weight),)
+
+    def memory(self):
+        return Parameters({"seed": np.array([self.seed], np.int64)})
+
+    def restore(self, memory):
+        assert int(memory["seed"][0]) == self.seed
+
+
+class LosesMasked:
+    """A transport whose site's masked vector never gets anywhere."""
+
+    def __init__(self, inner) -> None:
+        self.inner = inner
+
+    async def send(self, peer, frame):
+        envelope = decode(frame)
+        if envelope.kind == "offer" and body_of(envelope).manifest.step == "masked":
+            return
+        await self.inner.send(peer, frame)
+
+    async def receive(self):
+        return await self.inner.receive()
+
+    async def close(self):
+        await self.inner.close()
+
+
+def masked_swarm(kit, n_sites=5, *, lost=None, **more) -> Result:
+    options = {f"site-{i}": {"guard": ToyGuard(f"site-{i}", i + 1)} for i in range(n_sites)}
+    return swarm_of(kit, n_sites, min_sites=3, options=options, **more)
+
+
+def test_masked_recipe_gives_the_plain_sum_through_the_unchanged_machine(swarm) -> None:
+    result = masked_swarm(swarm, rounds=2)
+    plain = swarm_of(swarm, 5, rounds=2)
+    assert set(result.outcomes.values()) == {"complete"}
+    assert len(result.digests) == 1
+    found, expected = (np.asarray(r.nodes["site-0"].state["w"]) for r in (result, plain))
+    assert found == pytest.approx(expected, abs=1e-2)  # fixed point of 1/1000
+
+
+def test_masked_sum_is_exact_when_one_survivor_is_lost(swarm, monkeypatch) -> None:
+    options = {f"site-{i}": {"guard": ToyGuard(f"site-{i}", i + 1)} for i in range(5)}
+    network_join = MemoryNetwork.join
+
+    def join(self, site):
+        inner = network_join(self, site)
+        return LosesMasked(inner) if site == "site-4" else inner
+
+    monkeypatch.setattr(MemoryNetwork, "join", join)
+    result = swarm_of(swarm, 5, rounds=1, min_sites=3, options=options)
+    agreed = result.ledger.named("Agreed")
+    survivors = [a for a in agreed if a["step"] == 3]
+    assert len(survivors) == 1
+    assert result.ledger.view.names(int.from_bytes(survivors[0]["digest"], "big")) == tuple(
+        f"site-{i}" for i in range(4)
+    )
+    assert set(result.outcomes.values()) == {"partial (4/5 sites)"}
+    # site i sends i + 1 with weight i + 1, site-4 is lost: (1 + 4 + 9 + 16) / 10
+    assert np.asarray(result.nodes["site-0"].state["w"]).tolist() == [3.0] * 4
+    assert len(result.digests) == 1
+
+
+def test_restart_between_survivors_and_unmask_answers_once(swarm) -> None:
+    options = {f"site-{i}": {"guard": ToyGuard(f"site-{i}", i + 1)} for i in range(5)}
+    undisturbed = swarm_of(swarm, 5, rounds=1, min_sites=3, options=options)
+    for dies_at in range(3, 9):
+        stores = {"site-1": MortalStore(dies_at, after=True)}
+        result = swarm_of(
+            swarm, 5, rounds=1, min_sites=3, options=options, stores=stores, policy=Policy(linger_s=600.0)
+        )
+        assert result.digests == undisturbed.digests
+        posts = [p for p in result.ledger.named("Posted") if p["site"] == "site-1"]
+        assert len({(p["attempt"], p["step"]) for p in posts}) == len(posts)
+
+
+def test_disk_store_serves_a_whole_run_and_its_restart(swarm, tmp_path) -> None:
+    store = DiskStore(tmp_path)
+    result = swarm_of(swarm, 3, stores={"site-0": store})
+    assert result.digests == swarm_of(swarm, 3).digests
+    kinds = [fact.kind for fact in store.facts(1)]
+    assert kinds.count("trained") == kinds.count("adopted") == 3
+    newest = next(fact for fact in reversed(store.facts(1)) if fact.kind == "adopted")
+    assert store.get(newest.digest) is not None
+    first = next(fact for fact in store.facts(1) if fact.kind == "trained")
+    assert store.get(first.digest) is None, "payloads of old rounds are let go"
+    store.close()
