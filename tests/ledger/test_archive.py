@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cohortium.core.identity import LedgerKey
+from cohortium.core.identity import LedgerKey, keccak
 from cohortium.core.seams import Head
 from cohortium.errors import MissingExtra, VerificationFailed
-from cohortium.ledger import archive
+from cohortium.ledger import archive, rlp
 from cohortium.ledger.archive import verify
-from cohortium.ledger.blocks import memory_header
+from cohortium.ledger.blocks import memory_header, read_header
 from cohortium.ledger.export import FIRST_LINK, _close_line, sign_head
 
 
@@ -196,30 +196,52 @@ def test_each_untruth_is_named(honest, tmp_path, number, change, says):
     assert says in found
 
 
-def test_a_history_rewritten_with_matching_headers_is_caught_by_the_signatures(hospitals, tmp_path):
-    """All hashes of a memory chain can be made anew; the transaction in it still is another's."""
+@pytest.mark.parametrize(
+    ("height", "change", "says"),
+    [
+        (2, {"parent": bytes(32)}, "its parent is not the block before"),
+        (3, {"time": 5}, "is not later than"),
+        (1, {"raw": b"other"}, "block 1 is not the founding"),
+        (2, {"state_root": bytes(32)}, "the state root is not what the rules give"),
+        (2, {"result": []}, "the header is not that of this result"),
+        (2, {"raw": b"other"}, "ledger refused"),
+        (2, {"flip": 1}, "ledger refused"),
+    ],
+)
+def test_a_history_rewritten_with_matching_hashes_is_caught(hospitals, tmp_path, height, change, says):
+    """Hashes of a memory chain can all be made anew; time, place, signatures and results still do not fit."""
     one = hospitals.found("memory", tmp_path)
     one.put("bonn", "heartbeat")
     one.put("graz", "heartbeat")
     one.path = tmp_path / "ledger.jsonl"
     one.ledger.export(one.path)
     records = records_of(one)
-    forged = records[2]
-    raw = bytearray(bytes.fromhex(forged["raw"]))
-    raw[-1] ^= 1
-    said = {"parent": bytes.fromhex(records[1]["hash"]), "height": 2, "time": forged["time"], "raw": bytes(raw)}
-    header = memory_header(**said, result=[True, "", forged["events"]])
-    from cohortium.core.identity import keccak
+    forged = records[height]
+    said = read_header(bytes.fromhex(forged["header"]))
+    raw = bytes.fromhex(forged["raw"])
+    facts = {
+        "parent": said.parent,
+        "height": height,
+        "time": said.time,
+        "raw": raw[:-1] + bytes([raw[-1] ^ change.pop("flip", 0)]),
+        "result": [forged["ok"], forged["reason"], forged["events"]],
+        "state_root": said.state_root,
+        **change,
+    }
+    header = memory_header(**facts)
+    forged.update(raw=facts["raw"].hex(), time=facts["time"], header=header.hex(), hash=keccak(header).hex())
+    found = failing(tmp_path, relinked(records))
+    assert f"line {height + 1}: " in found
+    assert says in found
 
-    forged.update(raw=raw.hex(), header=header.hex(), hash=keccak(header).hex())
-    assert "line 3: ledger refused" in failing(tmp_path, relinked(records))
+
+def test_a_chain_without_blocks_has_no_last_record(honest, tmp_path):
+    records = records_of(honest)
+    assert "line 2: not the last record" in failing(tmp_path, relinked([records[0], records[-1]]), evm=False)
 
 
 def test_only_the_contract_sees_a_wrong_state_root(hospitals, tmp_path):
     """Header fields that no rule speaks of: with the EVM they are compared to the byte."""
-    from cohortium.core.identity import keccak
-    from cohortium.ledger import rlp
-
     one = hospitals.found("local", tmp_path)
     one.put("bonn", "heartbeat")
     one.path = tmp_path / "ledger.jsonl"

@@ -14,19 +14,29 @@ RESULT = [True, "", [["Heartbeat", {"site": "bonn"}]]]
 
 
 def test_a_memory_header_says_its_place_and_binds_its_transaction_and_result():
-    header = memory_header(parent=b"\1" * 32, height=3, time=77, raw=b"raw", result=RESULT)
+    facts = {
+        "parent": b"\1" * 32,
+        "height": 3,
+        "time": 77,
+        "raw": b"raw",
+        "result": RESULT,
+        "state_root": b"\5" * 32,
+    }
+    header = memory_header(**facts)
     said = read_header(header)
-    assert (said.parent, said.height, said.time, said.state_root) == (b"\1" * 32, 3, 77, None)
+    assert (said.parent, said.height, said.time, said.state_root) == (b"\1" * 32, 3, 77, b"\5" * 32)
     assert said.binds == binding(b"raw", evm=False) == keccak(b"raw")
-    others = [
-        memory_header(parent=b"\2" * 32, height=3, time=77, raw=b"raw", result=RESULT),
-        memory_header(parent=b"\1" * 32, height=4, time=77, raw=b"raw", result=RESULT),
-        memory_header(parent=b"\1" * 32, height=3, time=78, raw=b"raw", result=RESULT),
-        memory_header(parent=b"\1" * 32, height=3, time=77, raw=b"war", result=RESULT),
-        memory_header(parent=b"\1" * 32, height=3, time=77, raw=b"raw", result=[False, "", RESULT[2]]),
-        memory_header(parent=b"\1" * 32, height=3, time=77, raw=b"raw", result=[True, "", []]),
-    ]
-    assert len({keccak(h) for h in [header, *others]}) == 7
+    changes = (
+        ("parent", b"\2" * 32),
+        ("height", 4),
+        ("time", 78),
+        ("raw", b"war"),
+        ("result", [False, "", RESULT[2]]),
+        ("result", [True, "", []]),
+        ("state_root", bytes(32)),
+    )
+    others = [memory_header(**{**facts, key: value}) for key, value in changes]
+    assert len({keccak(h) for h in [header, *others]}) == 8
 
 
 @given(st.binary(min_size=40, max_size=300))
@@ -45,7 +55,7 @@ def test_an_ethereum_header_is_read_as_py_evm_wrote_it(local):
     theirs = local.ledger._replica._chain.get_canonical_head()
     said = read_header(block.header)
     assert block.hash == theirs.hash
-    assert said == (theirs.parent_hash, theirs.block_number, theirs.timestamp, theirs.state_root, said.binds)
+    assert said == (theirs.parent_hash, theirs.block_number, theirs.timestamp, theirs.state_root, said.binds, True)
     assert said.binds == theirs.transaction_root == binding(block.raw, evm=True)
 
 
@@ -55,10 +65,11 @@ def test_an_ethereum_header_is_read_as_py_evm_wrote_it(local):
         b"",
         b"\x80",
         rlp.encode([b""] * 5),
-        rlp.encode([b"other-domain", *[b""] * 5]),
-        rlp.encode([b"cohortium-memory-1", bytes(32), b"\0\1", b"\1", b"", b""]),
-        rlp.encode([b"cohortium-memory-1", bytes(32), [], b"\1", b"", b""]),
+        rlp.encode([b"other-domain", *[b""] * 6]),
+        rlp.encode([b"cohortium-memory-1", bytes(32), b"\0\1", b"\1", b"", b"", b""]),
+        rlp.encode([b"cohortium-memory-1", bytes(32), [], b"\1", b"", b"", b""]),
         rlp.encode([b""] * 17),
+        rlp.encode([b"cohortium-memory-1", [], b"\1", b"\1", b"", b"", b""]),
     ],
 )
 def test_other_headers_are_refused(header):

@@ -1,12 +1,13 @@
 """Shared suite of the ledger seam: every engine behaves the same, down to reasons, times and events."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 
 from cohortium.core.identity import LedgerKey, keccak
 from cohortium.errors import LedgerRefused
-from cohortium.ledger import rlp
+from cohortium.ledger import ENGINES, rlp
 from cohortium.ledger import transactions as made
 from cohortium.ledger.archive import verify
 from cohortium.ledger.blocks import event_values
@@ -27,6 +28,17 @@ def test_founding_seats_every_founder_in_block_1(consortium, hospitals):
     assert consortium.ledger.call("n_members") == (5,)
     assert consortium.ledger.chain_id == hospitals.chain_id
     assert consortium.ledger.contract == consortium.genesis.contract
+
+
+@pytest.mark.parametrize("engine", ["memory", "local"])
+def test_founders_the_contract_would_not_take_found_nothing(hospitals, tmp_path, engine):
+    genesis = hospitals.genesis_of(engine)
+    nobody = replace(genesis.founders[0], address=bytes(20))
+    with pytest.raises(LedgerRefused, match="address"):
+        ENGINES.resolve(engine).found(
+            replace(genesis, founders=(nobody, *genesis.founders[1:])), clock=lambda: 0, path=tmp_path / "c.sqlite"
+        )
+    ENGINES.resolve(engine).found(genesis, clock=lambda: 0, path=tmp_path / "c.sqlite").close()
 
 
 def test_a_whole_run_is_the_same_on_every_engine(both):

@@ -153,6 +153,25 @@ def test_state_and_blocks_that_do_not_belong_together_are_noticed(local):
         Replica.open(local.path)
 
 
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "DELETE FROM nodes",
+        "UPDATE about SET value = '{}' WHERE name = 'genesis'",
+        "UPDATE about SET value = 'x' WHERE name = 'genesis'",
+        "DROP TABLE blocks",
+    ],
+)
+def test_a_harmed_file_is_refused_and_let_go(local, harm):
+    local.ledger.close()
+    file = ChainFile.open(local.path)
+    file._db.execute(harm)
+    file.close()
+    with pytest.raises(LedgerError, match="cannot be used"):
+        Replica.open(local.path)
+    ChainFile.open(local.path).close()
+
+
 WRITER = """
     import os, signal, sys
     from pathlib import Path

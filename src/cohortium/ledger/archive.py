@@ -21,39 +21,16 @@ from typing import TYPE_CHECKING, Any
 
 from cohortium.core.identity import Membership, keccak
 from cohortium.errors import LedgerError, MissingExtra, PeerError, VerificationFailed
-from cohortium.ledger.blocks import NO_PARENT, Happening, binding, event_values, memory_header, read_header
+from cohortium.ledger.blocks import NO_PARENT, Header, binding, event_values, memory_header, read_header
 from cohortium.ledger.export import FIRST_LINK, FORMAT, MAX_FILE_BYTES, MAX_LINE_BYTES, SignedHead, open_line
 from cohortium.ledger.genesis import Genesis
 from cohortium.ledger.interpreter import Interpreter, Outcome
+from cohortium.ledger.story import RunSummary, Story
 
 if TYPE_CHECKING:
     from cohortium.ledger.replica import Replica
 
-__all__ = ["Merge", "RunSummary", "Verified", "verify"]
-
-_STATES = {4: "finished", 5: "failed"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Merge:
-    """One final round: the digest all agreed on and whose updates are in it, sorted."""
-
-    round: int
-    digest: bytes
-    contributors: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunSummary:
-    """One run. study: digest of the approved plan. state: `open`, `finished` or `failed`."""
-
-    run: int
-    study: bytes
-    proposer: str
-    sites: tuple[str, ...]
-    state: str
-    reason: int
-    merges: tuple[Merge, ...]
+__all__ = ["Verified", "verify"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,10 +107,10 @@ class _Replay:
     rules: Interpreter
     contract: Replica | None
     hashes: list[bytes] = field(default_factory=list)
-    state_root: bytes | None = None
+    state_root: bytes = b""
     time: int = 0
     refused: int = 0
-    story: _Story = field(default_factory=lambda: _Story())
+    story: Story = field(default_factory=Story)
 
     @classmethod
     def begin(cls, record: Mapping[str, Any], consortium: bytes | None, evm: bool | None) -> _Replay:
@@ -153,37 +130,17 @@ class _Replay:
     def block(self, record: Mapping[str, Any]) -> None:
         if set(record) != {"events", "hash", "header", "height", "ok", "raw", "reason", "time"}:
             raise ValueError("not the record of a block")
-        height = len(self.hashes) + 1
         header, raw = _bytes(record, "header"), _bytes(record, "raw")
         said = read_header(header)
-        on_evm = said.state_root is not None
-        if on_evm != (self.genesis.engine != "memory"):
-            raise ValueError(f"a header that engine {self.genesis.engine!r} does not write")
-        if keccak(header) != _bytes(record, "hash"):
-            raise ValueError("the hash is not the header's")
-        if record["height"] != height or said.height != height or record["time"] != said.time:
-            raise ValueError(f"height or time are not the header's; height {height} was due")
-        if height > 1 and said.parent != self.hashes[-1]:
-            raise ValueError("its parent is not the block before")
-        if said.time <= self.time and height > 1:
-            raise ValueError(f"its time {said.time} is not later than {self.time}")
-        if said.binds != binding(raw, evm=on_evm):
-            raise ValueError("the header belongs to another transaction")
-        outcome = self._outcome(raw, said.time, height)
-        for key, found in (
-            ("ok", outcome.ok),
-            ("reason", outcome.reason),
-            ("events", event_values(outcome.events)),
-        ):
+        self._check_place(record, said, keccak(header), raw)
+        outcome = self._outcome(raw, said)
+        for key, found in (("ok", outcome.ok), ("reason", outcome.reason), ("events", event_values(outcome.events))):
             if record[key] != found:
                 raise ValueError(f"{key} differ from what the rules give ({outcome.reason or 'accepted'})")
-        if not on_evm:
-            parent = self.hashes[-1] if self.hashes else NO_PARENT
-            result = [outcome.ok, outcome.reason, record["events"]]
-            if header != memory_header(parent=parent, height=height, time=said.time, raw=raw, result=result):
-                raise ValueError("the header is not that of this result")
-        elif self.contract is not None:
-            self._compare_contract(raw, header, said.time, height)
+        if not said.evm:
+            self._check_memory_header(header, said, raw, outcome)
+        else:
+            self._check_contract_header(header, said, raw)
         self.hashes.append(keccak(header))
         self.state_root, self.time = said.state_root, said.time
         self.refused += not outcome.ok
@@ -194,9 +151,8 @@ class _Replay:
             raise ValueError("not the last record of a chain")
         if record["last"] != len(self.hashes) or _bytes(record, "hash") != self.hashes[-1]:
             raise ValueError("the head is not the last block")
-        state_root = self.state_root or self.rules.state_root()
-        if _bytes(record, "state_root") != state_root:
-            raise ValueError("the state root is not that of the replayed chain")
+        if _bytes(record, "state_root") != self.state_root:
+            raise ValueError("the state root is not the last block's")
         members = self.rules.membership()
         return Verified(
             engine=self.genesis.engine,
@@ -205,7 +161,7 @@ class _Replay:
             contract=self.genesis.contract,
             height=len(self.hashes),
             head=self.hashes[-1],
-            state_root=state_root,
+            state_root=self.state_root,
             time=self.time,
             calls=len(self.hashes) - 1,
             refused=self.refused,
@@ -219,20 +175,50 @@ class _Replay:
         if self.contract is not None:
             self.contract.close()
 
-    def _outcome(self, raw: bytes, time: int, height: int) -> Outcome:
-        if height > 1:
-            return self.rules.execute(raw, time=time, height=height)
-        if raw != self.genesis.deployment or time != self.genesis.time:
+    def _check_place(self, record: Mapping[str, Any], said: Header, found: bytes, raw: bytes) -> None:
+        """The header is the record's, of this engine, follows the block before, and holds this transaction."""
+        height = len(self.hashes) + 1
+        if said.evm != (self.genesis.engine != "memory"):
+            raise ValueError(f"a header that engine {self.genesis.engine!r} does not write")
+        if found != _bytes(record, "hash"):
+            raise ValueError("the hash is not the header's")
+        if record["height"] != height or said.height != height or record["time"] != said.time:
+            raise ValueError(f"height or time are not the header's; height {height} was due")
+        if height > 1 and said.parent != self.hashes[-1]:
+            raise ValueError("its parent is not the block before")
+        if said.time <= self.time:
+            raise ValueError(f"its time {said.time} is not later than {self.time}")
+        if said.binds != binding(raw, evm=said.evm):
+            raise ValueError("the header belongs to another transaction")
+
+    def _outcome(self, raw: bytes, said: Header) -> Outcome:
+        if said.height > 1:
+            return self.rules.execute(raw, time=said.time, height=said.height)
+        if raw != self.genesis.deployment or said.time != self.genesis.time:
             raise ValueError("block 1 is not the founding that the genesis gives")
         return self.rules.founding
 
-    def _compare_contract(self, raw: bytes, header: bytes, time: int, height: int) -> None:
-        assert self.contract is not None  # noqa: S101 - said by the caller
-        if height > 1:
-            self.contract.apply(raw, time=time)
-        (block,) = self.contract.blocks(height)
+    def _check_memory_header(self, header: bytes, said: Header, raw: bytes, outcome: Outcome) -> None:
+        if said.state_root != self.rules.state_root():
+            raise ValueError("the state root is not what the rules give")
+        if header != memory_header(
+            parent=self.hashes[-1] if self.hashes else NO_PARENT,
+            height=said.height,
+            time=said.time,
+            raw=raw,
+            result=[outcome.ok, outcome.reason, event_values(outcome.events)],
+            state_root=said.state_root,
+        ):
+            raise ValueError("the header is not that of this result")
+
+    def _check_contract_header(self, header: bytes, said: Header, raw: bytes) -> None:
+        if self.contract is None:
+            return
+        if said.height > 1:
+            self.contract.apply(raw, time=said.time)
+        (block,) = self.contract.blocks(said.height)
         if block.header != header:
-            what = "state root" if read_header(block.header).state_root != read_header(header).state_root else "header"
+            what = "header" if read_header(block.header).state_root == said.state_root else "state root"
             raise ValueError(f"the {what} is not what the contract gives")
 
     def _signers(self, heads: object, members: Membership) -> Iterator[str]:
@@ -250,49 +236,6 @@ class _Replay:
             if site is None:
                 raise ValueError(f"the head at height {signed.height} is signed by no member")
             yield site.name
-
-
-@dataclass
-class _Story:
-    """What the events say about runs."""
-
-    runs: dict[int, dict[str, Any]] = field(default_factory=dict)
-
-    def tell(self, events: tuple[Happening, ...]) -> None:
-        for event in events:
-            args = event.args
-            if event.name == "Proposed":
-                self.runs[args["run"]] = {
-                    "study": args["spec"],
-                    "proposer": args["site"],
-                    "joiners": {},
-                    "merges": [],
-                    "state": "open",
-                    "reason": 0,
-                }
-            elif event.name in ("Approved", "Joined"):
-                self.runs[args["run"]]["joiners"][args["joiner"]] = args["site"]
-            elif event.name == "Final":
-                joiners = self.runs[args["run"]]["joiners"]
-                inside = sorted(site for index, site in joiners.items() if args["contributors"] >> index & 1)
-                merge = Merge(round=args["round"], digest=args["digest"], contributors=tuple(inside))
-                self.runs[args["run"]]["merges"].append(merge)
-            elif event.name == "Ended":
-                self.runs[args["run"]].update(state=_STATES[args["state"]], reason=args["reason"])
-
-    def summaries(self) -> tuple[RunSummary, ...]:
-        return tuple(
-            RunSummary(
-                run=run,
-                study=told["study"],
-                proposer=told["proposer"],
-                sites=tuple(sorted(told["joiners"].values())),
-                state=told["state"],
-                reason=told["reason"],
-                merges=tuple(told["merges"]),
-            )
-            for run, told in sorted(self.runs.items())
-        )
 
 
 def _contract(genesis: Genesis, evm: bool | None) -> Replica | None:

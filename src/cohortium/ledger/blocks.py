@@ -1,10 +1,10 @@
 """One block of any engine: header, the one transaction in it, and what came of it.
 
 A header is RLP and its Keccak-256 is the block's hash. `local` and the other engines on an EVM have
-Ethereum headers (London, 16 fields), which hold the state root. The header of `memory` has six:
-[domain, parent, height, time, Keccak of the transaction, SHA-256 of the result]; its events stand for
-the state, which anybody gets back by replaying. Either way a header binds its parent and its
-transaction, so a chain cannot be changed in the middle without changing its head.
+Ethereum headers (London, 16 fields). The header of `memory` has seven: [domain, parent, height, time,
+Keccak of the transaction, SHA-256 of the result, root of the rules' state]. Either way a header binds
+its parent, its transaction and the state after it, so a chain cannot be changed in the middle without
+changing its head.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cohortium.ledger import rlp
 __all__ = ["NO_PARENT", "Block", "Happening", "Header", "binding", "event_values", "memory_header", "read_header"]
 
 _MEMORY_DOMAIN = b"cohortium-memory-1"
-_EVM_FIELDS = 16
+_MEMORY_FIELDS, _EVM_FIELDS = 7, 16
 NO_PARENT = bytes(32)
 
 
@@ -35,13 +35,14 @@ class Happening(NamedTuple):
 
 
 class Header(NamedTuple):
-    """What every engine's header says. state_root: None where the header holds none (`memory`)."""
+    """What every engine's header says. binds: its transaction (`binding`); evm: whether it is an Ethereum header."""
 
     parent: bytes
     height: int
     time: int
-    state_root: bytes | None
+    state_root: bytes
     binds: bytes
+    evm: bool
 
 
 @dataclass(frozen=True)
@@ -65,25 +66,34 @@ def event_values(events: Iterable[Happening]) -> list[list[Any]]:
     return [[event.name, {key: _value(value) for key, value in event.args.items()}] for event in events]
 
 
-def memory_header(*, parent: bytes, height: int, time: int, raw: bytes, result: list[Any]) -> bytes:
-    """The header of a block of `memory`. result: [ok, reason, `event_values(events)`]."""
+def memory_header(*, parent: bytes, height: int, time: int, raw: bytes, result: list[Any], state_root: bytes) -> bytes:
+    """The header of a block of `memory`. result: [ok, reason, `event_values(events)`]; state_root: after it."""
     digest = hashlib.sha256(json.dumps(result, separators=(",", ":"), sort_keys=True).encode()).digest()
-    return rlp.encode([_MEMORY_DOMAIN, parent, rlp.to_bytes(height), rlp.to_bytes(time), keccak(raw), digest])
+    number, now = rlp.to_bytes(height), rlp.to_bytes(time)
+    return rlp.encode([_MEMORY_DOMAIN, parent, number, now, keccak(raw), digest, state_root])
 
 
 def read_header(header: bytes) -> Header:
     """What a header of either form says. Raises FrameError."""
     fields = rlp.decode(header)
-    if isinstance(fields, bytes) or not all(isinstance(field, bytes) for field in fields):
+    if isinstance(fields, bytes):
         raise FrameError("a header is a list of byte strings")
-    if len(fields) == 6 and fields[0] == _MEMORY_DOMAIN:
-        _, parent, height, time, transaction, _ = fields
-        state_root = None
+    if len(fields) == _MEMORY_FIELDS and fields[0] == _MEMORY_DOMAIN:
+        _, parent, height, time, transaction, _, state_root = fields
     elif len(fields) == _EVM_FIELDS:
         parent, state_root, transaction, height, time = (fields[i] for i in (0, 3, 4, 8, 11))
     else:
         raise FrameError(f"a header of {len(fields)} fields is of no known engine")
-    return Header(parent, rlp.number(height, n_bytes=8), rlp.number(time, n_bytes=8), state_root, transaction)  # type: ignore[arg-type]
+    if not (isinstance(parent, bytes) and isinstance(state_root, bytes) and isinstance(transaction, bytes)):
+        raise FrameError("a header is a list of byte strings")
+    return Header(
+        parent,
+        rlp.number(height, n_bytes=8),
+        rlp.number(time, n_bytes=8),
+        state_root,
+        transaction,
+        len(fields) == _EVM_FIELDS,
+    )
 
 
 def binding(raw: bytes, *, evm: bool) -> bytes:

@@ -34,7 +34,7 @@ class MemoryLedger:
         self._rules = Interpreter(genesis)
         self._blocks: list[Block] = []
         self._time = genesis.time
-        self._root: tuple[int, bytes] = (0, b"")
+        self._root = b""
         self._append(genesis.deployment, genesis.time, self._rules.founding)
 
     @classmethod
@@ -86,10 +86,7 @@ class MemoryLedger:
     def head(self) -> Head:
         """The newest block."""
         with self._lock:
-            height = len(self._blocks)
-            if self._root[0] != height:
-                self._root = (height, self._rules.state_root())
-            return Head(height, self._blocks[-1].hash, self._root[1])
+            return Head(len(self._blocks), self._blocks[-1].hash, self._root)
 
     def export(self, path: Path, *, heads: Sequence[SignedHead] = ()) -> None:
         """Write all of it as JSON lines for `archive.verify`. heads: members' signatures under the head."""
@@ -100,12 +97,14 @@ class MemoryLedger:
         """Nothing to let go; as the other engines have it."""
 
     def _append(self, raw: bytes, now: int, outcome: Outcome) -> None:
+        self._root = self._rules.state_root()
         header = memory_header(
             parent=self._blocks[-1].hash if self._blocks else NO_PARENT,
             height=len(self._blocks) + 1,
             time=now,
             raw=raw,
             result=[outcome.ok, outcome.reason, event_values(outcome.events)],
+            state_root=self._root,
         )
         self._blocks.append(Block(header, raw, outcome.ok, outcome.reason, outcome.events))
         self._time = now

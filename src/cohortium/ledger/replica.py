@@ -23,8 +23,10 @@ import json
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from sqlite3 import DatabaseError
 from typing import Any
 
+from cohortium.core.identity import keccak
 from cohortium.core.seams import Head, Receipt
 from cohortium.errors import LedgerError, LedgerRefused, MissingExtra
 from cohortium.ledger import rlp
@@ -42,6 +44,7 @@ try:
     from eth.consensus.noproof import NoProofConsensus
     from eth.db.atomic import AtomicDB
     from eth.db.backends.base import BaseDB
+    from eth.exceptions import PyEVMError
     from eth.vm.forks.london import LondonVM
 except ImportError:
     raise MissingExtra("a ledger on an embedded EVM", extra="evm") from None
@@ -91,13 +94,12 @@ class Replica:
         try:
             genesis = Genesis.from_facts(json.loads(file.genesis()))
             replica = cls(file, genesis, _chain_class(genesis.chain_id)(AtomicDB(_Nodes(file))))
-            height, row = file.rows()[-1]
-        except (ValueError, IndexError) as error:
+            head = replica.head()
+            if [keccak(row.header) for _, row in file.rows(head.height)] != [head.hash]:
+                raise ValueError(f"its state and its block {head.height} do not belong together")
+        except (ValueError, PyEVMError, DatabaseError) as error:
             file.close()
-            raise LedgerError(f"{path}: its genesis cannot be used: {error}") from error
-        if replica.head().hash != Block(row.header, b"", True, "", ()).hash:
-            file.close()
-            raise LedgerError(f"{path}: state and block {height} do not belong together")
+            raise LedgerError(f"{path} cannot be used: {error}", hint="replay an export into a new file") from error
         return replica
 
     def apply(self, raw: bytes, *, time: int) -> Receipt:

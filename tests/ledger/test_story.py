@@ -1,0 +1,35 @@
+"""Runs folded from events."""
+
+from cohortium.ledger.blocks import Happening
+from cohortium.ledger.story import Merge, Story
+
+
+def told(name: str, **args: object) -> Happening:
+    return Happening(name, args)
+
+
+PROPOSED = told("Proposed", run=1, site="bonn", spec=b"\5" * 32)
+
+
+def test_a_run_is_its_joiners_its_merges_and_its_end():
+    story = Story()
+    story.tell([PROPOSED, told("Heartbeat", site="bonn")])
+    story.tell([told("Approved", run=1, site="porto", joiner=0), told("Approved", run=1, site="bonn", joiner=1)])
+    story.tell([told("Joined", run=1, site="lund", joiner=2)])
+    story.tell([told("Final", run=1, round=1, digest=b"\1" * 32, contributors=0b101)])
+    (run,) = story.summaries()
+    assert (run.study, run.proposer, run.sites, run.state) == (b"\5" * 32, "bonn", ("bonn", "lund", "porto"), "open")
+    assert run.merges == (Merge(round=1, digest=b"\1" * 32, contributors=("lund", "porto")),)
+    story.tell([told("Ended", run=1, state=5, reason=3)])
+    assert (story.summaries()[0].state, story.summaries()[0].reason) == ("failed", 3)
+
+
+def test_runs_are_kept_apart_and_in_order():
+    story = Story()
+    story.tell(
+        [told("Proposed", run=2, site="graz", spec=bytes(32)), PROPOSED, told("Ended", run=2, state=4, reason=1)]
+    )
+    assert [(run.run, run.proposer, run.state) for run in story.summaries()] == [
+        (1, "bonn", "open"),
+        (2, "graz", "finished"),
+    ]
