@@ -61,6 +61,12 @@ def test_a_missing_interval_is_no_whisker():
     assert without.rows[0][-2:] == ("–", "–")
 
 
+def test_a_name_without_any_value_is_not_in_the_legend():
+    figure = f.dots("t", [("a", [f.Dot(name="x", value=0.5), f.Dot(name="y", value=None)])], x_label="v")
+    assert "y: not available" in figure.svg
+    assert ">y<" not in figure.svg
+
+
 def test_a_line_breaks_where_a_value_is_missing():
     assert KINDS["lines"]("a").svg.count("M") > KINDS["lines"]("a").svg.count("<path")
 

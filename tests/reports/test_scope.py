@@ -118,3 +118,23 @@ def test_unknown_scope_and_site_are_refused(small_record):
         scoped(small_record, "public")
     with pytest.raises(UsageError, match="unknown site 'lund'; the run has: bonn, porto"):
         scoped(small_record, "site", site="lund")
+
+
+def test_means_over_sites_do_not_give_a_hidden_site_back(heart_record):
+    """Switzerland is too small to judge, so with va hidden the mean of three minus two would be va's own figure."""
+    seen = scoped(heart_record, "consortium").comparison
+    shown = [row for row in seen.sites if row.own.value is not None]
+    assert seen.at_home.n_sites == len(shown) == 2
+    assert seen.at_home.own == pytest.approx(sum(row.own.value for row in shown) / 2)
+    assert seen.new_site.n_sites == 2
+    assert {row.own_elsewhere for row in seen.sites} == {None}
+    assert {row.own_elsewhere is None for row in heart_record.comparison.sites} == {False}
+
+
+def test_no_gap_gives_a_withheld_figure_of_a_subgroup_back(heart_record):
+    seen = scoped(heart_record, "consortium")
+    told = {(group.attribute, group.level): group.measures for group in seen.subgroups}
+    assert len(seen.gaps) < len(heart_record.gaps)
+    for gap in seen.gaps:
+        assert told[gap.attribute, gap.higher][gap.measure].value is not None
+        assert told[gap.attribute, gap.lower][gap.measure].value is not None

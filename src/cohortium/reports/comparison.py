@@ -14,7 +14,7 @@ DerSimonian, Laird 1986.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -32,7 +32,7 @@ from cohortium.reports.random_effects import RandomEffects, random_effects
 from cohortium.reports.resampling import DRAWS, bootstrap, draws_of_patients, percentile_interval, weighted_means
 from cohortium.reports.survival_measures import MATRIX_LIMIT, c_draws
 
-__all__ = ["LOSS", "Comparison", "Exam", "Gain", "Scores", "SiteComparison", "Verdict", "compare"]
+__all__ = ["LOSS", "Comparison", "Exam", "Gain", "Scores", "SiteComparison", "Verdict", "compare", "summarise"]
 
 LOSS = 0.01
 """A site that loses more than this on its own patients is named, whatever the interval."""
@@ -145,6 +145,11 @@ def compare(
                 why=why,
             )
         )
+    return summarise(rows, measure)
+
+
+def summarise(rows: Sequence[SiteComparison], measure: str) -> Comparison:
+    """The figures over sites that follow from the sites' own: EXAM's two, a new site, who is not helped."""
     judged = [g for row in rows if (g := row.gains[measure]).value is not None and g.low is not None]
     effects = np.array([g.value for g in judged], dtype=np.float64)
     errors = np.array([((g.high or 0) - (g.low or 0)) / (2 * Z95) for g in judged], dtype=np.float64)

@@ -133,11 +133,11 @@ def dots(
         drawn.append(text(left - 8, y + max(len(held), 1) * step / 2 + 5, name, anchor="end"))
         for dot in held:
             y += step
-            styles[dot.name] = dot.style
             rows.append((name, dot.name, *(number(v, digits) for v in (dot.value, dot.low, dot.high))))
             if dot.value is None:
                 drawn.append(text(left + 4, y - 1, f"{dot.name}: not available", soft=True))
                 continue
+            styles[dot.name] = dot.style
             if dot.low is not None and dot.high is not None:
                 drawn.append(line(x(dot.low), y - 5, x(dot.high), y - 5, f"s{dot.style}", width=1.6))
             drawn.append(marker(x(dot.value), y - 5, dot.style))

@@ -20,8 +20,8 @@ from typing import Any, Literal, TypeVar
 
 from cohortium.core.check import Check
 from cohortium.errors import UsageError
-from cohortium.reports.comparison import Comparison, Gain, SiteComparison
-from cohortium.reports.fairness import Subgroup
+from cohortium.reports.comparison import Comparison, Gain, SiteComparison, summarise
+from cohortium.reports.fairness import Gap, Subgroup
 from cohortium.reports.measure import Measure
 from cohortium.reports.record import Flow, Measures, Results, RoundRecord, RunRecord, SiteCalibration
 from cohortium.reports.site_matrix import Cell, SiteMatrix
@@ -77,7 +77,8 @@ class _View:
                 lambda site, found: found if site in self.own else self.calibrated(site, found),
             ),
             curves=tuple(replace(c, at_risk=tuple(tell(n) for n in c.at_risk)) for c in whole.curves),
-            subgroups=_subgroups(whole.subgroups),
+            subgroups=(told := _subgroups(whole.subgroups)),
+            gaps=tuple(gap for gap in whole.gaps if _both_told(gap, told)),
             checks=tuple(self.check(check) for check in whole.checks),
             notes=tuple(self.text(note) for note in whole.notes),
             timings=replace(
@@ -203,10 +204,8 @@ class _View:
         return replace(held, missing=missing, word=self.keyed(held.word, lambda _, row: row))
 
     def comparison(self, held: Comparison) -> Comparison:
-        # with two or more hidden sites a mean over all reveals only the sum of theirs
-        rows = sorted((self.compared(row) for row in held.sites), key=lambda row: row.site)
-        not_helped = tuple(row.site for row in rows if row.verdict == "does not help")
-        return replace(held, sites=tuple(rows), not_helped=not_helped)
+        # means over the sites that are shown: one over all would give a hidden site back if the others add up
+        return summarise(sorted((self.compared(row) for row in held.sites), key=lambda row: row.site), held.measure)
 
     def compared(self, row: SiteComparison) -> SiteComparison:
         if row.site in self.own:
@@ -231,9 +230,11 @@ class _View:
             without=told(row.without),
             gains=gains,
         )
+        if self.hidden:  # a mean over other sites, minus those shown, could be one hidden site's figure
+            row = replace(row, own_elsewhere=None, swarm_elsewhere=None)
         if not hidden:
             return row
-        return replace(row, own_elsewhere=None, swarm_elsewhere=None, verdict="not judged", why=WITHHELD)
+        return replace(row, verdict="not judged", why=WITHHELD)
 
     def matrix(self, held: SiteMatrix) -> SiteMatrix:
         columns = sorted(range(len(held.sites)), key=lambda j: self.name(held.sites[j]))
@@ -331,3 +332,9 @@ def _subgroups(groups: tuple[Subgroup, ...]) -> tuple[Subgroup, ...]:
                 )
             )
     return tuple(told)
+
+
+def _both_told(gap: Gap, told: tuple[Subgroup, ...]) -> bool:
+    """Whether the figures of both groups are told: a gap beside one of them would give the other."""
+    ends = [group for group in told if group.attribute == gap.attribute and group.level in (gap.higher, gap.lower)]
+    return all(group.measures[gap.measure].value is not None for group in ends)

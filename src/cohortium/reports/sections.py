@@ -99,7 +99,7 @@ class Sections:
         rows = []
         for name, exam in (("At home", found.at_home), ("Elsewhere", found.elsewhere)):
             if exam.own is not None and exam.swarm is not None and exam.gain is not None:
-                per_cent = "–" if exam.gain_percent is None else f"{exam.gain_percent:+.1f} %"
+                per_cent = "–" if exam.gain_percent is None else f"{exam.gain_percent:+.1f}\u00a0%"
                 row = (name, f"{exam.own:.3f}", f"{exam.swarm:.3f}", f"{exam.gain:+.3f}", per_cent, str(exam.n_sites))
                 rows.append(row)
         columns = ("", "Own models", "Swarm", "Gain", "Gain in %", "Sites")
@@ -406,7 +406,7 @@ def _roles(row: SiteComparison) -> list[Dot]:
         measure: Measure = getattr(row, role)
         if measure.value is not None:
             held.append(Dot(name=name, value=measure.value, low=measure.low, high=measure.high, style=style))
-    return held or [Dot(name="", value=None)]
+    return held or [Dot(name="figures", value=None)]
 
 
 def _gain_dot(gain: Gain) -> Dot:
