@@ -83,10 +83,21 @@ def policy_of(study: Study) -> Policy:
 
 def run_swarm(setting: Setting) -> SwarmRun:
     """Run the nodes to the end of the study's run. Raises RunFailed when it ends as `failed`."""
-    run = run_virtual(_Swarm(setting).run())
+    try:
+        run = run_virtual(_Swarm(setting).run())
+    except BaseExceptionGroup as group:
+        raise _first(group) from None
     if run.outcome.status == "failed":
         raise RunFailed(run.outcome.site, run.outcome.stage, run.outcome.reason)
     return run
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error of a group: every node meets the same one when the fault is in what they all compute."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 class _Swarm:
