@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,7 +95,7 @@ def concatenate(parts: Sequence[Examples]) -> Examples:
     first = parts[0]
     starts = np.cumsum([0] + [int(part.patient.max(initial=-1)) + 1 for part in parts[:-1]])
 
-    def joined(name: str) -> NDArray[np.generic] | None:
+    def joined(name: str) -> NDArray[Any] | None:
         columns = [getattr(part, name) for part in parts]
         return None if any(column is None for column in columns) else np.concatenate(columns)
 

@@ -144,8 +144,6 @@ def _calibrations(
     """Per-site recalibration and threshold, fitted on the calibration part, judged on the test part."""
     if not plan.recalibrate or rows[0].test.layout.outcome != "binary":
         return {}
-    labels = [one.training.y for one in rows if one.training.y is not None]
-    expected = float(np.clip(np.concatenate(labels).mean(), 1e-3, 1 - 1e-3))
     rule = {"half": "0.5", "sensitivity": f"sensitivity >= {plan.min_sensitivity:.2f}"}.get(
         plan.threshold, plan.threshold
     )
@@ -159,7 +157,6 @@ def _calibrations(
             Observed.of({one.site: one.test}),
             rng=rng,
             rule=rule,
-            expected=expected,
             draws=draws,
         )
     return found

@@ -10,7 +10,8 @@ import json
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,6 +24,7 @@ from cohortium.data.table import Table
 from cohortium.errors import UsageError
 from cohortium.ledger import ENGINES
 from cohortium.ledger.archive import Verified, verify
+from cohortium.ledger.story import Merge
 from cohortium.reports.pages import Report
 from cohortium.reports.record import LedgerRecord, Member, ModelRecord, RoundRecord, RunRecord, Timings
 from cohortium.sim.cohorts import Gathered, flow_of, gather
@@ -132,11 +134,12 @@ def run_simulation(
         rng=chance.stream("bootstrap"),
     )
     exported, verified = _export(swarm)
+    merges = verified.runs[-1].merges
     record = RunRecord(
         status=str(swarm.outcome),
         outcome=gathered.schema.outcome_kind,
         sites=tuple(gathered.cohorts),
-        included=tuple(one.contributors for one in progress.rounds),
+        included=tuple(merge.contributors for merge in merges),
         model=ModelRecord(
             name=study.model.name,
             digest=model.state.digest.hex(),
@@ -153,7 +156,7 @@ def run_simulation(
         study_digest=study.digest.hex(),
         randomness=chance.source,
         engine=options.engine,
-        rounds=_rounds(progress, swarm),
+        rounds=_rounds(progress, swarm, merges),
         flow=flow_of(gathered),
         presence=presence_of(rows),
         comparison=measured.comparison,
@@ -231,32 +234,29 @@ def _train(
     return swarm, TrainedModel(program=program, state=swarm.state, memories=swarm.memories), progress
 
 
-def _rounds(progress: Progress, swarm: SwarmRun) -> tuple[RoundRecord, ...]:
-    """One record a merge: what the nodes told, completed by what the ledger holds."""
-    attested: dict[int, int] = {}
-    inputs: dict[int, str] = {}
-    for event in swarm.events:
-        round = event.args.get("round")
-        if event.name == "Attested" and isinstance(round, int):
-            attested[round] = attested.get(round, 0) + 1
-        if event.name == "Published" and isinstance(round, int):
-            root = event.args["inputs_root"]
-            inputs[round] = root.hex() if isinstance(root, bytes) else ""
-    return tuple(
-        RoundRecord(
-            round=one.round,
-            leader=one.leader,
-            contributors=one.contributors,
-            merge=one.digest.hex(),
-            stage=progress.stages.get(one.turn, "model"),
-            inputs=inputs.get(one.round, ""),
-            missing={site: "not in the merge" for site in progress.sites if site not in one.contributors},
-            metrics=progress.merged(one),
-            per_site={site: dict(values) for site, values in one.per_site.items()},
-            n_attested=attested.get(one.round, 0),
+def _rounds(progress: Progress, swarm: SwarmRun, merges: Sequence[Merge]) -> tuple[RoundRecord, ...]:
+    """One record a merge: what the ledger holds, and the measures the nodes told (none from before a restart)."""
+    attested = Counter(event.args["round"] for event in swarm.events if event.name == "Attested")
+    published = {event.args["round"]: event.args for event in swarm.events if event.name == "Published"}
+    told = {one.digest: one for one in progress.rounds}
+    records = []
+    for turn, merge in enumerate(merges, start=1):
+        heard = told.get(merge.digest)
+        records.append(
+            RoundRecord(
+                round=merge.round,
+                leader=str(published[merge.round]["site"]),
+                contributors=merge.contributors,
+                merge=merge.digest.hex(),
+                stage=progress.stages.get(turn, "model"),
+                inputs=bytes(published[merge.round]["inputs_root"]).hex(),  # type: ignore[call-overload]
+                missing={site: "not in the merge" for site in progress.sites if site not in merge.contributors},
+                metrics=progress.merged(heard) if heard else {},
+                per_site={site: dict(values) for site, values in sorted(heard.per_site.items())} if heard else {},
+                n_attested=attested[merge.round],
+            )
         )
-        for one in progress.rounds
-    )
+    return tuple(records)
 
 
 def _write(out: Path, result: Result, exported: bytes) -> None:
