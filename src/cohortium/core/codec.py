@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from cohortium.core import payload
+from cohortium.core.foreign_json import read_json
 from cohortium.core.parameters import Parameters
 from cohortium.errors import FrameError
 
@@ -74,16 +75,10 @@ def decode(data: bytes | memoryview) -> tuple[Parameters, dict[str, str]]:
 
 
 def _header(text: bytes) -> dict[str, Any]:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            raise FrameError("header repeats a name")
-        return found
-
     try:
-        header = json.loads(text, object_pairs_hook=unique)
-    except (ValueError, RecursionError):
-        raise FrameError("header is not JSON") from None
+        header = read_json(text, max_depth=4)
+    except ValueError as error:
+        raise FrameError(f"header is not JSON as expected: {error}") from None
     if not isinstance(header, dict):
         raise FrameError("header is not a JSON object")
     return header

@@ -16,10 +16,10 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
 
+from cohortium.core.foreign_json import read_json
 from cohortium.core.identity import LedgerKey, keccak, recover_message
 from cohortium.core.seams import Head
 from cohortium.ledger.blocks import Block, event_values, read_header
@@ -90,8 +90,7 @@ def open_line(line: bytes, link: bytes) -> tuple[dict[str, Any], bytes]:
     found = hashlib.sha256(link + body).digest()
     if end[len(_MARK) : -3] != found.hex().encode():
         raise ValueError("the link does not fit: this record, or what stood before it, was changed")
-    _check_depth(body)
-    record = json.loads(body + b"}", parse_constant=_no_constant)
+    record = read_json(body + b"}", max_depth=_MAX_DEPTH)
     return record, found
 
 
@@ -132,14 +131,3 @@ def _close_line(record: Mapping[str, Any], link: bytes) -> tuple[bytes, bytes]:
 
 def _head_digest(contract: bytes, chain_id: int, height: int, block: bytes) -> bytes:
     return keccak(b"cohortium-head-1" + chain_id.to_bytes(32, "big") + contract + height.to_bytes(32, "big") + block)
-
-
-def _check_depth(body: bytes) -> None:
-    """py-evm raises Python's recursion limit so far that deep JSON would not fail but crash the process."""
-    steps = (1 if sign in b"[{" else -1 for sign in _STRINGS.sub(b"", body) if sign in b"[]{}")
-    if any(depth > _MAX_DEPTH for depth in accumulate(steps)):
-        raise ValueError(f"nested deeper than {_MAX_DEPTH}")
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number of an export")
