@@ -24,7 +24,6 @@ from cohortium.swarm.program import Program, Stage, Stop
 __all__ = ["build_learner", "build_program", "build_strategy", "check_study", "default_min_sites"]
 
 _MAX_ROUNDS_BY_SUMS = 400
-_ADAPTIVE = ("adam", "momentum")
 
 
 def default_min_sites(n_sites: int) -> int:
@@ -91,7 +90,7 @@ def check_study(study: Study, *, n_sites: int | None = None) -> tuple[Problem, .
     if learner is not None and strategy is not None:
         problems += _impossible(study, learner, strategy)
     if n_sites is not None:
-        problems += _too_few(study, n_sites)
+        problems += _too_few(study, strategy, n_sites)
     return tuple(problems)
 
 
@@ -101,17 +100,21 @@ def _impossible(study: Study, learner: Learner, strategy: Strategy) -> list[Prob
         other = "exact-sums" if learner.learns_by == "sums" else "fedavg"
         sentence = f"model '{model}' learns by {learner.learns_by}, merge '{name}' serves {strategy.learns_by}"
         return [Problem("strategy.name", f"{sentence}; choose '{other}'")]
-    if name == "scaffold" and getattr(learner, "optimiser", "sgd") in _ADAPTIVE:
-        sentence = f"merge 'scaffold' needs plain SGD, model '{model}' uses {getattr(learner, 'optimiser', '')}"
+    optimiser = getattr(learner, "optimiser", "sgd")
+    if getattr(strategy, "plain_sgd", False) and optimiser != "sgd":
+        sentence = f"merge '{name}' needs plain SGD, model '{model}' uses {optimiser}"
         return [Problem("strategy.name", f"{sentence}; set model.optimiser = \"sgd\" or choose 'fedadam'")]
     if learner.learns_by == "sums" and study.strategy.stop is not None:
         return [Problem("strategy.stop", f"model '{model}' ends by itself when it has converged; leave stop out")]
     return []
 
 
-def _too_few(study: Study, n_sites: int) -> list[Problem]:
+def _too_few(study: Study, strategy: Strategy | None, n_sites: int) -> list[Problem]:
     if n_sites < 2:
         return [Problem("", f"a swarm needs at least 2 sites, found {n_sites}")]
+    needed = getattr(strategy, "least_sites", 2)
+    if needed > n_sites:
+        return [Problem("strategy.name", f"merge '{study.strategy.name}' needs {needed} sites, found {n_sites}")]
     least = study.strategy.min_sites
     if least is not None and least > n_sites:
         return [Problem("strategy.min_sites", f"{least} sites are required, found {n_sites}")]

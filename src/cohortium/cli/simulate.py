@@ -27,7 +27,6 @@ def simulate(
     engine: Engine = "auto",
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Instead of [evaluation] seed.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --out.")] = False,
-    threads: Annotated[int, typer.Option("--threads", min=0, help="Threads for training; 0 = decided by engine.")] = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -38,7 +37,7 @@ def simulate(
     screen = Screen(as_json=as_json, quiet=quiet)
     tables = read_sites(data or [], site_column=site_column)
     study = read_study(path, n_sites=len(tables))
-    options = Options(ledger=ledger, engine=engine, seed=seed, resume=resume, threads=threads)
+    options = Options(ledger=ledger, engine=engine, seed=seed, resume=resume)
     result = run_simulation(study, tables, out=out, options=options, screen=screen.say, warn=screen.warn)
     finish(screen, result, out)
 

@@ -56,7 +56,6 @@ class Options:
     engine: str = "auto"
     seed: int | None = None
     resume: bool = False
-    threads: int = 0
     note: str = "simulated sites"
 
     def __post_init__(self) -> None:
@@ -215,7 +214,6 @@ def _train(
         for one in rows
     }
     engine = choose_engine(options.engine, list(works.values()))
-    _use_threads(options.threads, engine, study)
     stages: dict[int, str] = {}
     progress = Progress(sites=sorted(works), max_rounds=program.max_rounds, stages=stages, say=screen)
     swarm = run_swarm(
@@ -291,17 +289,6 @@ def _warn(gathered: Gathered, checks: list[Check], warn: Say) -> None:
     for check in checks:
         if check.level == "warn":
             warn(f"{check.id}: {check.found}")
-
-
-def _use_threads(asked: int, engine: str, study: Study) -> None:
-    """One thread for sequential training, the machine's cores for stacked; only where torch is used at all."""
-    import os
-    import sys
-
-    if "torch" in sys.modules:
-        import torch
-
-        torch.set_num_threads(asked or (os.cpu_count() or 1 if engine == "stacked" else 1))
 
 
 def _versions() -> dict[str, str]:
