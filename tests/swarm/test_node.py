@@ -344,6 +344,36 @@ def test_equivocating_leader_is_reported_and_excluded(swarm) -> None:
     assert [(gone.site, gone.reason) for gone in result.ledger.view.departures] == [(liar, "excluded")]
 
 
+def test_late_update_is_carried_into_the_next_round_with_less_weight(swarm) -> None:
+    slow = {f"site-{i}": {"trainer": slow_trainer(swarm, f"site-{i}", i, 10.0)} for i in range(4)}
+    trained = []
+
+    async def train(round, state):
+        trained.append(round)
+        await asyncio.sleep(150.0 if round == 2 else 10.0)
+        return Update(site="site-3", parameters=Parameters({"w": np.full(4, 5.0)}), weight=100)
+
+    slow["site-3"] = {"trainer": train}
+    policy = Policy(wait="quorum", round_timeout_s=60.0, late="carry", linger_s=600.0)
+    result = swarm_of(swarm, 4, rounds=5, options=slow, policy=policy, link=Link(delay_s=0.1))
+    weights = {args["round"]: args["weight"] for args in result.ledger.named("Committed") if args["site"] == "site-3"}
+    closed_without = [args["round"] for args in result.ledger.named("Closed") if args["missing"]]
+    assert closed_without[0] == 2
+    carried = min(number for number in weights if number > 2)
+    assert weights[1] == 100
+    assert weights[carried] == int(100 / (1 + carried - 2) ** 0.5)
+    assert trained.count(2) == 1
+    assert set(result.outcomes.values()) == {"partial (3/4 sites)"}
+
+
+def test_shared_results_arrive_and_missing_ones_are_named(swarm) -> None:
+    share = {"share": dict}
+    result = swarm_of(swarm, 3, rounds=2, options={"site-0": share, "site-1": share})
+    node = result.nodes["site-1"]
+    assert node.results == {"site-0": {"n": 2.0}, "site-1": {"n": 2.0}}
+    assert node.missing_results() == {"site-2": "missing: not received"}
+
+
 # --- masks -------------------------------------------------------------------------------------------------------
 
 

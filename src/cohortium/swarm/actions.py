@@ -14,6 +14,7 @@ __all__ = [
     "Action",
     "Adopt",
     "Ask",
+    "Carry",
     "Consent",
     "End",
     "Fact",
@@ -120,6 +121,15 @@ class Train:
     turn: int
     base: bytes
     retry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Carry:
+    """Send the late update of an earlier round with this one, its weight x (1 + age)^-0.5; answer with `Trained`."""
+
+    round: int
+    late_round: int
+    digest: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +269,7 @@ Action = (
     | Consent
     | Prepare
     | Train
+    | Carry
     | RunStep
     | Offer
     | Propose

@@ -75,7 +75,11 @@ def _dispute(desk: Desk, round: RoundView, published: Published, mine: bytes, ho
 def decide_leader(desk: Desk, round: RoundView) -> None:
     """Vote for the next leader when this one is lost, and for the next round when this one cannot end."""
     view, me, number = desk.view, desk.me, round.number
-    if me not in view.live or desk.age_s <= desk.policy.leader_timeout_s:
+    if me not in view.live:
+        return
+    if me == round.leader and desk.own.leaving:
+        desk.submit("failover", number, round.term, round=number, slot=(round.term,))
+    if desk.age_s <= desk.policy.leader_timeout_s:
         return
     present = [site for site in round.frozen if site in view.live]
     if round.phase is Phase.EXCHANGE and len(present) < view.least:
@@ -103,6 +107,8 @@ def decide_adoption(desk: Desk, final: FinalMerge) -> None:
         desk.persist(
             Fact(kind="evidence", run=desk.run, round=final.round, step="final", digest=min(made), data=final.digest)
         )
+        if not desk.view.ended:
+            desk.submit("withdraw", REASONS["differs"])
         desk.out.append(Halt("a final merge differs from the one made here", (final.digest, min(made))))
         return
     if final.digest in own.held:

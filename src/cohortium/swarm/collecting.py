@@ -6,7 +6,7 @@ sites vote to go on without the missing. Slow sites are waited for; silent ones 
 
 from __future__ import annotations
 
-from cohortium.swarm.actions import Train
+from cohortium.swarm.actions import Carry, Train
 from cohortium.swarm.desk import Desk
 from cohortium.swarm.reasons import REASONS, code_of
 from cohortium.swarm.view import RoundView
@@ -59,7 +59,13 @@ def _contribute(desk: Desk, round: RoundView) -> None:
     base = (newest.round, newest.digest) if newest is not None else (0, b"")
     if own.adopted != base or own.finished or own.absent or own.halted:
         return
+    if own.late is not None:
+        late, own.late, own.carried = own.late, None, round.number
+        desk.out.append(Carry(round.number, *late))
+    if own.carried == round.number or (own.running is not None and desk.policy.late == "carry"):
+        return
     if desk.once(round.number, "train", own.failures):
+        own.running = round.number
         desk.out.append(Train(round=round.number, turn=len(desk.view.finals) + 1, base=base[1], retry=own.failures > 0))
 
 

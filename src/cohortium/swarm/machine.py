@@ -107,7 +107,7 @@ class RoundMachine:
         desk = self._desk
         desk.round_since_s = desk.now_s
         desk.own.failures = 0
-        for site in desk.view.live:
+        for site in sorted(desk.view.live):
             pulse = desk.pulse(site)  # whoever is never heard of is silent from here on
             pulse.trouble, pulse.troubles = "", 0  # who has not given up, is asked again
         desk.forget_before(round.number - 1)
@@ -138,10 +138,14 @@ class RoundMachine:
 
     def _trained(self, event: ev.Trained) -> None:
         desk, round = self._desk, self._desk.view.round
-        if round is None or event.round != round.number or event.round in desk.own.trained:
+        if desk.own.running == event.round:
+            desk.own.running = None
+        if round is None or event.round > round.number or event.round in desk.own.trained:
             return
-        if round.phase is not Phase.COLLECT and desk.me not in round.commits:
-            return  # late: the round closed without it; the next one trains from the newest merge
+        if event.round < round.number or (round.phase is not Phase.COLLECT and desk.me not in round.commits):
+            if desk.policy.late == "carry" and not desk.recipe.masked:
+                desk.own.late = (event.round, event.digest)
+            return  # late: recorded, no error; the site goes on from the newest merge
         desk.own.failures = 0
         desk.persist(
             Fact(
@@ -289,13 +293,15 @@ class RoundMachine:
         desk, own = self._desk, self._desk.own
         desk.out.append(Tell(event.stage, event.code, event.where))
         own.failures += 1
+        if event.stage == "train":
+            own.running = None
         if event.stage == "train" and own.failures < 2:
             return  # one more try in a fresh worker
         if event.stage in ("train", "load", "ready"):
             own.absent, own.prepared, own.trouble = True, False, event.code
             desk.retry(0, ("prepare",), at_s=desk.now_s + desk.policy.rejoin_s)
         elif event.stage == "merge" and desk.view.round is not None and desk.view.round.leader == desk.me:
-            self._step_down(ev.StepDown())
+            own.leaving = True
 
     def _denied(self, event: ev.Denied) -> None:
         desk = self._desk
@@ -304,9 +310,7 @@ class RoundMachine:
             desk.retry(round, tuple(key), at_s=desk.now_s + desk.policy.retry_s)
 
     def _step_down(self, event: ev.StepDown) -> None:
-        desk, round = self._desk, self._desk.view.round
-        if round is not None and round.leader == desk.me and round.phase in (Phase.EXCHANGE, Phase.ATTEST):
-            desk.submit("failover", round.number, round.term, round=round.number, slot=(round.term,))
+        self._desk.own.leaving = True
 
     def _refuse(self, site: str, why: str) -> None:
         self._desk.out.append(Refuse(site, why))

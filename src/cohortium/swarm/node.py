@@ -24,9 +24,10 @@ What happens next is decided in the machine, how payloads travel in `courier.py`
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from cohortium.core.exchange import Context, Guard, PlainGuard
@@ -42,6 +43,7 @@ from cohortium.core.messages import (
     Need,
     Offer,
     Progress,
+    Result,
     StepNote,
     Trouble,
     encode,
@@ -117,8 +119,9 @@ def _unheard(notice: Notice) -> None:
 class Ports:
     """Everything a node touches. Each is handed in; a node opens nothing itself.
 
-    entropy(n, *names): n secret bytes; names make them repeatable in a simulation. poll_s: how often to look at
-    the ledger when the bell stays silent. prepare: read data and check, before `ready`; raises TrainingFailed.
+    entropy(n, *names): n secret bytes; names make them repeatable in a simulation. prepare: read data and check,
+    before `ready`; raises TrainingFailed. share: what of the last merge's measures the peers may see (nothing).
+    poll_s: how often to look at the ledger when the bell stays silent.
     """
 
     ledger: Ledger
@@ -134,6 +137,7 @@ class Ports:
     guard: Guard = field(default_factory=PlainGuard)
     consent: Callable[[LedgerEvent], bool] = lambda proposed: True
     prepare: Callable[[], None] = lambda: None
+    share: Callable[[Mapping[str, float]], Mapping[str, float]] = lambda measures: {}
     observe: Callable[[Notice], None] = _unheard
     bell: Bell = field(default_factory=Bell)
     limits: Limits = field(default_factory=Limits)
@@ -170,6 +174,8 @@ class Node:
         self._stored: dict[int, set[bytes]] = {}
         self._done: set[str] = set()
         self._halted = ""
+        self.results: dict[str, Mapping[str, float]] = {}  # measures that sites have shared, by site
+        self._measures: Mapping[str, float] = {}
         self._training = asyncio.Lock()
         self._jobs: set[asyncio.Task[None]] = set()
 
@@ -178,6 +184,14 @@ class Node:
         """Whether `state` is the newest merge the ledger calls final; False where nobody could give it in time."""
         newest = self._machine.view.newest if self._machine else None
         return newest is None or self._base[0] == newest.digest
+
+    def missing_results(self) -> dict[str, str]:
+        """Why a site that approved has no shared result here: `missing: ...` by site; empty when all have come."""
+        view = self._machine.view if self._machine else None
+        if view is None:
+            return {}
+        left = {gone.site: gone.reason for gone in view.departures}
+        return {site: f"missing: {left.get(site, 'not received')}" for site in view.joiners if site not in self.results}
 
     # --- life ------------------------------------------------------------------------------------------------
 
@@ -229,13 +243,16 @@ class Node:
         return result
 
     async def _linger(self, outcome: Outcome) -> None:
-        """Serve the last merge until every live peer has it, or linger_s have passed."""
+        """Serve the last merge until every site of the run has it, or linger_s have passed."""
+        if shared := dict(self._ports.share(self._measures)):
+            self.results[self.site] = shared
+            await self._broadcast("result", Result(measures=shared))
         await self._broadcast("bye", Bye(reason="done"))
         if not self.has_final_merge:
             self._ports.observe(Troubled(site=self.site, round=outcome.rounds, stage="adopt", code="unreachable"))
         self._ports.observe(RunEnded(site=self.site, outcome=outcome))
         deadline = self._now() + self._policy.linger_s
-        while self._live_peers() - self._done and (left := deadline - self._now()) > 0:
+        while self._peers() - self._done and (left := deadline - self._now()) > 0:
             self._arrival.clear()
             try:
                 async with asyncio.timeout(left):
@@ -385,12 +402,13 @@ class Node:
 
     # --- peers -----------------------------------------------------------------------------------------------
 
-    def _live_peers(self) -> set[str]:
-        view = self._machine.view if self._machine else None
-        return set() if view is None else (view.live | view.pending) - {self.site}
+    def _peers(self) -> set[str]:
+        """The other sites of the run that are still members, live or not."""
+        joiners = self._machine.view.joiners if self._machine else []
+        return {site for site in joiners if site != self.site and self._members.is_active(site)}
 
     async def _broadcast(self, kind: str, body: Body) -> None:
-        await self._send(kind, body, sorted(self._live_peers()), {})
+        await self._send(kind, body, sorted(self._peers()), {})
 
     async def _send(self, kind: str, body: Body, receivers: Sequence[str], place: Mapping[str, int]) -> None:
         """One signed envelope, handed to each receiver; named in it where there is only one."""
@@ -505,7 +523,11 @@ class Node:
             )
         elif isinstance(body, Trouble):
             self._ports.observe(Troubled(site=site, round=round, stage=body.stage, code=body.code, where=body.where))
+        elif isinstance(body, Result):
+            self.results[site] = dict(body.measures)
         elif isinstance(body, Bye) and body.reason == "done":
+            if self.outcome is not None and site not in self._done:
+                self._spawn(self._send("bye", Bye(reason="done"), [site], {}))  # it may have missed mine
             self._done.add(site)
 
     def _slot(self, round: int, term: int, attempt: int, step: str) -> tuple[int, int, int, int] | None:
@@ -552,6 +574,8 @@ class Node:
                 self._spawn(self._prepare())
             case do.Train():
                 self._spawn(self._train(action))
+            case do.Carry():
+                await self._carry(action)
             case do.RunStep():
                 self._spawn(self._run_step(action))
             case do.Offer():
@@ -623,15 +647,32 @@ class Node:
                 self._post(ev.Failed("train", failed.code, round=action.round))
                 return
             self.fraction = 1.0
+        await self._pack_update(update, action.round)
+
+    async def _carry(self, action: do.Carry) -> None:
+        """A late update once more, with less weight the older it is."""
+        late = self._updates.get(action.digest)
+        if late is None:
+            self._post(ev.Failed("train", "lost", round=action.round))
+            return
+        weight = max(1, int(late.weight / math.sqrt(1 + action.round - action.late_round)))
+        await self._pack_update(replace(late, weight=weight), action.round)
+
+    async def _pack_update(self, update: Update, round: int) -> None:
+        """Hash an update under its salted context, hold it, tell the machine."""
+        run = self._machine.view.run if self._machine else 0
         context: dict[str, str | int] = {
-            "site": self.site, "run": view.run, "round": action.round, "study": self._charter.study.hex(),
-            "salt": self._ports.entropy(16, "salt", view.run, action.round).hex(),
-        }  # fmt: skip
+            "site": self.site,
+            "run": run,
+            "round": round,
+            "study": self._charter.study.hex(),
+            "salt": self._ports.entropy(16, "salt", run, round).hex(),
+        }
         packed = await self._blocking(lambda: pack(update.parameters, context))
-        self._courier.hold(packed, round=action.round)
-        memory = self._hold_memory(update.memory, action.round)
+        self._courier.hold(packed, round=round)
+        memory = self._hold_memory(update.memory, round)
         self._updates[packed.digest] = update
-        self._post(ev.Trained(action.round, packed.digest, update.weight, memory=memory))
+        self._post(ev.Trained(round, packed.digest, update.weight, memory=memory))
 
     async def _trained(self, turn: int, state: Parameters) -> Update:
         ports = self._ports
@@ -805,7 +846,7 @@ class Node:
         own = self._updates.get(action.own) if action.own else None
         turn = len(view.finals)
         measures = await self._blocking(lambda: work.adopt(turn, state, own))
-        self.state, self._base = state, (action.digest, state)
+        self.state, self._base, self._measures = state, (action.digest, state), measures
         memory = self._hold_memory(work.memory(), action.round)
         finished = await self._blocking(lambda: work.finished(state))
         packed = self._courier.payloads[action.digest]

@@ -22,17 +22,21 @@ Slot = tuple[int, int, str]
 class Own:
     """This node's half of a run.
 
-    consent: None - not asked yet; else (granted, commitment, nonce). trained: fact by round. stepped: own payload by
-    slot. revealed: attempt by round in which a share of others' keys was given away. survivors: bitmap posted by slot.
-    merges: digest by (round, attempt, contributors). attested: by (round, term). adopted: round and digest of the
-    state held. received: payload digests by slot and sender. offers: what others say they have, by slot and sender.
-    fetching: whose payload was asked for, by slot.
-    given: to whom own payloads were offered, by slot. proposals: the leader's survivors by slot.
+    consent: None - not asked yet; else (granted, commitment, nonce). trained: fact by round. running: round of the
+    training under way. late: round and digest of an update that missed its round; carried: the round it goes with.
+    stepped: own payload by slot. revealed: attempt by round in which a share of others' keys was given away.
+    survivors: bitmap posted by slot. merges: digest by (round, attempt, contributors). attested: by (round, term).
+    adopted: round and digest of the state held. received: payload digests by slot and sender. offers: what others
+    say they have, by slot and sender. fetching: whose payload was asked for, given: to whom own payloads were
+    offered, by slot. proposals: the leader's survivors by slot. held: digests of merges that are here.
     """
 
     consent: tuple[bool, bytes, bytes] | None = None
     prepared: bool = False
     trained: dict[int, Fact] = field(default_factory=dict)
+    running: int | None = None
+    late: tuple[int, bytes] | None = None
+    carried: int = 0
     stepped: dict[Slot, Fact] = field(default_factory=dict)
     revealed: dict[int, int] = field(default_factory=dict)
     survivors: dict[Slot, int] = field(default_factory=dict)
@@ -44,6 +48,7 @@ class Own:
     absent: bool = False
     trouble: str = ""
     halted: bool = False
+    leaving: bool = False
     received: dict[Slot, dict[str, bytes]] = field(default_factory=lambda: defaultdict(dict))
     offers: dict[Slot, dict[str, bytes]] = field(default_factory=lambda: defaultdict(dict))
     fetching: dict[Slot, set[str]] = field(default_factory=lambda: defaultdict(set))

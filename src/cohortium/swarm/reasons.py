@@ -30,8 +30,10 @@ REASONS: dict[str, int] = {
     "attempts": 20,
     "inputs": 21,
     "forked": 22,
+    "differs": 23,
 }
-"""What each code says. lost: a payload this site once had. inputs: a merge not made of the commits on the ledger."""
+"""What each code says. lost: a payload this site once had. inputs: a merge not made of the commits on the ledger.
+differs: what this site computed is not what the others agreed on."""
 
 _WORDS = {code: word for word, code in REASONS.items()}
 
