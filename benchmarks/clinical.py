@@ -5,6 +5,8 @@
 For each task and seed: 30 % of every site's patients are held out, within outcome; all models are judged on the
 same held-out patients of all sites. Printed: mean over seeds with the 95 % interval of that mean (t), and the
 largest distance of the swarm from the pooled model over the seeds. `single` is the mean over the sites' own models.
+Figures: AUROC over all test rows (`within`: within hospitals), C-index for survival, RMSE for numbers (less is
+better).
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from benchmarks.datasets import DATASETS, data_folder, load
 from cohortium.assembly import build_program
 from cohortium.core.randomness import Chance
 from cohortium.reports.observed import Observed
-from cohortium.reports.panel import measure_values
+from cohortium.reports.panel import PRIMARY, measure_values
 from cohortium.sim.cohorts import gather
 from cohortium.sim.comparison import TrainedModel, compare
 from cohortium.sim.evaluation import score
@@ -65,14 +67,14 @@ def one_seed(name: str, seed: int) -> Figures:
     models = {"swarm": TrainedModel(program=program, state=run.state, memories=run.memories), **others.models}
     observed = Observed.of({one.site: one.test for one in rows if len(one.test)})
     measured = {m: measure_values(observed.stack(s), observed) for m, s in score(models, rows).items() if len(s)}
-    primary = "c_index" if observed.outcome == "survival" else "auroc"
+    primary = PRIMARY[observed.outcome]
     single = [measured[m][primary] for m in measured if m.startswith("own/")]
     return Figures(
         swarm=measured["swarm"][primary] or 0.0,
         pooled=measured["pooled"][primary] or 0.0,
         single=float(np.mean([v for v in single if v is not None])),
-        swarm_within=measured["swarm"][f"{primary}_within"] or 0.0,
-        pooled_within=measured["pooled"][f"{primary}_within"] or 0.0,
+        swarm_within=measured["swarm"].get(f"{primary}_within") or 0.0,
+        pooled_within=measured["pooled"].get(f"{primary}_within") or 0.0,
         rounds=merges,
         status=str(run.outcome),
         seconds=time.process_time() - began,
@@ -99,7 +101,8 @@ def main(arguments: Sequence[str]) -> int:
         print("skipped: no data folder; set COHORTIUM_DATA")
         return 0
     print(
-        "task         sites  swarm             pooled  single            within  max|swarm-pooled|  rounds  CPU s  status"
+        "task         sites  swarm             pooled  single            within"
+        "  max|swarm-pooled|  rounds  CPU s  status"
     )
     worst = 0
     kept = {}
@@ -117,7 +120,7 @@ def main(arguments: Sequence[str]) -> int:
             f"  {np.mean([f.seconds for f in found]):5.2f}  {', '.join(sorted(states))}",
             flush=True,
         )
-        kept[name] = [vars(f) if hasattr(f, "__dict__") else {} for f in found]
+        kept[name] = [asdict(f) for f in found]
     if asked.json is not None:
         asked.json.write_text(json.dumps(kept, indent=1))
     return worst

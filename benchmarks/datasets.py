@@ -89,6 +89,11 @@ def _tcga(table: Table) -> Table:
     return table.take(table.texts("region") != "Other")
 
 
+def _mds_nodes(table: Table) -> Table:
+    """One registry: three pseudo-nodes by row number."""
+    return _with_site(table, [f"node-{row % 3 + 1}" for row in range(len(table))])
+
+
 _AML_LATER = {
     "efs_days": "second outcome", "efs_event": "second outcome", "transplant": "after baseline",
     "genotyped": "marks missing sequencing",
@@ -121,7 +126,8 @@ DATASETS: dict[str, Dataset] = {
     ),
     "tcga": Dataset(
         file="breast_tcga_regions.parquet", site_column="region", outcome={"time": "days", "event": "event"},
-        exclude={"tss": "names the hospital", "fold": "published split"}, model={"name": "cox", "l2": 0.05}, prepare=_tcga,
+        exclude={"tss": "names the hospital", "fold": "published split"}, model={"name": "cox", "l2": 0.05},
+        prepare=_tcga,
     ),
     "pbc3": Dataset(
         file="pbc3_hospitals.parquet", site_column="unit", outcome={"time": "time", "event": "event"},
@@ -133,5 +139,25 @@ DATASETS: dict[str, Dataset] = {
     ),
     "ercp": Dataset(
         file="ercp_trial_sites.parquet", site_column="site", outcome="outcome", exclude={"bleed": "after baseline"}
+    ),
+    "covid19": Dataset(
+        file="covid19_tongji.parquet", site_column="site", outcome="death", exclude={"stay_days": "after baseline"}
+    ),
+    "ovarian": Dataset(
+        file="ovarian_expression_survival.parquet", site_column="group", outcome={"time": "time", "event": "event"},
+        model={"name": "cox", "l2": 0.05},
+    ),
+    "mds": Dataset(
+        file="mds_tp53.parquet", site_column="hospital",
+        outcome={"time": "os_years", "event": "os_event", "unit": "years"},
+        exclude={
+            "aml_years": "second outcome", "aml_event": "second outcome", "hma": "after baseline",
+            "lenalidomid": "after baseline", "transplant": "after baseline",
+        },
+        model={"name": "cox", "l2": 0.05}, prepare=_mds_nodes,
+    ),
+    "aqsol": Dataset(
+        file="solubility_aqsoldb.parquet", site_column="source", outcome="Solubility", exclude={"SMILES": "no number"},
+        model={"name": "linear", "l2": 0.01},
     ),
 }  # fmt: skip
