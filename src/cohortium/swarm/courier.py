@@ -119,24 +119,35 @@ class Courier:
             intake.add(0, offer.inline)
         return self._keep(digest, intake)
 
+    def knows(self, digest: bytes) -> bool:
+        """Whether an offer of this payload is here."""
+        return digest in self._offers
+
     async def fetch(
-        self, digest: bytes, *, holders: tuple[str, ...], place: Mapping[str, int], expected: list[list[object]] | None
-    ) -> list[tuple[str, str]]:
-        """Return once the payload is complete here; asks the holders in turn. Gives what was refused on the way."""
-        refused: list[tuple[str, str]] = []
+        self,
+        digest: bytes,
+        *,
+        holders: tuple[str, ...],
+        place: Mapping[str, int],
+        expected: list[list[object]] | None,
+        refuse: Callable[[str, str], None],
+        is_past: Callable[[], bool],
+    ) -> bool:
+        """True once the payload is complete here; asks the holders in turn. False when nobody needs it any more."""
         news = self._news.setdefault(digest, asyncio.Event())
         asked: frozenset[int] | None = None  # chunks asked for and not yet waited for in vain
         turn = 0
-        while True:
+        while not is_past():
             news.clear()
+            intake = None
             try:
                 if self.at_hand(digest, expected=expected):
-                    return refused
+                    return True
                 intake = self._intakes.get(digest) or self._opened(digest, expected)
                 if intake is not None and self._keep(digest, intake):
-                    return refused
+                    return True
             except FrameError as wrong:
-                refused.append((holders[turn % len(holders)], str(wrong)))
+                refuse(holders[turn % len(holders)], str(wrong))
                 self._offers.pop(digest, None)
                 self._intakes.pop(digest, None)
                 intake, asked, turn = None, None, turn + 1
@@ -150,6 +161,7 @@ class Courier:
                     await news.wait()
             except TimeoutError:
                 asked, turn = None, turn + 1
+        return False
 
     def _opened(self, digest: bytes, expected: list[list[object]] | None) -> Intake | None:
         offer = self._offers.get(digest)

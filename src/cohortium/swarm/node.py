@@ -81,6 +81,7 @@ T = TypeVar("T")
 _NONE = Parameters()
 _SEND_S = 30.0
 _HEADS = 256
+_OFFER_S = 2.0  # how long an offer is awaited before it is asked for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +172,7 @@ class Node:
         self._updates: dict[bytes, Update] = {}
         self._proposal: LedgerEvent | None = None
         self._fetching: set[bytes] = set()
+        self._awaited: dict[bytes, do.Fetch] = {}
         self._stored: dict[int, set[bytes]] = {}
         self._done: set[str] = set()
         self._halted = ""
@@ -491,6 +493,9 @@ class Node:
             case Offer():
                 self._check_slot(envelope, body.manifest.step, body.manifest.digest, body.manifest.slot)
                 self._courier.take_offer(envelope.round, body)
+                if awaited := self._awaited.pop(body.manifest.digest, None):
+                    self._fetching.discard(awaited.digest)
+                    self._fetch(awaited)
                 offered = ev.Offered(site, envelope.round, envelope.attempt, body.manifest.step, body.manifest.digest)
                 self._post(offered)
             case Chunk():
@@ -782,26 +787,33 @@ class Node:
                 return
         except FrameError as wrong:
             self._ports.observe(Refused(site=action.site, why=str(wrong)))
-        if action.digest not in self._fetching and action.holders:
-            self._fetching.add(action.digest)
+        if action.digest in self._fetching or not action.holders:
+            return
+        self._fetching.add(action.digest)
+        if action.step == "merge" or self._courier.knows(action.digest):
             self._spawn(self._fetch_until_here(action))
+        else:  # its sender is about to offer it
+            self._awaited[action.digest] = action
+            asyncio.get_running_loop().call_later(_OFFER_S, self._ask_instead, action.digest)
+
+    def _ask_instead(self, digest: bytes) -> None:
+        """No offer came in time: ask for it."""
+        if awaited := self._awaited.pop(digest, None):
+            self._spawn(self._fetch_until_here(awaited))
 
     async def _fetch_until_here(self, action: do.Fetch) -> None:
-        place = {"round": action.round, "attempt": action.attempt}
-        fetching = self._courier.fetch(
-            action.digest, holders=action.holders, place=place, expected=self._expected(action)
-        )
-        task = asyncio.ensure_future(fetching)
         try:
-            while not task.done():
-                await asyncio.wait([task], timeout=4 * self._policy.retry_s)
-                if not task.done() and self._is_past(action):
-                    return
-            for site, why in task.result():
-                self._ports.observe(Refused(site=site, why=why))
-            self._fetched(action)
+            complete = await self._courier.fetch(
+                action.digest,
+                holders=action.holders,
+                place={"round": action.round, "attempt": action.attempt},
+                expected=self._expected(action),
+                refuse=lambda site, why: self._ports.observe(Refused(site=site, why=why)),
+                is_past=lambda: self._is_past(action),
+            )
+            if complete:
+                self._fetched(action)
         finally:
-            task.cancel()
             self._fetching.discard(action.digest)
 
     def _is_past(self, action: do.Fetch) -> bool:
