@@ -3,7 +3,7 @@ import tomllib
 import pytest
 
 from cohortium.data.schema import CohortSchema
-from cohortium.data.schema_text import parse_column, parse_subgroups
+from cohortium.data.schema_text import parse_column, parse_subgroups, schema_from_study
 from cohortium.errors import DataError, StudyError
 
 STUDY = """
@@ -26,7 +26,7 @@ columns.genes = { kind = "block", names = ["TP53", "MYC"] }
 
 
 def read(text):
-    return CohortSchema.from_study(tomllib.loads(text), path="study.toml")
+    return schema_from_study(tomllib.loads(text), path="study.toml")
 
 
 def problems(text):

@@ -206,13 +206,6 @@ class CohortSchema:
         except (TypeError, KeyError, AttributeError) as error:
             raise StudyError([Problem("cohort", f"not a saved cohort schema: {error}")]) from None
 
-    @classmethod
-    def from_study(cls, content: Mapping[str, Any], *, path: str = "study") -> CohortSchema:
-        """The full contract of a study: its `outcome` and its `[cohort]` table. Raises StudyError."""
-        from cohortium.data.schema_text import schema_from_study
-
-        return schema_from_study(content, path=path)
-
     @cached_property
     def digest(self) -> bytes:
         """SHA-256 over `to_dict` as canonical JSON (32 bytes)."""
