@@ -14,7 +14,7 @@ from cohortium.models import MODELS
 from cohortium.strategies import STRATEGIES
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = sorted(DOCS.rglob("*.md")) + [DOCS.parent / "README.md"]
+PAGES = [*sorted(DOCS.rglob("*.md")), DOCS.parent / "README.md"]
 
 
 def reference(name):

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+EXTRAS = ("torch", "pandas", "pyarrow", "sklearn", "eth", "eth_abi", "eth_keys", "eth_utils", "rlp", "trie", "vyper")
 HEAVY = ("torch", "web3", "pandas", "eth", "sklearn", "grpc", "numpy", "scipy")
 
 
@@ -11,6 +12,55 @@ def modules_after(code):
     program = f"import sys\n{code}\nimport json\nprint('\\n' + json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+BEHIND_A_REGISTRY = {"cohortium.ledger.local": "evm", "cohortium.ledger.replica": "evm"}
+
+HIDE = f"""
+class Hide:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {EXTRAS!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Hide())
+"""
+
+
+def answer_without_extras(code):
+    """What a program prints as its last line of JSON where no optional part is installed."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{HIDE}\n{code}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_without_any_extra_only_modules_behind_a_registry_refuse_and_name_the_extra():
+    refused = answer_without_extras(
+        "import importlib, json, pkgutil, cohortium\n"
+        "from cohortium.errors import MissingExtra\n"
+        "refused = {}\n"
+        "for one in pkgutil.walk_packages(cohortium.__path__, 'cohortium.'):\n"
+        "    if not one.name.endswith('__main__'):\n"
+        "        try:\n"
+        "            importlib.import_module(one.name)\n"
+        "        except MissingExtra as missing:\n"
+        "            refused[one.name] = missing.extra\n"
+        "print(json.dumps(refused))"
+    )
+    assert refused == BEHIND_A_REGISTRY
+
+
+def test_every_model_and_strategy_is_had_without_any_extra():
+    made = answer_without_extras(
+        "import json\n"
+        "from cohortium.models import MODELS\n"
+        "from cohortium.strategies import STRATEGIES\n"
+        "for registry in (MODELS, STRATEGIES):\n"
+        "    for name in registry:\n"
+        "        registry.resolve(name)\n"
+        "print(json.dumps([len(MODELS), len(STRATEGIES)]))"
+    )
+    assert min(made) > 0
 
 
 def test_help_loads_nothing_heavy():

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import pkgutil
+from pathlib import Path
 
 import pytest
 
@@ -21,8 +22,7 @@ MODULES = sorted(
 @pytest.mark.parametrize("name", MODULES)
 def test_all_lists_every_public_name_defined_here_and_nothing_else(name):
     module = importlib.import_module(name)
-    with open(module.__file__, encoding="utf-8") as file:
-        tree = ast.parse(file.read())
+    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
     defined = {
         node.name
         for node in tree.body
