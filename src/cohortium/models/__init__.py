@@ -19,6 +19,7 @@ MODELS = Registry(
         "mlp-nature": "cohortium.models.mlp_nature:MLPNature",
         "module": "cohortium.models.module:Module",
         "multinomial": "cohortium.models.multinomial:Multinomial",
+        "own-loop": "cohortium.models.own_loop:OwnLoop",
         "poisson": "cohortium.models.glm:Poisson",
     },
     group="cohortium.model",

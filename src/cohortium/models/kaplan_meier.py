@@ -151,6 +151,7 @@ class KaplanMeier:
                 "events": np.stack([_padded(one.events, longest, 0) for one in shown]),
                 "censored": np.stack([_padded(one.censored, longest, 0) for one in shown]),
                 "at_risk": np.stack([_padded(one.at_risk, longest, 0) for one in shown]),
+                "spread": np.stack([_padded(one.spread.astype(np.int64), longest, 0) for one in shown]),
                 "restricted_mean": means,
                 "restricted_cells": np.array([cells]),
                 "difference": difference,
@@ -167,7 +168,7 @@ class KaplanMeier:
         hazards = np.zeros(self.n_groups)
         for group in range(self.n_groups):
             cells = self._cells(parameters, group)
-            total = float(np.sum(cells.events.sum(axis=0) / np.maximum(cells.at_risk, 1)))
+            total = float(np.sum(cells.events.sum(axis=0) / cells.exposed))
             hazards[group] = math.log(total) if total > 0 else 0.0
         groups = self._groups(examples)
         return np.where(groups >= 0, hazards[groups], 0.0)
@@ -180,9 +181,9 @@ class KaplanMeier:
         """Freedom from any event counted, with pointwise log-log bands. Raises UsageError if none was released."""
         cells = self._released(parameters, group)
         d = cells.events.sum(axis=0)
-        survival = survival_steps(d, cells.at_risk)
+        survival = survival_steps(d, cells.exposed)
         z = NormalDist().inv_cdf(0.5 + confidence / 2)
-        lower, upper = log_log_bands(survival, greenwood(d, cells.at_risk), z=z)
+        lower, upper = log_log_bands(survival, greenwood(d, cells.exposed), z=z)
         width = float(parameters["resolution"][0])
         times: Floats = cells.edges.astype(np.float64) * width
         return Curve(times=times, until=float(times[-1]) + width, survival=survival, lower=lower, upper=upper, events=d,
@@ -194,7 +195,7 @@ class KaplanMeier:
         if not 1 <= cause <= self.n_causes:
             raise UsageError(f"cause must be 1 to n_causes = {self.n_causes}, got {cause}")
         times: Floats = cells.edges.astype(np.float64) * float(parameters["resolution"][0])
-        return times, cumulative_incidence(cells.events, cells.at_risk)[cause - 1]
+        return times, cumulative_incidence(cells.events, cells.exposed)[cause - 1]
 
     def restricted_mean(self, parameters: Parameters, *, group: int = 0) -> tuple[float, float]:
         """Restricted mean survival time up to `tau(parameters)` and its standard error."""
@@ -241,11 +242,10 @@ class KaplanMeier:
     def _cells(self, parameters: Parameters, group: int) -> JoinedCells:
         edges = np.asarray(parameters["edges"][group], dtype=np.int64)
         there = edges >= 0
-        arrays = (np.asarray(parameters[name][group], dtype=np.int64) for name in ("events", "censored", "at_risk"))
-        events, censored, at_risk = arrays
-        return JoinedCells(
-            edges=edges[there], events=events[:, there], censored=censored[there], at_risk=at_risk[there]
-        )
+        names = ("events", "censored", "at_risk", "spread")
+        held = {name: np.asarray(parameters[name][group], dtype=np.int64)[..., there] for name in names}
+        return JoinedCells(edges=edges[there], events=held["events"], censored=held["censored"],
+                           at_risk=held["at_risk"], spread=held["spread"].astype(bool))  # fmt: skip
 
     def _released(self, parameters: Parameters, group: int) -> JoinedCells:
         cells = self._cells(parameters, group)

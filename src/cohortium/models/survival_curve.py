@@ -57,12 +57,21 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class JoinedCells:
-    """Released counts. edges: last cell of each joined one; events (causes, m); censored, at_risk (m,)."""
+    """Released counts. edges: last cell of each joined one; events (causes, m); censored, at_risk (m,).
+
+    spread (m,): whether they come from several cells, so that the order of events and censorings is unknown.
+    """
 
     edges: Integers
     events: Integers
     censored: Integers
     at_risk: Integers
+    spread: NDArray[np.bool_]
+
+    @property
+    def exposed(self) -> Floats:
+        """Patients at risk per event: half of the censored of a spread cell are taken to leave before (actuarial)."""
+        return np.where(self.spread, self.at_risk - 0.5 * self.censored, self.at_risk)
 
 
 def release(events: Integers, censored: Integers, at_risk: Integers, *, min_cell: int, min_at_risk: int) -> JoinedCells:
@@ -71,6 +80,7 @@ def release(events: Integers, censored: Integers, at_risk: Integers, *, min_cell
     events: (causes, k); censored, at_risk: (k,). Ends before a cell with fewer than `min_at_risk` at risk.
     """
     edges: list[int] = []
+    spread: list[bool] = []
     counts: list[Integers] = []
     first, k = 0, len(at_risk)
     for last in range(k):
@@ -83,25 +93,24 @@ def release(events: Integers, censored: Integers, at_risk: Integers, *, min_cell
         left = np.append(inside, risk - gone)
         if gone and bool(np.all((left == 0) | (left >= min_cell))):
             edges.append(last)
+            spread.append(gone > int(events[:, last].sum() + censored[last]))
             counts.append(np.append(inside, risk))
             first = last + 1
             if first == k:
                 break
     table = np.array(counts, dtype=np.int64).reshape(len(edges), len(events) + 2)
     return JoinedCells(edges=np.array(edges, dtype=np.int64), events=table[:, :-2].T, censored=table[:, -2],
-                       at_risk=table[:, -1])  # fmt: skip
+                       at_risk=table[:, -1], spread=np.array(spread, dtype=bool))  # fmt: skip
 
 
-def survival_steps(events: Integers, at_risk: Integers) -> Floats:
+def survival_steps(events: Integers, at_risk: Integers | Floats) -> Floats:
     """Kaplan-Meier: survival after each cell, (k,)."""
-    share = np.where(at_risk > 0, events / np.maximum(at_risk, 1), 0.0)
-    return np.asarray(np.multiply.accumulate(1.0 - share))
+    return np.asarray(np.multiply.accumulate(1.0 - _share(events, at_risk)))
 
 
-def greenwood(events: Integers, at_risk: Integers) -> Floats:
+def greenwood(events: Integers, at_risk: Integers | Floats) -> Floats:
     """Running sum of d/(n (n - d)): the variance of log survival; cells where all die add nothing."""
-    rest = at_risk - events
-    return np.asarray(fp.cumulative(np.where(rest > 0, events / np.maximum(at_risk * rest, 1), 0.0)))
+    return np.asarray(fp.cumulative(_share(events, at_risk * (at_risk - events))))
 
 
 def log_log_bands(survival: Floats, variance: Floats, *, z: float) -> tuple[Floats, Floats]:
@@ -119,12 +128,14 @@ def restricted_mean(events: Integers, at_risk: Integers, *, width: float, cells:
     d, n = events[:cells], at_risk[:cells]
     area = survival_steps(d, n) * width
     later = fp.cumulative_from_end(area)
-    rest = n - d
-    terms = np.where(rest > 0, later * later * (d / np.maximum(n * rest, 1)), 0.0)
-    return float(fp.ordered_sum(area)), float(fp.ordered_sum(terms))
+    return float(fp.ordered_sum(area)), float(fp.ordered_sum(later * later * _share(d, n * (n - d))))
 
 
-def cumulative_incidence(events: Integers, at_risk: Integers) -> Floats:
+def cumulative_incidence(events: Integers, at_risk: Integers | Floats) -> Floats:
     """Aalen-Johansen: probability of each cause up to and including each cell, (causes, k)."""
     free = np.concatenate([[1.0], survival_steps(events.sum(axis=0), at_risk)])[:-1]
-    return np.asarray(fp.cumulative(free * np.where(at_risk > 0, events / np.maximum(at_risk, 1), 0.0), axis=1))
+    return np.asarray(fp.cumulative(free * _share(events, at_risk), axis=1))
+
+
+def _share(part: Integers, whole: Integers | Floats) -> Floats:
+    return np.where(whole > 0, part / np.where(whole > 0, whole, 1), 0.0)
