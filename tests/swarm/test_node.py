@@ -2,106 +2,31 @@
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cohortium.core.messages import body_of, decode
 from cohortium.core.parameters import Parameters
 from cohortium.core.update import Update
-from cohortium.errors import CohortiumError, LedgerForked, TrainingFailed, VerificationFailed
+from cohortium.errors import LedgerForked, TrainingFailed, VerificationFailed
 from cohortium.sim.virtual_clock import run_virtual
 from cohortium.swarm.bell import Bell
 from cohortium.swarm.node import Proposal
 from cohortium.swarm.notices import Progressed, Refused, RoundRecord, Troubled
-from cohortium.swarm.store import DiskStore, MemoryStore
+from cohortium.swarm.store import DiskStore
 from cohortium.swarm.waiting import Policy
 from cohortium.transport.memory import Link, MemoryNetwork
 
 
-class Killed(CohortiumError):
-    """Kill -9, as far as a process can do it to itself."""
-
-
-class MortalStore(MemoryStore):
-    """A store whose node dies just before or just after the n-th write."""
-
-    def __init__(self, dies_at: int, *, after: bool) -> None:
-        super().__init__()
-        self.writes, self.dies_at, self.after = 0, dies_at, after
-
-    def add(self, fact):
-        self.writes += 1
-        if self.writes == self.dies_at and not self.after:
-            raise Killed("killed")
-        super().add(fact)
-        if self.writes == self.dies_at and self.after:
-            raise Killed("killed")
-
-
-@dataclass
-class Result:
-    outcomes: dict = field(default_factory=dict)
-    nodes: dict = field(default_factory=dict)
-    notices: list = field(default_factory=list)
-    ledger: object = None
-    network: object = None
-    ended_s: float = 0.0
-
-    @property
-    def digests(self):
-        return {node.state.digest for node in self.nodes.values()}
-
-
-def swarm_of(
-    kit, n_sites=4, *, rounds=3, min_sites=2, link=None, policy=None, stores=None, seed=0, drawn=False, options=None,
-    script=None,
-) -> Result:  # fmt: skip
-    """Run a whole swarm; options: site -> further ports. A node killed by its store is started again after 20 s."""
-    result = Result()
-
-    async def live(site, index, bell):
-        while True:
-            proposal = Proposal(min_sites=min_sites, n_rounds=rounds, drawn=drawn) if index == 0 else None
-            extra = {"observe": lambda notice: result.notices.append((site, notice)), **((options or {}).get(site, {}))}
-            node = kit.make_node(
-                result.ledger, result.network, site, proposal=proposal, bell=bell, policy=policy,
-                store=(stores or {}).get(site), **extra,
-            )  # fmt: skip
-            result.nodes[site] = node
-            try:
-                result.outcomes[site] = str(await node.run())
-                return
-            except Killed:
-                await asyncio.sleep(20.0)
-
-    async def main():
-        loop = asyncio.get_running_loop()
-        sites = [f"site-{i}" for i in range(n_sites)]
-        result.ledger = kit.RulesLedger(sites, clock=loop.time)
-        result.network = MemoryNetwork(rng=np.random.default_rng(seed), link=link or Link())
-        bell = Bell()
-        async with asyncio.timeout(100_000), asyncio.TaskGroup() as tasks:
-            for index, site in enumerate(sites):
-                tasks.create_task(live(site, index, bell))
-            if script is not None:
-                tasks.create_task(script(result))
-        result.ended_s = loop.time()
-
-    run_virtual(main())
-    return result
-
-
 @pytest.fixture
-def reference(swarm) -> Result:
-    return swarm_of(swarm)
+def reference(swarm):
+    return swarm.run()
 
 
 def test_three_sites_reach_the_weighted_mean_by_hand(swarm) -> None:
-    result = swarm_of(swarm, 3, rounds=1)
+    result = swarm.run(3, rounds=1)
     # site i sends i + 1 with weight i + 1: (1 + 4 + 9) / 6
     assert np.asarray(result.nodes["site-0"].state["w"]).tolist() == pytest.approx([14 / 6] * 4)
     assert set(result.outcomes.values()) == {"complete"}
@@ -110,20 +35,20 @@ def test_three_sites_reach_the_weighted_mean_by_hand(swarm) -> None:
 @pytest.mark.parametrize("n_sites", [2, 3, 5])
 @pytest.mark.parametrize("drawn", [False, True])
 def test_all_nodes_end_with_the_same_state(swarm, n_sites: int, drawn: bool) -> None:
-    result = swarm_of(swarm, n_sites, drawn=drawn)
+    result = swarm.run(n_sites, drawn=drawn)
     assert len(result.digests) == 1
     assert set(result.outcomes.values()) == {"complete"}
     assert not [notice for _, notice in result.notices if isinstance(notice, Refused)]
 
 
 def test_drawn_attestation_and_all_give_the_same_model_with_fewer_payloads(swarm) -> None:
-    every = swarm_of(swarm, 9, rounds=2)
-    drawn = swarm_of(swarm, 9, rounds=2, drawn=True)
+    every = swarm.run(9, rounds=2)
+    drawn = swarm.run(9, rounds=2, drawn=True)
     assert drawn.digests == every.digests
     assert sum(drawn.network.sent_bytes.values()) < 0.8 * sum(every.network.sent_bytes.values())
 
 
-def test_round_records_name_contributors_leader_and_measures(swarm, reference: Result) -> None:
+def test_round_records_name_contributors_leader_and_measures(swarm, reference) -> None:
     records = [n for site, n in reference.notices if site == "site-1" and isinstance(n, RoundRecord)]
     assert [record.turn for record in records] == [1, 2, 3]
     assert records[0].contributors == ("site-0", "site-1", "site-2", "site-3")
@@ -133,7 +58,7 @@ def test_round_records_name_contributors_leader_and_measures(swarm, reference: R
 
 def test_stopping_rule_ends_the_run_early_by_vote(swarm) -> None:
     works = {f"site-{i}": {"work": swarm.SumWork(f"site-{i}", i, stop_after=2)} for i in range(3)}
-    result = swarm_of(swarm, 3, rounds=9, options=works)
+    result = swarm.run(3, rounds=9, options=works)
     assert set(result.outcomes.values()) == {"complete"}
     assert len(result.ledger.named("Final")) == 2
 
@@ -148,26 +73,26 @@ def test_stopping_rule_ends_the_run_early_by_vote(swarm) -> None:
 @settings(max_examples=12, deadline=None)
 def test_a_bad_network_changes_nothing_but_the_time_it_takes(swarm, seed, loss, duplicate, reorder, corrupt) -> None:
     link = Link(delay_s=0.2, jitter_s=0.5, loss=loss, duplicate=duplicate, reorder=reorder, held_s=9.0, corrupt=corrupt)
-    result = swarm_of(swarm, 4, link=link, seed=seed, policy=Policy(linger_s=600.0))
+    result = swarm.run(4, link=link, seed=seed, policy=Policy(linger_s=600.0))
     assert set(result.outcomes.values()) == {"complete"}
-    assert result.digests == swarm_of(swarm, 4).digests
+    assert result.digests == swarm.run(4).digests
 
 
 @given(victim=st.integers(0, 3), dies_at=st.integers(1, 16), after=st.booleans())
 @settings(max_examples=25, deadline=None)
 def test_a_node_killed_at_any_write_ends_with_the_same_digest(swarm, victim: int, dies_at: int, after: bool) -> None:
     site = f"site-{victim}"
-    stores = {site: MortalStore(dies_at, after=after)}
-    result = swarm_of(swarm, 4, stores=stores, link=Link(delay_s=0.1), policy=Policy(linger_s=600.0))
+    stores = {site: swarm.MortalStore(dies_at, after=after)}
+    result = swarm.run(4, stores=stores, link=Link(delay_s=0.1), policy=Policy(linger_s=600.0))
     assert set(result.outcomes.values()) == {"complete"}
-    assert result.digests == swarm_of(swarm, 4).digests
+    assert result.digests == swarm.run(4).digests
     assert all(node.has_final_merge for node in result.nodes.values())
 
 
 def test_restart_gives_the_private_memory_back(swarm) -> None:
     work = swarm.SumWork("site-2", 2)
-    stores = {"site-2": MortalStore(9, after=True)}
-    swarm_of(swarm, 4, stores=stores, options={"site-2": {"work": work}}, policy=Policy(linger_s=600.0))
+    stores = {"site-2": swarm.MortalStore(9, after=True)}
+    swarm.run(4, stores=stores, options={"site-2": {"work": work}}, policy=Policy(linger_s=600.0))
     assert int(work.memory()["adopted"][0]) == 3
 
 
@@ -177,8 +102,8 @@ def test_payloads_larger_than_an_offer_are_pulled_in_chunks(swarm) -> None:
             return Parameters({"w": np.zeros(400_000), "n": np.zeros(1, np.int64)})
 
     works = {f"site-{i}": {"work": BigWork(f"site-{i}", i)} for i in range(3)}
-    clean = swarm_of(swarm, 3, rounds=1, options=works)
-    lossy = swarm_of(swarm, 3, rounds=1, options=works, link=Link(delay_s=0.05, loss=0.2, reorder=0.2, held_s=3.0))
+    clean = swarm.run(3, rounds=1, options=works)
+    lossy = swarm.run(3, rounds=1, options=works, link=Link(delay_s=0.05, loss=0.2, reorder=0.2, held_s=3.0))
     assert clean.digests == lossy.digests
     size, n = 3_200_000, 3
     wire = sum(clean.network.sent_bytes.values())
@@ -186,7 +111,7 @@ def test_payloads_larger_than_an_offer_are_pulled_in_chunks(swarm) -> None:
 
 
 def test_stranger_and_forger_are_refused_and_counted(swarm) -> None:
-    async def shout(result: Result) -> None:
+    async def shout(result) -> None:
         while not result.ledger.named("RoundOpened"):
             await asyncio.sleep(0.5)
         intruder = result.network.join("intruder")
@@ -194,7 +119,7 @@ def test_stranger_and_forger_are_refused_and_counted(swarm) -> None:
             await intruder.send("site-0", b"\x90" + bytes([number]))
 
     late = {"trainer": slow_trainer(swarm, "site-3", 3)}
-    result = swarm_of(swarm, 4, rounds=1, script=shout, options={"site-3": late})
+    result = swarm.run(4, rounds=1, script=shout, options={"site-3": late})
     refused = [n for site, n in result.notices if site == "site-0" and isinstance(n, Refused)]
     assert len(refused) == 10, "after ten refusals the stream is cut"
     assert {notice.site for notice in refused} == {"intruder"}
@@ -218,7 +143,7 @@ def test_trainer_port_replaces_the_works_own_training(swarm) -> None:
         calls.append(round)
         return Update(site="site-0", parameters=Parameters({"w": np.ones(4)}), weight=1)
 
-    result = swarm_of(swarm, 2, rounds=2, options={"site-0": {"trainer": train}})
+    result = swarm.run(2, rounds=2, options={"site-0": {"trainer": train}})
     assert calls == [1, 2]
     assert set(result.outcomes.values()) == {"complete"}
 
@@ -232,7 +157,7 @@ def test_failed_training_is_told_once_retried_and_never_raised(swarm) -> None:
             raise TrainingFailed("out of memory on the patient with id 17", code="memory")
         return swarm.SumWork("site-1", 1).train(round, state)
 
-    result = swarm_of(swarm, 3, rounds=1, options={"site-1": {"trainer": train}})
+    result = swarm.run(3, rounds=1, options={"site-1": {"trainer": train}})
     assert set(result.outcomes.values()) == {"complete"}
     told = [(site, n) for site, n in result.notices if isinstance(n, Troubled)]
     assert {n.code for _, n in told} == {"memory"}
@@ -242,19 +167,19 @@ def test_failed_training_is_told_once_retried_and_never_raised(swarm) -> None:
 
 def test_declined_consent_ends_a_run_that_is_too_small_with_the_first_cause(swarm) -> None:
     no = {"site-1": {"consent": lambda proposed: False}}
-    result = swarm_of(swarm, 2, options=no)
+    result = swarm.run(2, options=no)
     assert set(result.outcomes.values()) == {"failed (site-1, approve, declined)"}
 
 
 def test_site_that_declines_is_no_part_of_the_run(swarm) -> None:
     no = {"site-1": {"consent": lambda proposed: False}}
-    result = swarm_of(swarm, 4, options=no)
+    result = swarm.run(4, options=no)
     assert set(result.outcomes.values()) == {"complete"}
     assert "site-1" not in result.ledger.view.joiners
 
 
 def test_progress_of_peers_is_observed_while_one_trains(swarm) -> None:
-    result = swarm_of(swarm, 3, rounds=1, options={"site-2": {"trainer": slow_trainer(swarm, "site-2", 2)}})
+    result = swarm.run(3, rounds=1, options={"site-2": {"trainer": slow_trainer(swarm, "site-2", 2)}})
     seen = {(n.site, n.stage) for site, n in result.notices if site == "site-0" and isinstance(n, Progressed)}
     assert ("site-2", "train") in seen
 
@@ -309,13 +234,13 @@ def test_site_whose_own_merge_differs_from_the_final_one_stops_taking_part(swarm
             return Parameters({"w": np.ones(4), "n": np.asarray(state["n"]) + 1})
 
     with pytest.raises(ExceptionGroup) as raised:
-        swarm_of(swarm, 5, rounds=1, options={"site-2": {"work": Wrong("site-2", 2)}})
+        swarm.run(5, rounds=1, options={"site-2": {"work": Wrong("site-2", 2)}})
     assert isinstance(raised.value.exceptions[0], VerificationFailed)
     assert "differs from the one made here" in str(raised.value.exceptions[0])
 
 
 def test_equivocating_leader_is_reported_and_excluded(swarm) -> None:
-    async def lie(result: Result) -> None:
+    async def lie(result) -> None:
         while not result.ledger.named("Published"):
             await asyncio.sleep(0.01)
         leader = result.nodes[result.ledger.named("Published")[0]["site"]]
@@ -325,16 +250,15 @@ def test_equivocating_leader_is_reported_and_excluded(swarm) -> None:
 
         for value in (1.0, 2.0):
             packed = pack(Parameters({"w": [value]}))
-            slot = leader._slot_digest((1, 1, 0, MERGE_SLOT), packed.digest)
             manifest = Manifest(
                 step="merge", digest=packed.digest, header=packed.header, chunks=packed.chunk_digests,
-                slot=leader._ports.key.sign_message(slot),
+                slot=leader._line.sign_slot((1, 1, 0, MERGE_SLOT), packed.digest),
             )  # fmt: skip
             others = [site for site in result.nodes if site != leader.site]
-            await leader._send("offer", Offer(manifest=manifest), others, {"round": 1})
+            await leader._line.send("offer", Offer(manifest=manifest), others, {"round": 1})
 
     slow = {f"site-{i}": {"trainer": slow_trainer(swarm, f"site-{i}", i)} for i in range(5)}
-    result = swarm_of(swarm, 5, rounds=2, script=lie, link=Link(delay_s=0.1), options=slow)
+    result = swarm.run(5, rounds=2, script=lie, link=Link(delay_s=0.1), options=slow)
     told = result.ledger.named("Equivocated")
     assert len(told) == 1
     assert told[0]["site"] == result.ledger.named("Published")[0]["site"]
@@ -355,7 +279,7 @@ def test_late_update_is_carried_into_the_next_round_with_less_weight(swarm) -> N
 
     slow["site-3"] = {"trainer": train}
     policy = Policy(wait="quorum", round_timeout_s=60.0, late="carry", linger_s=600.0)
-    result = swarm_of(swarm, 4, rounds=5, options=slow, policy=policy, link=Link(delay_s=0.1))
+    result = swarm.run(4, rounds=5, options=slow, policy=policy, link=Link(delay_s=0.1))
     weights = {args["round"]: args["weight"] for args in result.ledger.named("Committed") if args["site"] == "site-3"}
     closed_without = [args["round"] for args in result.ledger.named("Closed") if args["missing"]]
     assert closed_without[0] == 2
@@ -368,134 +292,16 @@ def test_late_update_is_carried_into_the_next_round_with_less_weight(swarm) -> N
 
 def test_shared_results_arrive_and_missing_ones_are_named(swarm) -> None:
     share = {"share": dict}
-    result = swarm_of(swarm, 3, rounds=2, options={"site-0": share, "site-1": share})
+    result = swarm.run(3, rounds=2, options={"site-0": share, "site-1": share})
     node = result.nodes["site-1"]
     assert node.results == {"site-0": {"n": 2.0}, "site-1": {"n": 2.0}}
     assert node.missing_results() == {"site-2": "missing: not received"}
 
 
-# --- masks -------------------------------------------------------------------------------------------------------
-
-
-class ToyGuard:
-    """Additive masks without any cryptography: it shows that the machine needs to know nothing about them."""
-
-    from cohortium.core.exchange import MASKED as recipe
-
-    def __init__(self, site: str, seed: int) -> None:
-        self.site, self.seed = site, seed
-
-    def _secret(self, context, peer):
-        return np.random.default_rng([self.seed, context.round, context.attempt, context.frozen.index(peer)])
-
-    def step(self, step, context, *, own, received):
-        size = np.asarray(own.parameters["w"]).size
-        if step == "shares":
-            seeds = {peer: self._secret(context, peer).integers(1 << 60, size=size) for peer in context.frozen}
-            return Parameters(seeds)
-        if step == "masked":
-            y = np.asarray(np.rint(np.asarray(own.parameters["w"]) * own.weight * 1000), np.int64)
-            return Parameters({"y": y + self._mask(context, received["shares"], self.site, context.frozen)})
-        assert step == "unmask"
-        lost = [site for site in context.frozen if site not in received["masked"]]
-        return Parameters({site: self._mask(context, received["shares"], self.site, [site]) for site in lost})
-
-    def _mask(self, context, shares, site, peers):
-        total = np.zeros_like(np.asarray(shares[site][site]))
-        for peer in peers:
-            if peer > site:
-                total = total + np.asarray(shares[site][peer])
-            elif peer < site:
-                total = total - np.asarray(shares[peer][site])
-        return total
-
-    def open(self, context, *, survivors, received):
-        total = sum(np.asarray(received["masked"][site]["y"]) for site in survivors)
-        lost = [site for site in context.frozen if site not in survivors]
-        for site in survivors:
-            total = total - self._mask(context, received["shares"], site, lost)
-        weight = sum(context.weights[site] for site in survivors)
-        return (Update(site="sum", parameters=Parameters({"w": total / 1000 / weight}), weight=weight),)
-
-    def memory(self):
-        return Parameters({"seed": np.array([self.seed], np.int64)})
-
-    def restore(self, memory):
-        assert int(memory["seed"][0]) == self.seed
-
-
-class LosesMasked:
-    """A transport whose site's masked vector never gets anywhere."""
-
-    def __init__(self, inner) -> None:
-        self.inner = inner
-
-    async def send(self, peer, frame):
-        envelope = decode(frame)
-        if envelope.kind == "offer" and body_of(envelope).manifest.step == "masked":
-            return
-        await self.inner.send(peer, frame)
-
-    async def receive(self):
-        return await self.inner.receive()
-
-    async def close(self):
-        await self.inner.close()
-
-
-def masked_swarm(kit, n_sites=5, *, lost=None, **more) -> Result:
-    options = {f"site-{i}": {"guard": ToyGuard(f"site-{i}", i + 1)} for i in range(n_sites)}
-    return swarm_of(kit, n_sites, min_sites=3, options=options, **more)
-
-
-def test_masked_recipe_gives_the_plain_sum_through_the_unchanged_machine(swarm) -> None:
-    result = masked_swarm(swarm, rounds=2)
-    plain = swarm_of(swarm, 5, rounds=2)
-    assert set(result.outcomes.values()) == {"complete"}
-    assert len(result.digests) == 1
-    found, expected = (np.asarray(r.nodes["site-0"].state["w"]) for r in (result, plain))
-    assert found == pytest.approx(expected, abs=1e-2)  # fixed point of 1/1000
-
-
-def test_masked_sum_is_exact_when_one_survivor_is_lost(swarm, monkeypatch) -> None:
-    options = {f"site-{i}": {"guard": ToyGuard(f"site-{i}", i + 1)} for i in range(5)}
-    network_join = MemoryNetwork.join
-
-    def join(self, site):
-        inner = network_join(self, site)
-        return LosesMasked(inner) if site == "site-4" else inner
-
-    monkeypatch.setattr(MemoryNetwork, "join", join)
-    result = swarm_of(swarm, 5, rounds=1, min_sites=3, options=options)
-    agreed = result.ledger.named("Agreed")
-    survivors = [a for a in agreed if a["step"] == 3]
-    assert len(survivors) == 1
-    assert result.ledger.view.names(int.from_bytes(survivors[0]["digest"], "big")) == tuple(
-        f"site-{i}" for i in range(4)
-    )
-    assert set(result.outcomes.values()) == {"partial (4/5 sites)"}
-    # site i sends i + 1 with weight i + 1, site-4 is lost: (1 + 4 + 9 + 16) / 10
-    assert np.asarray(result.nodes["site-0"].state["w"]).tolist() == [3.0] * 4
-    assert len(result.digests) == 1
-
-
-def test_restart_between_survivors_and_unmask_answers_once(swarm) -> None:
-    options = {f"site-{i}": {"guard": ToyGuard(f"site-{i}", i + 1)} for i in range(5)}
-    undisturbed = swarm_of(swarm, 5, rounds=1, min_sites=3, options=options)
-    for dies_at in range(3, 9):
-        stores = {"site-1": MortalStore(dies_at, after=True)}
-        result = swarm_of(
-            swarm, 5, rounds=1, min_sites=3, options=options, stores=stores, policy=Policy(linger_s=600.0)
-        )
-        assert result.digests == undisturbed.digests
-        posts = [p for p in result.ledger.named("Posted") if p["site"] == "site-1"]
-        assert len({(p["attempt"], p["step"]) for p in posts}) == len(posts)
-
-
 def test_disk_store_serves_a_whole_run_and_its_restart(swarm, tmp_path) -> None:
     store = DiskStore(tmp_path)
-    result = swarm_of(swarm, 3, stores={"site-0": store})
-    assert result.digests == swarm_of(swarm, 3).digests
+    result = swarm.run(3, stores={"site-0": store})
+    assert result.digests == swarm.run(3).digests
     kinds = [fact.kind for fact in store.facts(1)]
     assert kinds.count("trained") == kinds.count("adopted") == 3
     newest = next(fact for fact in reversed(store.facts(1)) if fact.kind == "adopted")

@@ -34,6 +34,7 @@ __all__ = [
     "Offer",
     "Progress",
     "Result",
+    "Stage",
     "StepNote",
     "Trouble",
     "body_of",

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from cohortium.core.messages import Stage
+
 __all__ = [
     "Action",
     "Adopt",
@@ -228,7 +230,7 @@ class Adopt:
 class Tell:
     """Tell all peers what keeps this site."""
 
-    stage: str
+    stage: Stage
     code: str
     where: str = ""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cohortium.core.messages import Body
+from cohortium.core.messages import Body, Stage
 from cohortium.core.seams import LedgerEvent
 from cohortium.swarm.actions import Fact
 
@@ -172,7 +172,7 @@ class Adopted:
 class Failed:
     """Own work failed at a stage; `code` may travel, the text stays here."""
 
-    stage: str
+    stage: Stage
     code: str
     where: str = ""
     round: int = 0

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cohortium.core.exchange import Recipe
-from cohortium.core.messages import Bye, Progress, Trouble
+from cohortium.core.messages import Bye, Progress, Stage, Trouble
 from cohortium.swarm import events as ev
 from cohortium.swarm.actions import Action, End, Fact, Prepare, Refuse, Tell, Wake
 from cohortium.swarm.attesting import decide_adoption, decide_attestation, decide_leader
@@ -69,7 +69,7 @@ class RoundMachine:
         return self._desk.own.trouble
 
     @property
-    def stage(self) -> str:
+    def stage(self) -> Stage:
         """Where this node is, in the words of a progress message."""
         view, me = self._desk.view, self._desk.me
         if view.state is RunState.APPROVING or view.state is RunState.NONE:

@@ -17,7 +17,7 @@ from cohortium.core.seams import LedgerEvent
 from cohortium.swarm.membership import Members
 from cohortium.swarm.reasons import word_of
 
-__all__ = ["Commit", "Departure", "FinalMerge", "Phase", "Published", "RoundView", "RunState", "RunView"]
+__all__ = ["Commit", "Departure", "FinalMerge", "Phase", "Published", "RoundView", "RunState", "RunView", "stage_of"]
 
 EXCLUDED = 2
 DRAWN = 1

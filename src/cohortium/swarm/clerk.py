@@ -1,0 +1,68 @@
+"""The one task of a node that signs transactions and owns the nonce.
+
+Calls go to the ledger in the order the machine asked for them. A refusal is an answer, not an error: it goes back as
+`Denied`. An unreachable ledger is tried again for as long as it takes, with the nonce read afresh, because the last
+call may have got through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from cohortium.errors import LedgerRefused, LedgerUnreachable
+from cohortium.swarm.actions import Submit
+from cohortium.swarm.events import Denied
+from cohortium.swarm.ports import Ports
+
+__all__ = ["Clerk"]
+
+
+class Clerk:
+    """Submits calls one by one. denied: where refusals are told."""
+
+    def __init__(self, ports: Ports, *, retry_s: float, denied: Callable[[Denied], None]) -> None:
+        self._ports = ports
+        self._retry_s = retry_s
+        self._denied = denied
+        self._waiting: asyncio.Queue[Submit] = asyncio.Queue()
+
+    def submit(self, call: Submit) -> None:
+        """Put a call at the end of the line."""
+        self._waiting.put_nowait(call)
+
+    async def run(self) -> None:
+        """Work through the line; ends by being cancelled."""
+        nonce = await self._next_nonce()
+        while True:
+            nonce = await self._submit(await self._waiting.get(), nonce)
+
+    async def _next_nonce(self) -> int:
+        while True:
+            try:
+                return await self._ports.blocking(self._ports.next_nonce)
+            except LedgerUnreachable:
+                await asyncio.sleep(self._retry_s)
+
+    async def _submit(self, call: Submit, nonce: int) -> int:
+        """Put one call on the ledger; returns the next nonce."""
+        ports = self._ports
+        while True:
+            raw = ports.sign_call(nonce, call.function, call.args)
+            try:
+                receipt = await ports.blocking(lambda raw=raw: ports.ledger.submit(raw))  # type: ignore[misc]
+            except LedgerRefused as refused:
+                fresh = await self._next_nonce()
+                if refused.reason == "nonce" and fresh != nonce:
+                    nonce = fresh
+                    continue
+                self._denied(Denied(call.key, refused.reason))
+                return fresh
+            except LedgerUnreachable:
+                await asyncio.sleep(self._retry_s)
+                nonce = await self._next_nonce()
+                continue
+            if not receipt.ok:
+                self._denied(Denied(call.key, receipt.reason))
+            ports.bell.ring()
+            return nonce + 1

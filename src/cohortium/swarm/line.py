@@ -1,0 +1,143 @@
+"""A node's line to its peers: envelopes out, signed and numbered; envelopes in, checked; heads compared.
+
+Every envelope carries the ledger's head as its sender sees it: two hashes at one height mean two histories, and stop
+the node. What a leader says for a slot carries a second signature that the contract can check; two of them for one
+slot are returned as proof. What messages mean is the node's and the machine's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from cohortium.core.identity import recover, recover_message
+from cohortium.core.messages import VERSION, Body, Envelope, encode, sealed
+from cohortium.core.seams import Head
+from cohortium.errors import LedgerForked, PeerError, SignatureError
+from cohortium.swarm.gate import MERGE_SLOT, Gate, Witness, slot_digest
+from cohortium.swarm.membership import Members
+from cohortium.swarm.notices import Refused
+from cohortium.swarm.ports import Charter, Ports
+
+__all__ = ["Line", "Slot"]
+
+Slot = tuple[int, int, int, int]
+"""Run, round, term (or attempt), kind."""
+
+_SEND_S = 30.0
+_HEADS = 256
+
+
+class Line:
+    """One node's mouth and ears. run, round: what envelopes say unless told otherwise. sequence: of the last sent."""
+
+    def __init__(self, site: str, charter: Charter, ports: Ports, members: Members) -> None:
+        self.run = 0
+        self.round = 0
+        self.sequence = 0
+        self.witness = Witness()
+        self._site, self._charter, self._ports, self._members = site, charter, ports, members
+        self._gate = Gate(consortium=charter.consortium, me=site, members=members, recover=recover)
+        self._head = (0, bytes(32))
+        self._heads: dict[int, bytes] = {}
+
+    # --- out -------------------------------------------------------------------------------------------------
+
+    async def send(self, kind: str, body: Body, receivers: Sequence[str], place: Mapping[str, int]) -> None:
+        """One signed envelope, handed to each receiver; named in it where there is only one."""
+        if not receivers:
+            return
+        frame = self._frame(kind, body, receivers[0] if len(receivers) == 1 else "", place)
+        for receiver in receivers:
+            try:
+                async with asyncio.timeout(_SEND_S):
+                    await self._ports.transport.send(receiver, frame)
+            except TimeoutError:
+                continue  # delivery may fail; whoever needs it asks again
+
+    def _frame(self, kind: str, body: Body, receiver: str, place: Mapping[str, int]) -> bytes:
+        self.sequence += 1
+        bare = Envelope(
+            version=VERSION,
+            consortium=self._charter.consortium,
+            run=self.run,
+            round=place.get("round", self.round),
+            term=place.get("term", 0),
+            attempt=place.get("attempt", 0),
+            kind=kind,  # type: ignore[arg-type]
+            sender=self._site,
+            receiver=receiver,
+            sequence=self.sequence,
+            head_height=self._head[0],
+            head_hash=self._head[1],
+            body=b"",
+        )
+        return encode(sealed(bare, body, self._ports.key.sign))
+
+    # --- in --------------------------------------------------------------------------------------------------
+
+    async def hear(self) -> tuple[Envelope, Body]:
+        """The next message that passes the gate and belongs to this run; others are refused, counted and observed."""
+        while True:
+            sender, frame = await self._ports.transport.receive()
+            if not self.run or self._gate.cut(sender):
+                continue
+            try:
+                envelope, body = self._gate.open(sender, frame)
+            except PeerError as wrong:
+                self._ports.observe(Refused(site=sender, why=str(wrong)))
+                continue
+            if envelope.run == self.run:
+                self._compare_heads(envelope)
+                return envelope, body
+
+    def see(self, head: Head) -> None:
+        """The ledger's head as it is here."""
+        self._head = (head.height, head.hash)
+        self._heads[head.height] = head.hash
+        if len(self._heads) > _HEADS:
+            del self._heads[min(self._heads)]
+
+    def _compare_heads(self, envelope: Envelope) -> None:
+        mine = self._heads.get(envelope.head_height)
+        if mine is not None and envelope.signature and mine != envelope.head_hash:
+            raise LedgerForked(
+                f"block {envelope.head_height} of the ledger is {envelope.head_hash.hex()[:16]} for"
+                f" {envelope.sender!r} and {mine.hex()[:16]} here",
+                evidence=(encode(envelope), mine),
+            )
+
+    # --- slots -----------------------------------------------------------------------------------------------
+
+    def slot(self, *, round: int, term: int, attempt: int, step: str) -> Slot | None:
+        """What must be signed for the contract; None for a payload whose commit already binds its sender."""
+        if step == "merge":
+            return self.run, round, term, MERGE_SLOT
+        for known in self._ports.guard.recipe.steps:
+            if known.name == step and known.payload != "committed":
+                return self.run, round, term if known.payload == "survivors" else attempt, known.number
+        return None
+
+    def sign_slot(self, slot: Slot | None, digest: bytes) -> bytes:
+        """This node's signature for a slot, empty where none is due."""
+        return b"" if slot is None else self._ports.key.sign_message(self._digest(slot, digest))
+
+    def check_slot(
+        self, envelope: Envelope, step: str, digest: bytes, signature: bytes
+    ) -> tuple[Slot, tuple[bytes, bytes, bytes, bytes]] | None:
+        """Raise SignatureError unless the sender signed for the slot; proof if it signed another digest before."""
+        slot = self.slot(round=envelope.round, term=envelope.term, attempt=envelope.attempt, step=step)
+        if slot is None:
+            return None
+        site = envelope.sender
+        if recover_message(self._digest(slot, digest), signature) != self._members.address_of[site]:
+            raise SignatureError(f"offer of {site!r} is not signed for its slot")
+        proof = self.witness.note(site, slot, digest, signature)
+        return None if proof is None else (slot, proof)
+
+    def _digest(self, slot: Slot, digest: bytes) -> bytes:
+        run, round, term, kind = slot
+        contract, chain_id = self._charter.contract, self._charter.chain_id
+        return slot_digest(
+            contract=contract, chain_id=chain_id, run=run, round=round, term=term, kind=kind, digest=digest
+        )

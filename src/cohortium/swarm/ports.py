@@ -1,0 +1,93 @@
+"""What a node is given: which consortium and study (`Charter`), and everything that touches the world (`Ports`).
+
+A node opens nothing itself. In a simulation blocking calls are made in line and all nodes share one bell; at a
+hospital `run_blocking` is a worker thread and the transport is a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from cohortium.core.exchange import Guard, PlainGuard
+from cohortium.core.frames import Limits
+from cohortium.core.identity import LedgerKey
+from cohortium.core.parameters import Parameters
+from cohortium.core.seams import Ledger, LedgerEvent, Transport, Work
+from cohortium.core.update import Update
+from cohortium.swarm.bell import Bell
+from cohortium.swarm.notices import Notice
+from cohortium.swarm.store import Store
+
+__all__ = ["Charter", "Ports", "Proposal", "in_line"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """What `propose` puts on the ledger beside the study's digest. budget: cumulative epsilon, millionths."""
+
+    min_sites: int
+    n_rounds: int
+    answer_timeout_s: int = 86_400
+    leader_timeout_s: int = 120
+    budget: int = 0
+    drawn: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Charter:
+    """Which consortium, which contract, which study. proposal: None unless this node proposes the run."""
+
+    consortium: bytes
+    contract: bytes
+    chain_id: int
+    study: bytes
+    proposal: Proposal | None = None
+
+
+async def in_line(work: Callable[[], T]) -> T:
+    """`run_blocking` of a simulation: here and now."""
+    return work()
+
+
+def _unheard(notice: Notice) -> None:
+    """Nobody observes."""
+
+
+@dataclass(kw_only=True)
+class Ports:
+    """Everything a node touches.
+
+    sign_call(nonce, function, args): a signed raw transaction. next_nonce(): of this node's account.
+    entropy(n, *names): n secret bytes; names make them repeatable in a simulation. trainer(turn, state): trains in
+    place of `work.train`, e.g. many simulated sites at once. consent(Proposed event): the site's word.
+    prepare: read data and check, before `ready`; raises TrainingFailed. share: what of the last merge's measures the
+    peers may see (nothing). poll_s: how often to look at the ledger when the bell stays silent.
+    """
+
+    ledger: Ledger
+    transport: Transport
+    store: Store
+    work: Work
+    key: LedgerKey
+    sign_call: Callable[[int, str, tuple[object, ...]], bytes]
+    next_nonce: Callable[[], int]
+    entropy: Callable[..., bytes]
+    run_blocking: Callable[[Callable[[], Any]], Awaitable[Any]] = in_line
+    trainer: Callable[[int, Parameters], Awaitable[Update]] | None = None
+    guard: Guard = field(default_factory=PlainGuard)
+    consent: Callable[[LedgerEvent], bool] = lambda proposed: True
+    prepare: Callable[[], None] = lambda: None
+    share: Callable[[Mapping[str, float]], Mapping[str, float]] = lambda measures: {}
+    observe: Callable[[Notice], None] = _unheard
+    bell: Bell = field(default_factory=Bell)
+    limits: Limits = field(default_factory=Limits)
+    poll_s: float = 1.0
+
+    async def blocking(self, work: Callable[[], T]) -> T:
+        """Run a blocking call where this node runs them."""
+        result: T = await self.run_blocking(work)
+        return result

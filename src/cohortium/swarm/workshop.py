@@ -1,0 +1,199 @@
+"""Where a node works: state, updates and merges as arrays, and the facts and payloads it keeps of them.
+
+The machine knows digests; the workshop knows what they stand for. It trains, computes the guard's steps, merges,
+adopts, and brings all of it back after a restart: private memory, the update under way, the newest merge. Payloads of
+old rounds are let go, in memory and in the store. Nothing here decides what happens next.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+from cohortium.core.exchange import Context
+from cohortium.core.frames import Packed, pack, parameters_of
+from cohortium.core.parameters import Parameters
+from cohortium.core.update import Update
+from cohortium.swarm import actions as do
+from cohortium.swarm import events as ev
+from cohortium.swarm.actions import Fact
+from cohortium.swarm.courier import Courier
+from cohortium.swarm.ports import Charter, Ports
+from cohortium.swarm.view import RunView
+
+__all__ = ["Workshop"]
+
+_NONE = Parameters()
+_WITH_PAYLOAD = ("trained", "stepped", "merged", "adopted")
+
+
+class Workshop:
+    """One site's arrays. state: of the newest adopted merge; base: its digest, empty before the first."""
+
+    def __init__(self, site: str, charter: Charter, ports: Ports, courier: Courier) -> None:
+        self.state = _NONE
+        self.base = b""
+        self.measures: Mapping[str, float] = {}
+        self._site, self._charter, self._ports, self._courier = site, charter, ports, courier
+        self._updates: dict[bytes, Update] = {}
+        self._stored: dict[int, set[bytes]] = {}
+
+    # --- keeping ---------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """The state before the first merge."""
+        self.state = await self._ports.blocking(self._ports.work.start)
+
+    async def persist(self, fact: Fact) -> None:
+        """Write the payloads a fact speaks of, then the fact."""
+        store = self._ports.store
+        for digest in (fact.digest, fact.memory):
+            packed = self._courier.payloads.get(digest)
+            if packed is not None and digest not in self._stored.setdefault(fact.round, set()):
+                self._stored[fact.round].add(digest)
+                await self._ports.blocking(lambda packed=packed: store.put(packed))  # type: ignore[misc]
+        await self._ports.blocking(lambda: store.add(fact))
+
+    async def recall(self, fact: Fact) -> bool:
+        """Bring back what a fact speaks of; False if its payload is lost, then the fact does not count."""
+        store, work = self._ports.store, self._ports.work
+        if fact.kind not in _WITH_PAYLOAD:
+            return True
+        for digest in filter(None, (fact.digest, fact.memory)):
+            packed = await self._ports.blocking(lambda digest=digest: store.get(digest))  # type: ignore[misc]
+            if packed is None:
+                return False
+            self._courier.hold(packed, round=fact.round)
+            self._stored.setdefault(fact.round, set()).add(digest)
+        arrays = self._arrays(fact.digest)
+        memory = self._arrays(fact.memory) if fact.memory else _NONE
+        if fact.kind == "adopted":
+            self.state, self.base = arrays, fact.digest
+            await self._ports.blocking(lambda: work.restore(memory))
+        elif fact.kind == "trained":
+            self._updates[fact.digest] = Update(site=self._site, parameters=arrays, weight=fact.number, memory=memory)
+        elif fact.kind == "stepped" and fact.memory:
+            self._ports.guard.restore(memory)
+        return True
+
+    async def forget_before(self, round: int, *, keep: tuple[bytes, ...]) -> None:
+        """Let go of what belongs to rounds before this one: in memory, and payloads in the store."""
+        store = self._ports.store
+        self._courier.forget_before(round, keep=keep)
+        old = [number for number in self._stored if number < round]
+        gone = set().union(*(self._stored.pop(number) for number in old)) - set(keep)
+        gone -= set().union(*self._stored.values())
+        if gone:
+            await self._ports.blocking(lambda: store.let_go(gone))
+        for digest in gone & self._updates.keys():
+            del self._updates[digest]
+
+    def _hold_memory(self, memory: Parameters, round: int) -> bytes:
+        if not len(memory):
+            return b""
+        packed = pack(memory)
+        self._courier.hold(packed, round=round)
+        return packed.digest
+
+    def _arrays(self, digest: bytes) -> Parameters:
+        return parameters_of(self._courier.payloads[digest], limits=self._ports.limits)[0]
+
+    # --- making ----------------------------------------------------------------------------------------------
+
+    async def train(self, turn: int) -> Update:
+        """This site's contribution to the merge of this number. Raises TrainingFailed."""
+        ports, state = self._ports, self.state
+        if ports.trainer is not None:
+            return await ports.trainer(turn, state)
+        return await ports.blocking(lambda: ports.work.train(turn, state))
+
+    async def pack_update(self, update: Update, *, run: int, round: int) -> ev.Trained:
+        """Hash an update under its salted context, so that small tables cannot be guessed from the ledger."""
+        context: dict[str, str | int] = {
+            "site": self._site,
+            "run": run,
+            "round": round,
+            "study": self._charter.study.hex(),
+            "salt": self._ports.entropy(16, "salt", run, round).hex(),
+        }
+        packed = await self._ports.blocking(lambda: pack(update.parameters, context))
+        self._courier.hold(packed, round=round)
+        memory = self._hold_memory(update.memory, round)
+        self._updates[packed.digest] = update
+        return ev.Trained(round, packed.digest, update.weight, memory=memory)
+
+    async def carry(self, action: do.Carry, *, run: int) -> ev.Trained | ev.Failed:
+        """A late update once more, with less weight the older it is."""
+        late = self._updates.get(action.digest)
+        if late is None:
+            return ev.Failed("train", "lost", round=action.round)
+        weight = max(1, int(late.weight / math.sqrt(1 + action.round - action.late_round)))
+        return await self.pack_update(replace(late, weight=weight), run=run, round=action.round)
+
+    async def run_step(self, action: do.RunStep, view: RunView) -> ev.Stepped | None:
+        """The guard's payload of a step, salted; None when the round has moved on."""
+        guard, context = self._ports.guard, self._context(view, action.round, action.attempt)
+        commit = view.round.commits.get(self._site) if view.round else None
+        own = self._updates.get(commit.digest) if commit else None
+        if context is None or own is None:
+            return None
+        received = self._gather(action.inputs)
+        arrays = await self._ports.blocking(lambda: guard.step(action.step, context, own=own, received=received))
+        salt = self._ports.entropy(16, "salt", view.run, action.round, action.attempt, action.step).hex()
+        packed = pack(arrays, {"site": self._site, "run": view.run, "round": action.round, "salt": salt})
+        self._courier.hold(packed, round=action.round)
+        memory = self._hold_memory(guard.memory(), action.round)
+        return ev.Stepped(action.round, action.attempt, action.step, packed.digest, memory)
+
+    async def merge(self, action: do.Merge | do.Recompute, view: RunView) -> ev.Merged | ev.Recomputed | None:
+        """The merge of these inputs, bit for bit as every other site makes it; None when the round has moved on."""
+        ports, state = self._ports, self.state
+        context = self._context(view, action.round, action.attempt)
+        if context is None or self.base != action.base:
+            return None
+        received = self._gather(action.inputs)
+
+        def make() -> Packed:
+            updates = ports.guard.open(context, survivors=action.contributors, received=received)
+            return pack(ports.work.merge(state, updates))
+
+        packed = await ports.blocking(make)
+        self._courier.hold(packed, round=action.round)
+        made = ev.Merged if isinstance(action, do.Merge) else ev.Recomputed
+        return made(action.round, action.attempt, packed.digest, action.contributors)
+
+    async def adopt(self, action: do.Adopt, *, turn: int) -> ev.Adopted:
+        """A final merge is the state; private memory advances only if the merge lists this site."""
+        work, state = self._ports.work, self._arrays(action.digest)
+        own = self._updates.get(action.own) if action.own else None
+        self.measures = await self._ports.blocking(lambda: work.adopt(turn, state, own))
+        self.state, self.base = state, action.digest
+        memory = self._hold_memory(work.memory(), action.round)
+        finished = await self._ports.blocking(lambda: work.finished(state))
+        return ev.Adopted(action.round, action.digest, finished, memory)
+
+    def _context(self, view: RunView, round: int, attempt: int) -> Context | None:
+        current, newest = view.round, view.newest
+        if current is None or current.number != round:
+            return None
+        return Context(
+            consortium=self._charter.consortium,
+            study=self._charter.study,
+            run=view.run,
+            round=round,
+            attempt=attempt,
+            base=newest.digest if newest else b"",
+            frozen=current.frozen,
+            weights={site: commit.weight for site, commit in current.commits.items()},
+        )
+
+    def _gather(self, inputs: Mapping[str, Mapping[str, bytes]]) -> dict[str, dict[str, Parameters]]:
+        """Arrays by step and sender; own updates without reading them back."""
+        return {
+            step: {
+                site: self._updates[digest].parameters if digest in self._updates else self._arrays(digest)
+                for site, digest in held.items()
+            }
+            for step, held in inputs.items()
+        }

@@ -1,0 +1,147 @@
+"""The exchange of a closed round: a masked recipe through the unchanged machine, and what plain rounds ask for."""
+
+import numpy as np
+import pytest
+
+from cohortium.core.exchange import MASKED
+from cohortium.core.messages import body_of, decode
+from cohortium.core.parameters import Parameters
+from cohortium.core.update import Update
+from cohortium.swarm import actions as do
+from cohortium.swarm import events as ev
+from cohortium.swarm.waiting import Policy
+from cohortium.transport.memory import MemoryNetwork
+
+
+class ToyGuard:
+    """Additive masks without any cryptography: it shows that the machine needs to know nothing about them."""
+
+    from cohortium.core.exchange import MASKED as recipe
+
+    def __init__(self, site: str, seed: int) -> None:
+        self.site, self.seed = site, seed
+
+    def _secret(self, context, peer):
+        return np.random.default_rng([self.seed, context.round, context.attempt, context.frozen.index(peer)])
+
+    def step(self, step, context, *, own, received):
+        size = np.asarray(own.parameters["w"]).size
+        if step == "shares":
+            seeds = {peer: self._secret(context, peer).integers(1 << 60, size=size) for peer in context.frozen}
+            return Parameters(seeds)
+        if step == "masked":
+            y = np.asarray(np.rint(np.asarray(own.parameters["w"]) * own.weight * 1000), np.int64)
+            return Parameters({"y": y + self._mask(context, received["shares"], self.site, context.frozen)})
+        assert step == "unmask"
+        lost = [site for site in context.frozen if site not in received["masked"]]
+        return Parameters({site: self._mask(context, received["shares"], self.site, [site]) for site in lost})
+
+    def _mask(self, context, shares, site, peers):
+        total = np.zeros_like(np.asarray(shares[site][site]))
+        for peer in peers:
+            if peer > site:
+                total = total + np.asarray(shares[site][peer])
+            elif peer < site:
+                total = total - np.asarray(shares[peer][site])
+        return total
+
+    def open(self, context, *, survivors, received):
+        total = sum(np.asarray(received["masked"][site]["y"]) for site in survivors)
+        lost = [site for site in context.frozen if site not in survivors]
+        for site in survivors:
+            total = total - self._mask(context, received["shares"], site, lost)
+        weight = sum(context.weights[site] for site in survivors)
+        return (Update(site="sum", parameters=Parameters({"w": total / 1000 / weight}), weight=weight),)
+
+    def memory(self):
+        return Parameters({"seed": np.array([self.seed], np.int64)})
+
+    def restore(self, memory):
+        assert int(memory["seed"][0]) == self.seed
+
+
+class LosesMasked:
+    """A transport whose site's masked vector never gets anywhere."""
+
+    def __init__(self, inner) -> None:
+        self.inner = inner
+
+    async def send(self, peer, frame):
+        envelope = decode(frame)
+        if envelope.kind == "offer" and body_of(envelope).manifest.step == "masked":
+            return
+        await self.inner.send(peer, frame)
+
+    async def receive(self):
+        return await self.inner.receive()
+
+    async def close(self):
+        await self.inner.close()
+
+
+def masked_swarm(kit, n_sites=5, **more):
+    options = {f"site-{i}": {"guard": ToyGuard(f"site-{i}", i + 1)} for i in range(n_sites)}
+    return kit.run(n_sites, min_sites=3, options=options, **more)
+
+
+def test_masked_recipe_gives_the_plain_sum_through_the_unchanged_machine(swarm) -> None:
+    result = masked_swarm(swarm, rounds=2)
+    plain = swarm.run(5, rounds=2)
+    assert set(result.outcomes.values()) == {"complete"}
+    assert len(result.digests) == 1
+    found, expected = (np.asarray(r.nodes["site-0"].state["w"]) for r in (result, plain))
+    assert found == pytest.approx(expected, abs=1e-2)  # fixed point of 1/1000
+
+
+def test_masked_sum_is_exact_when_one_survivor_is_lost(swarm, monkeypatch) -> None:
+    options = {f"site-{i}": {"guard": ToyGuard(f"site-{i}", i + 1)} for i in range(5)}
+    network_join = MemoryNetwork.join
+
+    def join(self, site):
+        inner = network_join(self, site)
+        return LosesMasked(inner) if site == "site-4" else inner
+
+    monkeypatch.setattr(MemoryNetwork, "join", join)
+    result = swarm.run(5, rounds=1, min_sites=3, options=options)
+    agreed = result.ledger.named("Agreed")
+    survivors = [a for a in agreed if a["step"] == 3]
+    assert len(survivors) == 1
+    assert result.ledger.view.names(int.from_bytes(survivors[0]["digest"], "big")) == tuple(
+        f"site-{i}" for i in range(4)
+    )
+    assert set(result.outcomes.values()) == {"partial (4/5 sites)"}
+    # site i sends i + 1 with weight i + 1, site-4 is lost: (1 + 4 + 9 + 16) / 10
+    assert np.asarray(result.nodes["site-0"].state["w"]).tolist() == [3.0] * 4
+    assert len(result.digests) == 1
+
+
+def test_restart_between_survivors_and_unmask_answers_once(swarm) -> None:
+    options = {f"site-{i}": {"guard": ToyGuard(f"site-{i}", i + 1)} for i in range(5)}
+    undisturbed = swarm.run(5, rounds=1, min_sites=3, options=options)
+    for dies_at in range(3, 9):
+        stores = {"site-1": swarm.MortalStore(dies_at, after=True)}
+        result = swarm.run(5, rounds=1, min_sites=3, options=options, stores=stores, policy=Policy(linger_s=600.0))
+        assert result.digests == undisturbed.digests
+        posts = [p for p in result.ledger.named("Posted") if p["site"] == "site-1"]
+        assert len({(p["attempt"], p["step"]) for p in posts}) == len(posts)
+
+
+def test_no_other_attempt_is_served_once_a_share_was_given_away(play, swarm) -> None:
+    game = swarm.in_exchange(play(4, rounds=1, min_sites=3, flags=2, recipe=MASKED))
+    machine = game.machines["site-0"]
+    machine.handle(ev.Stepped(1, 1, "unmask", swarm.sha("answer")))
+    reopened = {"run": 1, "round": 1, "term": 1, "attempt": 2, "frozen": 15, "leader": "site-2", "threshold": 3}
+    answer = machine.handle(ev.Recorded(game.kit.event("Failover", reopened)))
+    later = [*answer, *machine.handle(ev.Tick(500.0))]
+    assert not [action for action in later if isinstance(action, (do.RunStep, do.Offer, do.Propose))]
+
+
+def test_committed_payload_is_offered_once_to_each_receiver_and_again_only_to_new_ones(play, swarm) -> None:
+    game = play(4, rounds=1)
+    game.round_open(1)
+    offers = []
+    original = game.do
+    game.do = lambda site, action: (offers.append((site, action)), original(site, action))
+    game.until_quiet()
+    sent = [(site, to) for site, action in offers if isinstance(action, do.Offer) for to in action.to]
+    assert len(sent) == len(set(sent)) == 4 * 3
