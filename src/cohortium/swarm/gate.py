@@ -16,11 +16,12 @@ from cohortium.core.messages import Body, Envelope, body_of, check_signature, de
 from cohortium.errors import FrameError, PeerError, SignatureError
 from cohortium.swarm.membership import Members
 
-__all__ = ["CUT_AFTER", "MERGE_SLOT", "Gate", "Witness", "slot_digest"]
+__all__ = ["CUT_AFTER", "MERGE_SLOT", "STEP_SLOT", "SURVIVORS_SLOT", "Gate", "Witness", "slot_digest"]
 
 CUT_AFTER = 10
-MERGE_SLOT = 100
-"""Kind of a slot in which a merge is offered; payloads of a step use the step's number."""
+MERGE_SLOT, SURVIVORS_SLOT, STEP_SLOT = 1, 2, 2
+"""Kinds of slots, as the contract's reference has them: a merge (by term); a survivor bitmap (by attempt and step);
+the payload of step number n has kind STEP_SLOT + n (by attempt)."""
 
 _WINDOW = 4096
 

@@ -14,7 +14,7 @@ from cohortium.core.identity import recover, recover_message
 from cohortium.core.messages import VERSION, Body, Envelope, encode, sealed
 from cohortium.core.seams import Head
 from cohortium.errors import LedgerForked, PeerError, SignatureError
-from cohortium.swarm.gate import MERGE_SLOT, Gate, Witness, slot_digest
+from cohortium.swarm.gate import MERGE_SLOT, STEP_SLOT, SURVIVORS_SLOT, Gate, Witness, slot_digest
 from cohortium.swarm.membership import Members
 from cohortium.swarm.notices import Refused
 from cohortium.swarm.ports import Charter, Ports
@@ -22,7 +22,7 @@ from cohortium.swarm.ports import Charter, Ports
 __all__ = ["Line", "Slot"]
 
 Slot = tuple[int, int, int, int]
-"""Run, round, term (or attempt), kind."""
+"""Run, round, term (or what stands for it), kind."""
 
 _SEND_S = 30.0
 _HEADS = 256
@@ -114,8 +114,10 @@ class Line:
         if step == "merge":
             return self.run, round, term, MERGE_SLOT
         for known in self._ports.guard.recipe.steps:
-            if known.name == step and known.payload != "committed":
-                return self.run, round, term if known.payload == "survivors" else attempt, known.number
+            if known.name == step and known.payload == "survivors":
+                return self.run, round, (attempt << 32) + known.number, SURVIVORS_SLOT
+            if known.name == step and known.payload == "computed":
+                return self.run, round, attempt, STEP_SLOT + known.number
         return None
 
     def sign_slot(self, slot: Slot | None, digest: bytes) -> bytes:

@@ -1,0 +1,208 @@
+"""Payloads on the way: inline or in chunks, from any holder, only to whom they were offered."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from cohortium.core import payload
+from cohortium.core.frames import Limits, pack, parameters_of
+from cohortium.core.messages import VERSION, Chunk, Envelope, Manifest, Need, Offer
+from cohortium.core.parameters import Parameters
+from cohortium.errors import FrameError
+from cohortium.sim.virtual_clock import run_virtual
+from cohortium.swarm.courier import Courier, layout_of
+
+SMALL = Parameters({"w": np.arange(10.0)})
+BIG = Parameters({"w": np.arange(400_000.0)})
+PLACE = {"round": 3, "term": 0, "attempt": 0}
+
+
+class Web:
+    """Couriers that talk to each other directly; `spoil` may change or drop (None) what is said."""
+
+    def __init__(self, *sites: str, spoil=lambda sender, kind, body: body) -> None:
+        self.said, self.spoil = [], spoil
+        self.couriers = {
+            site: Courier(self._speaker(site), limits=Limits(body_bytes=10 << 20), retry_s=5.0) for site in sites
+        }
+
+    def _speaker(self, sender):
+        async def send(kind, body, receivers, place):
+            for receiver in receivers:
+                self.said.append((sender, receiver, kind))
+                body = self.spoil(sender, kind, body)
+                if body is not None:
+                    await self._arrive(sender, receiver, body, place)
+
+        return send
+
+    async def _arrive(self, sender, receiver, body, place):
+        courier = self.couriers[receiver]
+        if isinstance(body, Offer):
+            courier.take_offer(place["round"], body)
+        elif isinstance(body, Chunk):
+            try:
+                courier.take_chunk(body)
+            except FrameError:
+                return
+        elif isinstance(body, Need):
+            envelope = Envelope(
+                version=VERSION, consortium=bytes(32), run=1, round=place["round"], term=0, attempt=0, kind="need",
+                sender=sender, receiver=receiver, sequence=1, head_height=0, head_hash=b"", body=b"",
+            )  # fmt: skip
+            await courier.answer(envelope, body)
+
+
+def manifest(packed, step="updates") -> Manifest:
+    return Manifest(step=step, digest=packed.digest, header=packed.header, chunks=packed.chunk_digests)
+
+
+async def fetch(web: Web, site: str, packed, holders, *, past=lambda: False, expected=None) -> tuple[bool, list]:
+    refused = []
+    async with asyncio.timeout(200):
+        done = await web.couriers[site].fetch(
+            packed.digest, holders=holders, place=PLACE, expected=expected,
+            refuse=lambda who, why: refused.append((who, why)), is_past=past,
+        )  # fmt: skip
+    return done, refused
+
+
+def test_small_payload_travels_in_its_offer() -> None:
+    async def main():
+        web, packed = Web("a", "b"), pack(SMALL)
+        await web.couriers["a"].offer(manifest(packed), packed, to=["b"], place=PLACE)
+        assert web.couriers["b"].at_hand(packed.digest, expected=None)
+        assert [kind for _, _, kind in web.said] == ["offer"]
+        return parameters_of(web.couriers["b"].payloads[packed.digest])[0]
+
+    assert run_virtual(main()) == SMALL
+
+
+@pytest.mark.parametrize("empty", [Parameters(), Parameters({"w": np.zeros(0)})])
+def test_payload_without_a_body_is_complete_at_once(empty: Parameters) -> None:
+    async def main():
+        web, packed = Web("a", "b"), pack(empty)
+        await web.couriers["a"].offer(manifest(packed), packed, to=["b"], place=PLACE)
+        return web.couriers["b"].at_hand(packed.digest, expected=None)
+
+    assert run_virtual(main())
+
+
+def test_large_payload_is_pulled_in_one_window() -> None:
+    async def main():
+        web, packed = Web("a", "b"), pack(BIG)
+        await web.couriers["a"].offer(manifest(packed), packed, to=["b"], place=PLACE)
+        done, refused = await fetch(web, "b", packed, ("a",))
+        assert done
+        assert not refused
+        return [kind for _, _, kind in web.said]
+
+    assert run_virtual(main()) == ["offer", "need", *["chunk"] * len(pack(BIG).chunk_digests)]
+
+
+def test_broken_stream_resumes_with_the_missing_chunks_only() -> None:
+    lost = iter([False, True, True, False])
+
+    def spoil(sender, kind, body):
+        return None if kind == "chunk" and next(lost, False) else body
+
+    async def main():
+        web, packed = Web("a", "b", spoil=spoil), pack(BIG)
+        await web.couriers["a"].offer(manifest(packed), packed, to=["b"], place=PLACE)
+        assert (await fetch(web, "b", packed, ("a",)))[0]
+        return [kind for _, _, kind in web.said].count("chunk")
+
+    assert run_virtual(main()) == 4 + 2
+
+
+def test_lost_offer_is_asked_for_and_a_silent_holder_passed_over() -> None:
+    async def main():
+        web, packed = Web("a", "b", "c"), pack(SMALL)
+        await web.couriers["c"].offer(manifest(packed), packed, to=["b"], place=PLACE)
+        web.couriers["b"]._offers.clear()
+        done, _ = await fetch(web, "b", packed, ("a", "c"))
+        return done, asyncio.get_running_loop().time()
+
+    assert run_virtual(main()) == (True, 5.0)
+
+
+def test_forged_promise_is_refused_and_another_holder_asked() -> None:
+    def spoil(sender, kind, body):
+        if sender == "a" and isinstance(body, Offer):
+            return Offer(manifest=manifest(pack(BIG)).__class__(**{
+                "step": "updates", "digest": body.manifest.digest, "header": pack(BIG).header,
+                "chunks": pack(BIG).chunk_digests}))  # fmt: skip
+        return body
+
+    async def main():
+        web, packed = Web("a", "b", "c", spoil=spoil), pack(SMALL)
+        for holder in ("a", "c"):
+            await web.couriers[holder].offer(manifest(packed), packed, to=[], place=PLACE)
+            web.couriers[holder]._goods[packed.digest].to.add("b")
+        return await fetch(web, "b", packed, ("a", "c"))
+
+    done, refused = run_virtual(main())
+    assert done
+    assert refused
+    assert "do not hash to the digest on the ledger" in refused[0][1]
+
+
+def test_update_of_another_layout_than_the_own_one_is_refused() -> None:
+    async def main():
+        web, packed = Web("a", "b"), pack(SMALL)
+        await web.couriers["a"].offer(manifest(packed), packed, to=["b"], place=PLACE)
+        other = payload.layout(Parameters({"w": np.zeros(11)}))
+        with pytest.raises(FrameError, match=r"found w F64 \[10\], expected w F64 \[11\]"):
+            web.couriers["b"].at_hand(packed.digest, expected=other)
+
+    run_virtual(main())
+
+
+def test_only_whom_it_was_offered_to_is_served_but_a_merge_is_for_all() -> None:
+    async def main(step: str) -> bool:
+        web, packed = Web("a", "b", "c"), pack(SMALL)
+        await web.couriers["a"].offer(manifest(packed, step), packed, to=["b"], place=PLACE)
+        tries = iter([False, True])
+        return (await fetch(web, "c", packed, ("a",), past=lambda: next(tries)))[0] or web.couriers["c"].at_hand(
+            packed.digest, expected=None
+        )
+
+    assert not run_virtual(main("updates"))
+    assert run_virtual(main("merge"))
+
+
+def test_step_is_served_by_name_where_its_digest_is_not_known_yet() -> None:
+    async def main():
+        web, packed = Web("a", "b"), pack(SMALL)
+        await web.couriers["a"].offer(manifest(packed, "shares"), packed, to=["b"], place=PLACE)
+        web.couriers["b"]._offers.clear()
+        await web._arrive("b", "a", Need(digest=b"", step="shares"), PLACE)
+        return web.couriers["b"].knows(packed.digest)
+
+    assert run_virtual(main())
+
+
+def test_fetch_of_a_past_round_ends_without_the_payload() -> None:
+    async def main():
+        web, packed = Web("a", "b"), pack(SMALL)
+        rounds = iter([False, False, True])
+        return await fetch(web, "b", packed, ("a",), past=lambda: next(rounds))
+
+    assert run_virtual(main()) == (False, [])
+
+
+def test_old_rounds_are_let_go_but_what_is_to_be_kept() -> None:
+    async def main():
+        web = Web("a")
+        courier, old, kept, new = web.couriers["a"], pack(SMALL), pack(BIG), pack(Parameters({"x": [1.0]}))
+        for packed, round in ((old, 1), (kept, 1), (new, 2)):
+            courier.hold(packed, round=round)
+        courier.forget_before(2, keep=[kept.digest])
+        return set(courier.payloads) == {kept.digest, new.digest}
+
+    assert run_virtual(main())
+
+
+def test_layout_is_read_from_the_header() -> None:
+    assert layout_of(pack(SMALL)) == [["w", "F64", [10]]]

@@ -1,0 +1,91 @@
+import os
+import stat
+
+import numpy as np
+import pytest
+
+from cohortium.core.frames import pack, parameters_of
+from cohortium.core.parameters import Parameters
+from cohortium.swarm.actions import Fact
+from cohortium.swarm.store import DiskStore, MemoryStore
+
+ARRAYS = Parameters({"w": np.arange(5.0)})
+FACTS = (
+    Fact(kind="consent", run=1, digest=b"c" * 32, data=b"n" * 32, number=1),
+    Fact(kind="started", run=2),
+    Fact(kind="trained", run=1, round=3, digest=b"d" * 32, memory=b"m" * 32, number=77, data=bytes(8)),
+    Fact(kind="survivors", run=1, round=3, attempt=2, term=1, step="survivors", data=b"\xff" * 32),
+)
+
+
+@pytest.fixture(params=["memory", "disk"])
+def store(request, tmp_path):
+    made = MemoryStore() if request.param == "memory" else DiskStore(tmp_path)
+    yield made
+    made.close()
+
+
+def test_facts_come_back_by_run_in_order(store) -> None:
+    for fact in FACTS:
+        store.add(fact)
+    assert store.facts(1) == (FACTS[0], FACTS[2], FACTS[3])
+    assert store.facts(2) == (FACTS[1],)
+    assert store.facts(3) == ()
+
+
+def test_payload_comes_back_by_digest_until_it_is_let_go(store) -> None:
+    packed = pack(ARRAYS, {"site": "porto"})
+    assert store.get(packed.digest) is None
+    store.put(packed)
+    store.put(packed)
+    again = store.get(packed.digest)
+    assert again is not None
+    assert parameters_of(again) == (ARRAYS, {"site": "porto"})
+    store.let_go([packed.digest, b"\0" * 32])
+    assert store.get(packed.digest) is None
+
+
+def test_everything_is_there_for_the_next_process(tmp_path) -> None:
+    first = DiskStore(tmp_path)
+    for fact in FACTS:
+        first.add(fact)
+    first.put(pack(ARRAYS))
+    second = DiskStore(tmp_path)  # the first was killed: never closed
+    assert second.facts(1) == first.facts(1)
+    assert second.get(ARRAYS.digest) is not None
+    for one in (first, second):
+        one.close()
+
+
+def test_blob_that_no_longer_hashes_to_its_name_counts_as_lost(tmp_path) -> None:
+    store = DiskStore(tmp_path)
+    store.put(pack(ARRAYS))
+    (path,) = [p for p in (tmp_path / "blobs").rglob("*") if p.is_file()]
+    assert path.parent.name + path.name == ARRAYS.digest.hex()
+    spoilt = bytearray(path.read_bytes())
+    spoilt[-1] ^= 1
+    path.write_bytes(bytes(spoilt))
+    assert store.get(ARRAYS.digest) is None
+    path.write_bytes(bytes(spoilt[:10]))
+    assert store.get(ARRAYS.digest) is None
+    store.close()
+
+
+def test_half_written_blob_is_never_seen_and_files_are_private(tmp_path, monkeypatch) -> None:
+    store = DiskStore(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError("disk full")))
+        with pytest.raises(OSError, match="disk full"):
+            store.put(pack(ARRAYS))
+    assert store.get(ARRAYS.digest) is None
+    store.put(pack(ARRAYS))
+    for path in [tmp_path / "node.sqlite", *(p for p in (tmp_path / "blobs").rglob("*") if p.is_file())]:
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path.name
+    store.close()
+
+
+def test_facts_are_synced_in_a_write_ahead_log(tmp_path) -> None:
+    store = DiskStore(tmp_path)
+    assert store._rows.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert store._rows.execute("PRAGMA synchronous").fetchone() == (2,)
+    store.close()

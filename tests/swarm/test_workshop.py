@@ -1,0 +1,140 @@
+"""What digests stand for: training, merging, adopting, and all of it again after a restart."""
+
+import numpy as np
+
+from cohortium.core.frames import Limits, pack, parameters_of
+from cohortium.core.parameters import Parameters
+from cohortium.core.update import Update
+from cohortium.sim.virtual_clock import run_virtual
+from cohortium.swarm import actions as do
+from cohortium.swarm import events as ev
+from cohortium.swarm.actions import Fact
+from cohortium.swarm.courier import Courier
+from cohortium.swarm.membership import Members
+from cohortium.swarm.store import MemoryStore
+from cohortium.swarm.view import Commit, RoundView, RunView
+from cohortium.swarm.workshop import Workshop
+
+SITES = ("a", "b")
+
+
+async def silent(kind, body, receivers, place) -> None:
+    return None
+
+
+def workshop(kit, site: str = "a", store: MemoryStore | None = None) -> tuple[Workshop, Courier]:
+    node = kit.make_node(kit.RulesLedger(SITES), None, site, transport=None, store=store)
+    courier = Courier(silent, limits=Limits(), retry_s=1.0)
+    return Workshop(site, node._charter, node._ports, courier), courier
+
+
+def view(commits: dict[str, Commit]) -> RunView:
+    round = RoundView(number=1, leader="a", commits=commits, frozen=SITES, attempt=1)
+    return RunView(run=1, members=Members(), joiners=list(SITES), round=round)
+
+
+def test_same_update_has_another_digest_in_every_round_and_its_context_says_why(swarm) -> None:
+    async def main():
+        shop, courier = workshop(swarm)
+        update = Update(site="a", parameters=Parameters({"w": [1.0]}), weight=5)
+        first, second = [await shop.pack_update(update, run=1, round=round) for round in (1, 2)]
+        context = parameters_of(courier.payloads[first.digest])[1]
+        return first, second, context
+
+    first, second, context = run_virtual(main())
+    assert first.digest != second.digest
+    assert {key: context[key] for key in ("site", "run", "round", "study")} == {
+        "site": "a", "run": 1, "round": 1, "study": (b"\x53" * 32).hex(),
+    }  # fmt: skip
+    assert len(bytes.fromhex(context["salt"])) == 16
+
+
+def test_merge_is_the_works_own_on_updates_with_their_committed_weights(swarm) -> None:
+    async def main():
+        shop, courier = workshop(swarm)
+        await shop.start()
+        own = await shop.pack_update(await shop.train(1), run=1, round=1)
+        other = pack(Parameters({"w": np.full(4, 9.0)}), {"site": "b"})
+        courier.hold(other, round=1)
+        seen = view({"a": Commit(own.digest, own.weight), "b": Commit(other.digest, 3)})
+        inputs = {"updates": {"a": own.digest, "b": other.digest}}
+        made = await shop.merge(do.Merge(1, 0, b"", SITES, inputs), seen)
+        stale = await shop.merge(do.Merge(1, 0, b"other base", SITES, inputs), seen)
+        past = await shop.merge(do.Recompute(2, 0, b"", SITES, inputs), seen)
+        return made, stale, past, parameters_of(courier.payloads[made.digest])
+
+    made, stale, past, (arrays, context) = run_virtual(main())
+    assert isinstance(made, ev.Merged)
+    assert stale is past is None
+    assert np.asarray(arrays["w"]).tolist() == [(1 * 1.0 + 3 * 9.0) / 4] * 4
+    assert context == {}, "a merge's header names no site, term or salt"
+    assert made.digest == arrays.digest
+
+
+def test_killed_node_has_state_update_and_memory_again(swarm) -> None:
+    store = MemoryStore()
+
+    async def first_life():
+        shop, courier = workshop(swarm, store=store)
+        await shop.start()
+        state = pack(Parameters({"w": np.full(4, 2.0), "n": np.array([1])}))
+        courier.hold(state, round=1)
+        adopted = await shop.adopt(do.Adopt(1, state.digest, b""), turn=1)
+        trained = await shop.pack_update(await shop.train(2), run=1, round=2)
+        facts = [
+            Fact(kind="adopted", run=1, round=1, digest=adopted.digest, memory=adopted.memory),
+            Fact(kind="trained", run=1, round=2, digest=trained.digest, memory=trained.memory, number=trained.weight),
+            Fact(kind="consent", run=1, digest=b"c" * 32, data=b"n"),
+        ]
+        for fact in facts:
+            await shop.persist(fact)
+        return shop.state, trained
+
+    async def second_life():
+        shop, _ = workshop(swarm, store=store)
+        assert all([await shop.recall(fact) for fact in store.facts(1)])
+        carried = await shop.carry(do.Carry(4, 2, store.facts(1)[1].digest), run=1)
+        return shop.state, shop.base, carried
+
+    state, trained = run_virtual(first_life())
+    again, base, carried = run_virtual(second_life())
+    assert again == state
+    assert base == state.digest
+    assert carried.weight == max(1, int(trained.weight / 3**0.5))
+
+
+def test_lost_payload_makes_its_fact_void(swarm) -> None:
+    async def main():
+        shop, _ = workshop(swarm)
+        lost = await shop.recall(Fact(kind="adopted", run=1, round=1, digest=b"\1" * 32))
+        carried = await shop.carry(do.Carry(2, 1, b"\1" * 32), run=1)
+        return lost, carried
+
+    lost, carried = run_virtual(main())
+    assert not lost
+    assert carried == ev.Failed("train", "lost", round=2)
+
+
+def test_payloads_of_old_rounds_leave_the_store_but_the_newest_merge_stays(swarm) -> None:
+    store = MemoryStore()
+
+    async def main():
+        shop, courier = workshop(swarm, store=store)
+        kept = []
+        for round in (1, 2, 3):
+            packed = pack(Parameters({"w": [float(round)]}))
+            courier.hold(packed, round=round)
+            await shop.persist(Fact(kind="adopted", run=1, round=round, digest=packed.digest))
+            kept.append(packed.digest)
+        await shop.forget_before(3, keep=(kept[0],))
+        return [store.get(digest) is not None for digest in kept]
+
+    assert run_virtual(main()) == [True, False, True]
+
+
+def test_round_that_has_moved_on_computes_no_step(swarm) -> None:
+    async def main():
+        shop, _ = workshop(swarm)
+        return await shop.run_step(do.RunStep(7, 1, "shares", {}), view({}))
+
+    assert run_virtual(main()) is None
