@@ -70,6 +70,8 @@ class OnContract:
             [[getattr(f, part) for f in founders] for part in ("address", "name", "tls", "seal")]
         )
         computation = self._run(NOBODY, START, b"", code=shipped.bytecode + data)
+        self.deployment_gas = 53_000 + _calldata_gas(shipped.bytecode + data) + computation.get_gas_used()
+        self.deployment_gas += 200 * len(computation.output)
         self.vm.state.set_code(ADDRESS, computation.output)
         assert computation.output == shipped.runtime
         self.code = computation.output
@@ -79,7 +81,7 @@ class OnContract:
     def call(self, sender, function, args, time):
         data = self.interface.encode_call(function, args)
         computation = self._run(sender, time, data)
-        self.gas = 21_000 + sum(16 if byte else 4 for byte in data) + computation.get_gas_used()
+        self.gas = 21_000 + _calldata_gas(data) + computation.get_gas_used()
         self.gas -= min(computation.get_gas_refund(), self.gas // 5)
         return self._events(computation)
 
@@ -105,6 +107,10 @@ class OnContract:
         for _, topics, data in computation.get_log_entries():
             decoded.append(self.interface.decode_log([t.to_bytes(32, "big") for t in topics], data))
         return decoded
+
+
+def _calldata_gas(data):
+    return sum(16 if byte else 4 for byte in data)
 
 
 @dataclass
@@ -166,6 +172,13 @@ class Court:
         self.ready(run)
         return run
 
+    def start_all_but(self, site: str) -> int:
+        run = self.propose()
+        self.approve(run)
+        self.do(site, "decline", run)
+        self.ready(run)
+        return run
+
     def round(self, run: int) -> int:
         return self.read("rounds", run)[0]
 
@@ -218,6 +231,13 @@ class Court:
         r = self.read("rounds", run)
         others = [site for site in self.named(run, r[10]) if site != self.leader(run) and site in self.live(run)]
         for site in others[: r[12]]:
+            self.do(site, "attest", run, r[0], r[3], digest)
+
+    def attest_more(self, run: int, leader: str, *done: str, digest: bytes = b"\x11" * 32) -> None:
+        """Attestations of others than those who gave one, until the merge is final."""
+        r = self.read("rounds", run)
+        waiting = [site for site in self.sites if site not in (leader, *done)]
+        for site in waiting[: r[12] - len(done)]:
             self.do(site, "attest", run, r[0], r[3], digest)
 
     def play(self, run: int, digest: bytes = b"\x11" * 32) -> None:

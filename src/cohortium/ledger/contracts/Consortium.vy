@@ -32,7 +32,7 @@ MAX_ATTEMPTS: constant(uint256) = 3
 MAX_APPEALS: constant(uint256) = 3
 HALF_ORDER: constant(uint256) = 57896044618658097711785492504343953926418782139537452191302581570759080747168
 
-# reasons of a refusal: the number is the word's ASCII, which costs 60 bytes of code less at each place
+# reasons of a refusal: the number a word's letters make; as strings they cost 100 bytes of code more at each place
 R_ADDRESS: constant(uint256) = 27413455319692147
 R_APPEALED: constant(uint256) = 7021235399799104868
 R_APPEALS: constant(uint256) = 27426700780465267
@@ -357,7 +357,7 @@ struct Run:
     merged: uint256  # final rounds
     head: bytes32  # newest final merge
 
-struct Round:
+struct Round:  # frozen to threshold are of the newest closing, contributors to k of the newest publication
     number: uint256
     phase: uint256
     leader: uint256
