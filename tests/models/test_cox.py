@@ -182,6 +182,25 @@ def test_layouts_it_cannot_learn_are_refused(kit):
         Cox().initial(kit.layout(2001, "survival", resolution=1.0), rng=None)
 
 
+@pytest.mark.parametrize("max_rounds", [1, 2, 3, 4])
+def test_out_of_rounds_in_any_phase_it_ends_with_the_best_point(kit, max_rounds):
+    examples = kit.followed(200)
+    state, exchanges = kit.learn(Cox(max_rounds=max_rounds), kit.split(examples, 3))
+    assert exchanges == max_rounds
+    assert state["coefficients"].any() == (max_rounds >= 3)
+    assert np.isfinite(Cox().survival(state, examples, np.array([5.0]))).all()
+    assert state["standard_errors"].any() == (max_rounds in (2, 4))
+
+
+def test_risks_too_large_to_sum_are_halved_away(kit):
+    x = np.concatenate([np.full(100, -0.1), [30.0]])[:, None]
+    time = np.concatenate([np.arange(2, 102), [1]])
+    examples = kit.survival(x, time, np.ones(101))
+    for model in (Cox(l2=0.001, min_at_risk=1), Cox(l2=0.001, strata="site")):
+        state, _ = kit.learn(model, [examples])
+        assert 0 < state["coefficients"][0] < 1
+
+
 AML_LATER = ("trial", "center", "transplant", "cyto_risk", "os_days", "os_event", "efs_days", "efs_event")
 MDS_LATER = ("hma", "lenalidomid", "transplant", "aml_event", "aml_years", "os_event", "os_years")
 MONTH = 30.4375

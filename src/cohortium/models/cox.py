@@ -111,7 +111,8 @@ class Cox:
         phase = _SITE if self.strata == "site" else _COUNT
         search = Search.begin(np.zeros(p))
         arrays = {"coefficients": search.point, "phase": np.array([phase]), "held": np.zeros(p, dtype=np.uint8)}
-        return Parameters({**arrays, **search.write(), "centre": np.zeros(p, dtype=np.int64)})
+        unknown = {"standard_errors": np.zeros(p), "covariance": np.zeros((0, 0))}
+        return Parameters({**arrays, **search.write(), "centre": np.zeros(p, dtype=np.int64), **unknown})
 
     def fit(
         self, start: Parameters, examples: Examples, *, instructions: Instructions, rng: np.random.Generator

@@ -187,10 +187,14 @@ def raise_if_failed(state: Parameters, layout: Layout) -> None:
     if status == SEPARATED:
         sizes = np.abs(np.atleast_2d(state["coefficients"])).max(axis=0)
         worst = [layout.features[j] for j in np.argsort(-sizes, kind="stable")[:3] if sizes[j] > SEPARATION / 3]
-        which = f"column {', '.join(map(repr, worst))} tells" if len(worst) == 1 else "the columns tell"
-        which = f"columns {', '.join(map(repr, worst))} tell" if len(worst) > 1 else which
-        raise TrainingFailed(f"separation: {which} outcomes apart perfectly, so coefficients grow without end;"
-                             " raise l2", code="separation", hint="raise model.l2")  # fmt: skip
+        names = ", ".join(repr(name) for name in worst)
+        which = "the columns tell outcomes apart perfectly"
+        if len(worst) == 1:
+            which = f"column {names} tells outcomes apart perfectly"
+        elif worst:
+            which = f"columns {names} tell outcomes apart perfectly, or nearly copy each other"
+        raise TrainingFailed(f"separation: {which}, so coefficients grow without end; raise l2", code="separation",
+                             hint="raise model.l2, or leave the column out")  # fmt: skip
     if status == STALLED:
         raise TrainingFailed("no step of the search improves the fit; scale the columns or raise l2", code="stalled",
                              hint="raise model.l2")  # fmt: skip

@@ -52,6 +52,7 @@ _LARGEST_X = float(1 << 12)
 _SITE_LIMIT = 1 << 55  # 128 sites of this size stay within 2^62
 _EXACT_IN_FLOAT = 1 << 53
 _LEAST_BLOCK = 32
+_ONE_THREAD = 1 << 18  # multiplications up to which OpenBLAS starts no threads: on busy cores they cost 70 ms, not 1
 _PREDICT_BLOCK = 1 << 20
 
 
@@ -110,6 +111,8 @@ def summed_products(a: Integers, b: Integers, *, what: str) -> Integers:
     total = np.zeros((a.shape[1], b.shape[1]), dtype=np.int64)
     bound = _largest(a) * _largest(b)
     step = max(_LEAST_BLOCK, (_EXACT_IN_FLOAT - 1) // max(bound, 1))
+    alone = _ONE_THREAD // max(1, total.size)
+    step = min(step, alone) if alone >= _LEAST_BLOCK else step
     for at in range(0, len(a), step):
         total += fp.integer_dot(a[at : at + step].T, b[at : at + step], what=what)
         bound_site_total(total, what=what)
