@@ -49,7 +49,7 @@ class RulesLedger:
         self.nonces = dict.fromkeys(self.sites, 0)
         self.view = RunView(run=1, members=Members())
         founders = [rules.Founder(key.address, site, bytes(32), bytes(32)) for site, key in self.keys.items()]
-        self.rules, founding = rules.State.genesis(founders, chain_id=CHAIN, contract=CONTRACT, time=1)
+        self.rules, founding = rules.genesis(founders, chain_id=CHAIN, contract=CONTRACT, time=1)
         self._note(founding)
 
     def apply(self, site: str, function: str, *args) -> None:

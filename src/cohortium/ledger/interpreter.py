@@ -35,7 +35,7 @@ class Interpreter:
     def __init__(self, genesis: Genesis) -> None:
         self.genesis = genesis
         self._interface = consortium().interface
-        self._state, founding = rules.State.genesis(
+        self._state, founding = rules.genesis(
             genesis.founders, chain_id=genesis.chain_id, contract=genesis.contract, time=genesis.time
         )
         self._nonces: dict[bytes, int] = {}

@@ -17,7 +17,7 @@ from cohortium.ledger import rules
 from cohortium.ledger.abi import revert_reason
 from cohortium.ledger.contracts import artefact
 from cohortium.ledger.interface import consortium
-from cohortium.ledger.rules import Call, Founder, State, key_of, slot_digest
+from cohortium.ledger.rules import Call, Founder, genesis, key_of, slot_digest
 
 START = 1_800_000_000
 CHAIN_ID = 7001
@@ -42,7 +42,7 @@ class OnRules:
     """The rules in Python."""
 
     def __init__(self, founders):
-        self.state, events = State.genesis(founders, chain_id=CHAIN_ID, contract=ADDRESS, time=START)
+        self.state, events = genesis(founders, chain_id=CHAIN_ID, contract=ADDRESS, time=START)
         self.founding = [(event.name, event.args) for event in events]
 
     def call(self, sender, function, args, time):
@@ -62,8 +62,8 @@ class OnContract:
             vm_configuration=((0, LondonVM.configure(consensus_class=NoProofConsensus)),),
             chain_id=CHAIN_ID,
         )
-        genesis = {"difficulty": 0, "gas_limit": GAS, "timestamp": START - 1, "base_fee_per_gas": 0}
-        self.vm = chain_class.from_genesis(AtomicDB(), genesis).get_vm()
+        first = {"difficulty": 0, "gas_limit": GAS, "timestamp": START - 1, "base_fee_per_gas": 0}
+        self.vm = chain_class.from_genesis(AtomicDB(), first).get_vm()
         self.interface = consortium().interface
         shipped = artefact()
         data = self.interface.encode_constructor(

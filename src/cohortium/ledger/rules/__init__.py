@@ -1,6 +1,6 @@
 """The contract's rules in plain Python: same functions, same order of checks, same events, no EVM.
 
-    state, founding = State.genesis(founders, chain_id=7001, contract=address, time=now)
+    state, founding = genesis(founders, chain_id=7001, contract=address, time=now)
     events = apply(state, Call(sender, "commit", (run, round, digest, weight, 0), now))
     (record,) = read(state, "runs", (run,))
 
@@ -19,6 +19,7 @@ from cohortium.errors import LedgerRefused
 from cohortium.ledger.rules import evidence, leaving, members, merging, opening, rounds
 from cohortium.ledger.rules.case import Case
 from cohortium.ledger.rules.evidence import slot_digest
+from cohortium.ledger.rules.members import genesis
 from cohortium.ledger.rules.state import Call, Event, Founder, State, key_of
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Founder",
     "State",
     "apply",
+    "genesis",
     "key_of",
     "read",
     "slot_digest",

@@ -21,7 +21,7 @@ from cohortium.ledger.rules.words import (
 
 __all__ = [
     "exclude",
-    "found",
+    "genesis",
     "heartbeat",
     "leave",
     "record_data",
@@ -35,8 +35,12 @@ _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 _NOBODY = bytes(20)
 
 
-def found(state: State, founders: Sequence[Founder], time: int) -> list[Event]:
-    """The constructor: every founder takes a seat, in the order given."""
+def genesis(founders: Sequence[Founder], *, chain_id: int, contract: bytes, time: int) -> tuple[State, list[Event]]:
+    """The constructor: every founder takes a seat, in the order given. Returns also what it made known.
+
+    Raises LedgerRefused with the contract's reason (`value`, `name`, `address`) for impossible founders.
+    """
+    state = State(chain_id, contract)
     case = Case(state, _NOBODY, time, recover, "the founding")
     if len(founders) > MAX_FOUNDERS or any(len(founder.name.encode()) > 32 for founder in founders):
         raise LedgerRefused("reverted", function="the founding")
@@ -46,7 +50,7 @@ def found(state: State, founders: Sequence[Founder], time: int) -> list[Event]:
         case.require(state.get("names", founder.name) == 0, "name")
         case.require(founder.address != _NOBODY and state.get("slots", founder.address) == 0, "address")
         _seat(case, slot, Member(founder.name, founder.address, ACTIVE, founder.tls, founder.seal, time))
-    return case.events
+    return state, case.events
 
 
 def vote_admit(case: Case, account: bytes, name: str, tls: bytes, seal: bytes) -> None:

@@ -145,26 +145,13 @@ _NOTHING = object()
 
 @dataclass
 class State:
-    """All tables of one contract. Made by `State.genesis`, changed by `rules.apply` only."""
+    """All tables of one contract. Made by `members.genesis`, changed by `rules.apply` only."""
 
     chain_id: int
     contract: bytes
     tables: dict[str, dict[Any, Any]] = field(default_factory=lambda: {name: {} for name in _TABLES})
     _root: Root = field(default_factory=Root)
     _before: list[tuple[str, Any, Any]] = field(default_factory=list)
-
-    @classmethod
-    def genesis(
-        cls, founders: tuple[Founder, ...], *, chain_id: int, contract: bytes, time: int
-    ) -> tuple[State, list[Event]]:
-        """A consortium's beginning and what its first block made known.
-
-        Raises LedgerRefused with the contract's reason (`value`, `name`, `address`) for impossible founders.
-        """
-        from cohortium.ledger.rules.members import found
-
-        state = cls(chain_id, contract)
-        return state, found(state, founders, time)
 
     def get(self, table: str, key: Any) -> Any:
         """The entry, or what a getter of the contract returns where there is none."""
