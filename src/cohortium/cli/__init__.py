@@ -9,6 +9,7 @@ costs no numpy. Exit codes: 0 done, 1 refused, 2 usage, study or data, 3 partial
 
 from __future__ import annotations
 
+import os
 import sys
 
 __all__ = ["main"]
@@ -16,6 +17,8 @@ __all__ = ["main"]
 
 def main() -> None:
     """Entry point of the `cohortium` command."""
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")  # small models gain nothing from threads and burn the other cores
     from cohortium.cli.app import run
 
     sys.exit(run(sys.argv[1:]))
