@@ -17,6 +17,8 @@ __all__ = [
     "CohortPlan",
     "EvaluationPlan",
     "ModelPlan",
+    "PrivacyPlan",
+    "QualityPlan",
     "StopPlan",
     "StrategyPlan",
     "Study",

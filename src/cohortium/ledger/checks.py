@@ -17,7 +17,7 @@ from pathlib import Path
 from cohortium.core.check import Check
 from cohortium.errors import LedgerError
 
-__all__ = ["ledger_checks"]
+__all__ = ["check_chain", "check_coincurve", "check_evm", "check_file_system", "ledger_checks"]
 
 _PROBE = ".cohortium-wal-probe"
 
