@@ -1,4 +1,10 @@
-"""What is learned from a cohort, one learner per file."""
+"""What is learned from a cohort, one learner per file.
+
+`co.models.Cox` and the other estimators of `estimators.py` are loaded when they are asked for.
+"""
+
+from importlib import import_module
+from typing import Any
 
 from cohortium.core.registry import Registry
 
@@ -24,3 +30,11 @@ MODELS = Registry(
     },
     group="cohortium.model",
 )
+
+
+def __getattr__(name: str) -> Any:
+    if name[:1].isupper():
+        estimators = import_module("cohortium.models.estimators")
+        if name in estimators.__all__:
+            return getattr(estimators, name)
+    raise AttributeError(f"module 'cohortium.models' has no attribute {name!r}")

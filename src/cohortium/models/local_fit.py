@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -19,7 +21,7 @@ from numpy.typing import NDArray
 from cohortium.core.exact import weighted_sum
 from cohortium.core.examples import Examples, Layout
 from cohortium.core.parameters import Parameters
-from cohortium.core.seams import Learner
+from cohortium.core.seams import Learner, Preparation
 from cohortium.core.update import Instructions, Update
 from cohortium.data.scaling import Standard
 from cohortium.errors import DataError, TrainingFailed, UsageError
@@ -30,6 +32,7 @@ __all__ = [
     "Survival",
     "exchange_until_finished",
     "fit_sites",
+    "fitted_elsewhere",
     "known_errors",
     "read_columns",
     "read_survival",
@@ -176,8 +179,24 @@ def read_survival(y: Any) -> Survival:
     return Survival(time=times, event=events.astype(np.int8))
 
 
+Elsewhere = Callable[[Learner, Sequence[Examples], Preparation | None], LocalFit]
+_ELSEWHERE: ContextVar[Elsewhere | None] = ContextVar("cohortium_fitted_elsewhere", default=None)
+
+
+@contextmanager
+def fitted_elsewhere(fit: Elsewhere) -> Iterator[None]:
+    """Within this block estimators hand learner, rows and scaling to `fit` (a swarm) instead of exchanging here."""
+    token = _ELSEWHERE.set(fit)
+    try:
+        yield
+    finally:
+        _ELSEWHERE.reset(token)
+
+
 def fit_sites(learner: Learner, sites: Sequence[Examples], *, scaled: bool = True) -> LocalFit:
     """Scale all sites by their common moments, then exchange sums until the learner has finished."""
+    if (elsewhere := _ELSEWHERE.get()) is not None:
+        return elsewhere(learner, sites, _SCALE if scaled else None)
     layout = sites[0].layout
     scale, _ = exchange_until_finished(_SCALE, sites) if scaled else (_SCALE.initial(layout, rng=_no_chance()), 0)
     seen = [_SCALE.apply(scale, one, own=Parameters()) if scaled else one for one in sites]
