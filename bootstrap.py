@@ -5,7 +5,7 @@ verbs
   test         the fast suite (pytest arguments may follow, e.g. test -m slow)
   test-lowest  the same, without torch, on the oldest versions pyproject.toml admits
   lint type    format, rules and import contract; mypy
-  docs bench   the tests of the documentation; the benchmarks
+  docs bench   the documentation into ./site, with its tests; the benchmarks
   lock         write constraints.txt from a fresh environment of the lowest Python
   wheelhouse   fetch every wheel into ./wheelhouse, for a place without internet
   clean        remove what this file made
@@ -47,7 +47,7 @@ COMMANDS = {
     "test-lowest": [["-m", "pytest", "-n", "auto", "--maxprocesses", "8", "-m", "not slow"]],
     "lint": [["-m", "ruff", "format", "--check", "."], ["-m", "ruff", "check", "."], ["-c", LINT_IMPORTS]],
     "type": [["-m", "mypy"]],
-    "docs": [["-m", "pytest", "-q", "tests/house/test_docs.py"]],
+    "docs": [["-m", "mkdocs", "build", "--strict", "-q"], ["-m", "pytest", "-q", "tests/house/test_docs.py"]],
     "bench": [["-m", "benchmarks"]],
 }
 VERBS = list(COMMANDS) + ["lock", "wheelhouse", "clean"]
