@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import runpy
 import sys
-from importlib import import_module
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -24,4 +24,5 @@ if __name__ == "__main__":
     if not asked or asked[0] not in names():
         print("\n".join(f"{name:12} {what}" for name, what in names().items()))
         sys.exit(0 if not asked else 2)
-    sys.exit(import_module(f"benchmarks.{asked[0]}").main(asked[1:]) or 0)
+    sys.argv = asked
+    runpy.run_module(f"benchmarks.{asked[0]}", run_name="__main__")

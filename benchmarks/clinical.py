@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -73,8 +74,8 @@ def one_seed(name: str, seed: int) -> Figures:
         swarm=measured["swarm"][primary] or 0.0,
         pooled=measured["pooled"][primary] or 0.0,
         single=float(np.mean([v for v in single if v is not None])),
-        swarm_within=measured["swarm"].get(f"{primary}_within") or 0.0,
-        pooled_within=measured["pooled"].get(f"{primary}_within") or 0.0,
+        swarm_within=measured["swarm"].get(f"{primary}_within") or math.nan,
+        pooled_within=measured["pooled"].get(f"{primary}_within") or math.nan,
         rounds=merges,
         status=str(run.outcome),
         seconds=time.process_time() - began,
@@ -110,7 +111,7 @@ def main(arguments: Sequence[str]) -> int:
         found = [one_seed(name, seed) for seed in range(asked.seeds)]
         swarm, single = (mean_and_interval([getattr(f, m) for f in found]) for m in ("swarm", "single"))
         pooled, within = (float(np.mean([getattr(f, m) for f in found])) for m in ("pooled", "swarm_within"))
-        gap = max(max(abs(f.swarm - f.pooled), abs(f.swarm_within - f.pooled_within)) for f in found)
+        gap = max(np.nanmax([abs(f.swarm - f.pooled), abs(f.swarm_within - f.pooled_within)]) for f in found)
         states = {f.status for f in found}
         worst |= states != {"complete"}
         n_sites = len(load(name)[1])
