@@ -10,12 +10,15 @@ Names are loaded when they are used, so that importing the package costs next to
 from importlib import import_module
 from typing import Any
 
-__all__ = ["Study", "__version__", "models", "simulate"]
+__all__ = ["Study", "__version__", "fit", "join", "models", "rehearse", "simulate"]
 __version__ = "0.1.0"
 
 _PLACES = {
     "Study": ("cohortium.core.study", "Study"),
-    "models": ("cohortium.models.estimators", ""),
+    "fit": ("cohortium.entry.fit", "fit"),
+    "join": ("cohortium.entry.loop", "join"),
+    "models": ("cohortium.models", ""),
+    "rehearse": ("cohortium.entry.rehearsal", "rehearse"),
     "simulate": ("cohortium.entry.simulation", "simulate"),
 }
 

@@ -1,10 +1,12 @@
 """A study file is read whole or refused with every problem at its line."""
 
+import tomllib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cohortium.core.study_text import key_lines, parse_study
+from cohortium.core.study_text import key_lines, parse_study, study_of
 from cohortium.errors import StudyError
 
 GOOD = """
@@ -91,3 +93,14 @@ def test_keys_are_found_behind_multi_line_arrays_strings_and_quotes():
 def test_no_text_does_anything_but_parse_or_be_refused(text):
     with pytest.raises(StudyError):
         parse_study(text)
+
+
+def test_sections_in_a_dict_give_the_study_of_the_file():
+    assert study_of(tomllib.loads(GOOD)).digest == parse_study(GOOD).digest
+
+
+def test_sections_in_a_dict_are_refused_with_every_problem_and_no_line():
+    with pytest.raises(StudyError) as caught:
+        study_of({"study": {"name": "heart"}, "model": {"name": "logistic"}, "strategy": {"rounds": 0}})
+    assert [problem.line for problem in caught.value.problems] == [None, None]
+    assert {problem.key for problem in caught.value.problems} == {"study.outcome", "strategy.rounds"}

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from cohortium.core.study import Study
 from cohortium.errors import Problem, StudyError
 
-__all__ = ["MAX_STUDY_BYTES", "key_lines", "parse_study"]
+__all__ = ["MAX_STUDY_BYTES", "key_lines", "parse_study", "study_of"]
 
 MAX_STUDY_BYTES = 1 << 20
 
@@ -35,11 +35,16 @@ def parse_study(text: str, *, path: str = "study.toml") -> Study:
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"at line (\d+)", str(error))
         raise StudyError([Problem("", f"not valid TOML: {error}", int(line[1]) if line else None)], path=path) from None
+    return study_of(content, lines=key_lines(text), path=path)
+
+
+def study_of(content: Mapping[str, Any], *, lines: Mapping[str, int] | None = None, path: str = "study") -> Study:
+    """The study that sections and keys describe. Raises StudyError with every problem; lines: of the keys in a file."""
     try:
-        return Study.model_validate(content)
+        return Study.model_validate(dict(content))
     except ValidationError as error:
-        lines = key_lines(text)
-        problems = {_problem(dict(found), lines): None for found in error.errors(include_url=False, include_input=True)}
+        found = error.errors(include_url=False, include_input=True)
+        problems = {_problem(dict(one), lines or {}): None for one in found}
         ordered = sorted(problems, key=lambda p: (p.line if p.line is not None else 0, p.key))
         raise StudyError(ordered, path=path) from None
 

@@ -9,14 +9,15 @@ of their own.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cohortium.assembly import check_study
 from cohortium.core.study import Study
+from cohortium.core.study_text import study_of
 from cohortium.data.table import Table
+from cohortium.entry.own_thread import in_own_thread
 from cohortium.errors import StudyError, UsageError
 from cohortium.sim.inputs import read_study
 from cohortium.sim.simulate import Options, Result, run_simulation
@@ -64,7 +65,7 @@ def simulate(
             warn=say or _silent,
         )
 
-    return _in_thread(run)
+    return in_own_thread(run)
 
 
 def _silent(_: str) -> None:
@@ -99,23 +100,4 @@ def _plan(
         "strategy": {"name": strategy, "rounds": rounds},
         "evaluation": {"seed": seed},
     }
-    return Study.model_validate(content)
-
-
-def _in_thread(run: Callable[[], Result]) -> Result:
-    """The result of `run`, or its error, from a thread without an event loop."""
-    found: list[Result] = []
-    failed: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            found.append(run())
-        except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, not swallowed
-            failed.append(error)
-
-    thread = threading.Thread(target=work, name="cohortium-simulation")
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed[0]
-    return found[0]
+    return study_of(content)
