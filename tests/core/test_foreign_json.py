@@ -1,6 +1,7 @@
 """What json.loads would take too lightly is refused."""
 
 import sys
+import time
 
 import pytest
 
@@ -31,3 +32,11 @@ def test_a_raised_recursion_limit_does_not_lift_ours():
 def test_repeated_names_and_what_is_not_json_are_refused(text):
     with pytest.raises(ValueError):  # noqa: PT011 - any ValueError is a refusal
         read_json(text, max_depth=8)
+
+
+def test_a_string_without_end_full_of_quotes_is_refused_in_linear_time():
+    """A megabyte of them once took an hour: each quote was tried as another beginning."""
+    began = time.process_time()
+    with pytest.raises(ValueError, match="Unterminated string"):
+        read_json(b'{"a":"' + b'\\"' * 500_000, max_depth=4)
+    assert time.process_time() - began < 2.0

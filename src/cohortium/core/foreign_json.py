@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 
 __all__ = ["read_json"]
 
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+"""A string, or one that never ends: were the latter left unmatched, it would be searched anew from every quote in it."""
 
 
 def read_json(text: bytes, *, max_depth: int) -> Any:

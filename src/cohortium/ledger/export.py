@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +40,6 @@ MAX_LINE_BYTES: Final = 1 << 20
 MAX_FILE_BYTES: Final = 1 << 32
 FIRST_LINK: Final = hashlib.sha256(FORMAT.encode()).digest()
 _MAX_DEPTH: Final = 16
-_STRINGS: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _MARK: Final = b',"link":"'
 _LINK_BYTES: Final = len(_MARK) + 64 + len(b'"}\n')
 
