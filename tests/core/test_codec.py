@@ -110,3 +110,9 @@ def test_a_changed_byte_is_refused_or_changes_only_a_value(at, value):
 def test_a_truncated_file_is_refused(end):
     with pytest.raises(FrameError):
         decode(GOOD[:end])
+
+
+def test_empty_array_of_impossible_shape_is_refused():
+    text = json.dumps({"a": {"dtype": "F64", "shape": [0, 1 << 47, 1 << 47], "data_offsets": [0, 0]}}).encode()
+    with pytest.raises(FrameError, match="no valid shape"):
+        decode(len(text).to_bytes(8, "little") + text)

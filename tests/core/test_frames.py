@@ -155,3 +155,8 @@ def test_mutated_or_truncated_blobs_give_the_same_payload_or_a_frame_error(data)
 def test_noise_is_never_a_blob_and_never_another_error(noise: bytes) -> None:
     with pytest.raises(FrameError):
         decode_blob(struct.pack("<I", len(noise) // 2) + noise)
+
+
+def test_empty_array_of_impossible_shape_is_refused_where_it_is_read() -> None:
+    with pytest.raises(FrameError, match="shape beyond"):
+        read_header(header([["a", "F64", [0, 1 << 47, 1 << 47]]]))

@@ -95,7 +95,7 @@ def _entry(name: str, entry: object) -> tuple[str, np.dtype[np.generic], tuple[i
     dtype = payload.DTYPES.get(code) if isinstance(code, str) else None
     if dtype is None:
         raise FrameError(f"array {name!r} has dtype {code!r:.20}; allowed: {', '.join(payload.DTYPES)}")
-    if not _counts(shape) or len(shape) > 8:
+    if not _counts(shape) or len(shape) > 8 or math.prod(length or 1 for length in shape) >= 1 << 48:
         raise FrameError(f"array {name!r} has no valid shape")
     if not _counts(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise FrameError(f"array {name!r} has no valid offsets")

@@ -113,6 +113,8 @@ def _tensor_bytes(name: str, code: str, shape: tuple[int, ...], *, limits: Limit
         raise FrameError(f"array {name!r} has dtype {code!r:.20}; accepted: {', '.join(payload.DTYPES)}")
     if len(shape) > limits.dimensions or any(not 0 <= length < 1 << 48 for length in shape):
         raise FrameError(f"array {name!r} has a shape of {len(shape)} dimensions outside the limits")
+    if 0 in shape and math.prod(length or 1 for length in shape) > limits.body_bytes:  # numpy refuses it, if empty
+        raise FrameError(f"array {name!r} has a shape beyond the {limits.body_bytes} bytes accepted")
     return math.prod(shape) * payload.DTYPES[code].itemsize
 
 
