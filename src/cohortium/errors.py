@@ -134,7 +134,11 @@ class VerificationFailed(CohortiumError):
 
 
 class PeerError(CohortiumError):
-    """A peer did wrong. It is refused and counted; the round goes on."""
+    """A peer did wrong. It is refused and counted; the round goes on. `site` names it, where that is certain."""
+
+    def __init__(self, message: str, *, site: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.site = site
 
 
 class FrameError(PeerError):

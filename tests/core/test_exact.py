@@ -127,14 +127,21 @@ def test_integers_that_could_leave_int64_are_refused_and_those_below_are_not():
     one = [Update(site=s, parameters=Parameters({"n": half - 1}), weight=1) for s in "ab"]
     assert weighted_sum(one).total["n"].tolist() == [(1 << 63) - 2]
     two = [Update(site=s, parameters=Parameters({"n": half}), weight=1) for s in "ab"]
-    with pytest.raises(PeerError, match="site 'b': array 'n' may take the sum beyond int64"):
+    with pytest.raises(PeerError, match="array 'n' may take the sum beyond int64"):
         weighted_sum(two)
 
 
-def test_floats_whose_sum_overflows_are_refused():
-    made = [Update(site=s, parameters=Parameters({"w": np.float64([1e308])}), weight=9) for s in "ab"]
-    with pytest.raises(PeerError, match="leaves float64"):
+@pytest.mark.parametrize(("dtype", "huge", "said"), [(np.int64, 1 << 62, "int64"), (np.float64, 1e308, "float64")])
+@pytest.mark.parametrize("liar", ["a", "b", "c"])
+def test_sum_that_leaves_its_range_is_laid_to_the_site_that_drives_it_there(dtype, huge, said, liar):
+    """Not to whoever comes last in the order of names: that site would be voted out for its neighbour's values."""
+    made = [
+        Update(site=s, parameters=Parameters({"n": dtype([-huge if s == liar else 7])}), weight=3 if s == liar else 1)
+        for s in "abc"
+    ]
+    with pytest.raises(PeerError, match=f"site '{liar}': array 'n' .*beyond {said}") as refused:
         weighted_sum(made)
+    assert refused.value.site == liar
 
 
 def test_no_update_or_two_of_one_site_is_this_nodes_own_fault():

@@ -16,6 +16,7 @@ from cohortium.core.exchange import (
 )
 from cohortium.core.parameters import Parameters
 from cohortium.core.update import Update
+from cohortium.errors import PeerError
 
 
 def context(**fields: object) -> Context:
@@ -60,6 +61,15 @@ def test_plain_guard_gives_each_sites_update_with_its_committed_weight() -> None
     opened = guard.open(context(), survivors=("porto", "bonn"), received={"updates": {"porto": b, "bonn": a}})
     assert [(u.site, u.weight, u.parameters) for u in opened] == [("bonn", 10, a), ("porto", 30, b)]
     guard.restore(guard.memory())
+
+
+@pytest.mark.parametrize("weight", [0, (1 << 29) + 1, (1 << 256) - 1])
+def test_committed_weight_no_update_may_have_is_a_peers_fault_and_named(weight: int) -> None:
+    arrays = Parameters({"w": [1.0]})
+    found = context(weights={"bonn": 1 << 29, "porto": weight})
+    with pytest.raises(PeerError, match="'porto': its committed weight") as refused:
+        PlainGuard().open(found, survivors=("bonn", "porto"), received={"updates": {"bonn": arrays, "porto": arrays}})
+    assert refused.value.site == "porto"
 
 
 def test_recipes_number_their_steps_and_name_them_once() -> None:

@@ -16,6 +16,7 @@ from cohortium.core.seams import LedgerEvent
 from cohortium.swarm import actions as do
 from cohortium.swarm import events as ev
 from cohortium.swarm.machine import RoundMachine
+from cohortium.swarm.reasons import REASONS
 from cohortium.swarm.view import _HANDLERS
 from cohortium.swarm.waiting import Policy
 
@@ -243,6 +244,25 @@ def test_persist_comes_before_what_makes_it_visible(play, swarm) -> None:
     answer = machine.handle(ev.Trained(1, swarm.sha(1), 5))
     assert [type(action) for action in answer] == [do.Persist, do.Submit]
     assert answer[1].args == (1, 1, swarm.sha(1), 5, 0)
+
+
+def test_merge_that_cannot_be_made_is_laid_to_the_site_named_or_ends_the_run(play, swarm) -> None:
+    """No trouble of one's own is told: two of them would have the honest sites vote each other out."""
+    for blamed, expected in (
+        ("site-2", ("vote_drop", (1, "site-2", REASONS["unusable"]))),
+        ("site-0", ("withdraw", (1, REASONS["unusable"]))),
+        ("", ("vote_end", (1, 5, REASONS["error"]))),
+    ):
+        game = swarm.in_exchange(play(4))
+        failed = ev.Failed("merge", "error", round=1, site=blamed)
+        actions = game.machines["site-0"].handle(failed)
+        submitted = [(a.function, a.args) for a in actions if isinstance(a, do.Submit)]
+        assert expected in submitted
+        assert any(isinstance(a, do.Tell) for a in actions) == (not blamed)
+        again = game.machines["site-0"].handle(failed)
+        assert expected not in [(a.function, a.args) for a in again if isinstance(a, do.Submit)]
+        past = game.machines["site-1"].handle(ev.Failed("merge", "error", round=0, site="site-2"))
+        assert not [a for a in past if isinstance(a, do.Submit) and a.function == "vote_drop"]
 
 
 def test_pure_files_import_no_input_or_output() -> None:

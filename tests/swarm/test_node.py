@@ -3,18 +3,25 @@
 import asyncio
 import contextlib
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cohortium.core.exact import weighted_sum
 from cohortium.core.parameters import Parameters
 from cohortium.core.update import Update
 from cohortium.errors import LedgerForked, TrainingFailed, VerificationFailed
+from cohortium.ledger.genesis import Genesis
+from cohortium.ledger.memory import MemoryLedger
+from cohortium.ledger.rules import Founder
+from cohortium.ledger.transactions import sign_call
 from cohortium.sim.virtual_clock import run_virtual
 from cohortium.swarm.bell import Bell
 from cohortium.swarm.node import Proposal
 from cohortium.swarm.notices import Progressed, Refused, RoundRecord, Troubled
+from cohortium.swarm.reasons import REASONS
 from cohortium.swarm.store import DiskStore
 from cohortium.swarm.waiting import Policy
 from cohortium.transport.memory import Link, MemoryNetwork
@@ -309,3 +316,115 @@ def test_disk_store_serves_a_whole_run_and_its_restart(swarm, tmp_path) -> None:
     first = next(fact for fact in store.facts(1) if fact.kind == "trained")
     assert store.get(first.digest) is None, "payloads of old rounds are let go"
     store.close()
+
+
+def lying(swarm, liar: str, n_sites: int, *, arrays=None, weight: int | None = None) -> dict:
+    """Ports of honest sites that merge with `weighted_sum`, and of one whose updates are not what they should be."""
+
+    class Work(swarm.SumWork):
+        def train(self, round, state):
+            update = super().train(round, state)
+            if self.site != liar or round != 2:
+                return update
+            forged = object.__new__(Update)  # the constructor of an honest node would refuse it
+            for name, value in {
+                "site": self.site,
+                "parameters": update.parameters if arrays is None else Parameters(arrays),
+                "weight": update.weight if weight is None else weight,
+                "memory": update.memory,
+            }.items():
+                object.__setattr__(forged, name, value)
+            return forged
+
+        def merge(self, state, updates):
+            whole = weighted_sum(updates)
+            mean = np.asarray(whole.total["w"]) / whole.weight
+            return Parameters({"w": mean, "n": np.asarray(state["n"]) + 1})
+
+    def sign(nonce, function, args):
+        """A liar does not go by itself."""
+        function, args = ("heartbeat", ()) if function == "withdraw" else (function, args)
+        return msgspec.msgpack.encode((liar, nonce, function, args))
+
+    ports = {f"site-{i}": {"work": Work(f"site-{i}", i)} for i in range(n_sites)}
+    ports[liar]["sign_call"] = sign
+    return ports
+
+
+@pytest.mark.parametrize("liar", ["site-0", "site-3"])
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"arrays": {"w": np.full(4, np.nan)}},
+        {"arrays": {"w": np.array([0.0, -np.inf, 0.0, 0.0])}},
+        {"arrays": {"w": np.full(4, 1.7e308)}, "weight": 1 << 29},
+        {"weight": 1 << 40},
+    ],
+    ids=["nan", "inf", "overflow", "weight"],
+)
+def test_one_site_whose_update_cannot_be_merged_is_voted_out_and_stops_nobody(swarm, liar: str, forged: dict) -> None:
+    """Once each of these ended every node of the swarm with an error."""
+    result = swarm.run(5, rounds=3, options=lying(swarm, liar, 5, **forged))
+    dropped = result.ledger.named("Dropped")
+    assert [(args["site"], args["reason"], args["round"]) for args in dropped] == [(liar, REASONS["unusable"], 2)]
+    assert len(result.ledger.named("Final")) == 3
+    assert len(result.digests) == 1
+    assert set(result.outcomes.values()) == {"partial (4/5 sites)"}
+
+
+def test_site_that_commits_its_neighbours_digest_is_voted_out(swarm) -> None:
+    """The patients behind a digest must not count twice; the digest is public, the payload reaches every merger."""
+    result = None
+
+    def sign(nonce, function, args):
+        if function == "commit" and args[1] == 2:
+            others = [said for said in ledgers[0].named("Committed") if said["round"] == 2]
+            args = (*args[:2], others[0]["digest"], *args[3:])
+        return msgspec.msgpack.encode(("site-3", nonce, function, args))
+
+    ledgers = []
+
+    async def script(running):
+        ledgers.append(running.ledger)
+
+    slow = {"site-3": {"sign_call": sign, "trainer": slow_trainer(swarm, "site-3", 3, 10.0)}}
+    result = swarm.run(5, rounds=3, options=slow, script=script)
+    commits = {said["site"]: said["digest"] for said in result.ledger.named("Committed") if said["round"] == 2}
+    assert list(commits.values()).count(commits["site-3"]) == 2
+    assert [args["site"] for args in result.ledger.named("Dropped")] == ["site-3"]
+    second = [args["contributors"] for args in result.ledger.named("Final") if args["round"] == 2]
+    thief = result.ledger.view.joiners.index("site-3")
+    assert len(second) == 1
+    assert not second[0] >> thief & 1
+
+
+def test_real_clock_worker_threads_and_disk_give_the_same_model(swarm, tmp_path) -> None:
+    async def main() -> set[bytes]:
+        sites = ["site-0", "site-1", "site-2"]
+        keys = swarm.RulesLedger(sites).keys
+        founders = tuple(Founder(key.address, site, bytes(32), bytes(32)) for site, key in keys.items())
+        genesis = Genesis(founders=founders, chain_id=7, time=1_800_000_000, engine="memory")
+        ledger = MemoryLedger.found(genesis, clock=lambda: 1_800_000_000)
+        ledger.keys, ledger.sites = keys, sites
+        network, bell = MemoryNetwork(rng=np.random.default_rng(0)), Bell()
+
+        def node(site: str):
+            key = keys[site]
+            return swarm.make_node(
+                ledger, network, site, bell=bell, store=DiskStore(tmp_path / site), run_blocking=asyncio.to_thread,
+                proposal=Proposal(min_sites=2, n_rounds=3) if site == "site-0" else None,
+                next_nonce=lambda: ledger.nonce(key.address),
+                sign_call=lambda nonce, function, args: sign_call(
+                    key, chain_id=7, nonce=nonce, contract=genesis.contract, function=function, args=args
+                ),
+            )  # fmt: skip
+
+        nodes = [node(site) for site in sites]
+        async with asyncio.timeout(60):
+            outcomes = await asyncio.gather(*(node.run() for node in nodes))
+        assert {str(outcome) for outcome in outcomes} == {"complete"}
+        for one in nodes:
+            one._ports.store.close()
+        return {one.state.digest for one in nodes}
+
+    assert asyncio.run(main()) == swarm.run(3).digests

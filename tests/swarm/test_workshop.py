@@ -1,10 +1,13 @@
 """What digests stand for: training, merging, adopting, and all of it again after a restart."""
 
 import numpy as np
+import pytest
 
+from cohortium.core.exact import weighted_sum
 from cohortium.core.frames import Limits, pack, parameters_of
 from cohortium.core.parameters import Parameters
 from cohortium.core.update import Update
+from cohortium.errors import TrainingFailed
 from cohortium.sim.virtual_clock import run_virtual
 from cohortium.swarm import actions as do
 from cohortium.swarm import events as ev
@@ -54,7 +57,7 @@ def test_merge_is_the_works_own_on_updates_with_their_committed_weights(swarm) -
         shop, courier = workshop(swarm)
         await shop.start()
         own = await shop.pack_update(await shop.train(1), run=1, round=1)
-        other = pack(Parameters({"w": np.full(4, 9.0)}), {"site": "b"})
+        other = pack(Parameters({"w": np.full(4, 9.0)}), {"site": "b", "run": 1, "round": 1})
         courier.hold(other, round=1)
         seen = view({"a": Commit(own.digest, own.weight), "b": Commit(other.digest, 3)})
         inputs = {"updates": {"a": own.digest, "b": other.digest}}
@@ -138,3 +141,60 @@ def test_round_that_has_moved_on_computes_no_step(swarm) -> None:
         return await shop.run_step(do.RunStep(7, 1, "shares", {}), view({}))
 
     assert run_virtual(main()) is None
+
+
+def merged_with(kit, *, context, arrays=(9.0,) * 4, weight=3, merge=None):
+    """What comes of merging site a's update with this payload of site b."""
+
+    async def main():
+        shop, courier = workshop(kit)
+        if merge is not None:
+            shop._ports.work.merge = merge
+        await shop.start()
+        own = await shop.pack_update(await shop.train(1), run=1, round=1)
+        other = pack(Parameters({"w": np.array(arrays)}), context)
+        courier.hold(other, round=1)
+        seen = view({"a": Commit(own.digest, own.weight), "b": Commit(other.digest, weight)})
+        return await shop.merge(do.Merge(1, 0, b"", SITES, {"updates": {"a": own.digest, "b": other.digest}}), seen)
+
+    return run_virtual(main())
+
+
+def summed(state, updates):
+    return weighted_sum(updates).total
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        {"site": "a", "run": 1, "round": 1},
+        {"site": "b", "run": 1, "round": 9},
+        {"site": "b", "run": 2, "round": 1},
+        {"site": "b", "run": 1},
+        {},
+    ],
+)
+def test_neighbours_or_earlier_payload_under_an_own_commit_is_no_input(swarm, context) -> None:
+    """Every digest is public on the ledger: a site could commit its neighbour's and count those patients twice."""
+    assert merged_with(swarm, context=context) == ev.Failed("merge", "unusable", round=1, site="b")
+
+
+@pytest.mark.parametrize("weight", [0, (1 << 29) + 1, (1 << 256) - 1])
+def test_committed_weight_beyond_the_cap_names_its_site_and_stops_nobody(swarm, weight) -> None:
+    context = {"site": "b", "run": 1, "round": 1}
+    assert merged_with(swarm, context=context, weight=weight) == ev.Failed("merge", "unusable", round=1, site="b")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_value_that_is_not_finite_names_its_site_and_stops_nobody(swarm, value) -> None:
+    found = merged_with(swarm, context={"site": "b", "run": 1, "round": 1}, arrays=[1.0, value, 1.0, 1.0], merge=summed)
+    assert found == ev.Failed("merge", "unusable", round=1, site="b")
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, OverflowError, ValueError, TrainingFailed])
+def test_totals_the_learner_cannot_use_are_an_answer_that_names_nobody(swarm, error) -> None:
+    def breaks(state, updates):
+        raise error("negative number of patients")
+
+    found = merged_with(swarm, context={"site": "b", "run": 1, "round": 1}, merge=breaks)
+    assert found == ev.Failed("merge", "error", round=1)

@@ -113,7 +113,8 @@ def _check(ordered: tuple[Update, ...]) -> None:
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 n_bad = int(array.size - np.count_nonzero(np.isfinite(array)))
                 raise PeerError(
-                    f"update of site '{update.site}': array '{name}' has {n_bad} values that are not finite"
+                    f"update of site '{update.site}': array '{name}' has {n_bad} values that are not finite",
+                    site=update.site,
                 )
 
 
@@ -149,18 +150,27 @@ def _total(name: str, ordered: tuple[Update, ...], block: int) -> NDArray[np.gen
                 term *= float(update.weight)
                 added += term
     if not np.isfinite(total).all():
-        raise PeerError(f"array '{name}': the weighted sum over sites leaves float64")
+        reach = _reach(name, ordered)
+        far = max(reach, key=reach.__getitem__)
+        raise PeerError(f"update of site '{far}': array '{name}' takes the weighted sum beyond float64", site=far)
     return total.reshape(first.shape)
 
 
-def _integer_total(name: str, ordered: tuple[Update, ...]) -> NDArray[np.generic]:
-    reach = 0
+def _reach(name: str, ordered: tuple[Update, ...]) -> dict[str, int]:
+    """The largest weighted magnitude each site brings to an array."""
+    reach = dict.fromkeys([update.site for update in ordered], 0)
     for update in ordered:
         array = update.parameters[name]
-        largest = max(abs(int(array.min())), abs(int(array.max()))) if array.size else 0
-        reach += update.weight * largest
-        if reach >= _INT64_LIMIT:
-            raise PeerError(f"update of site '{update.site}': array '{name}' may take the sum beyond int64")
+        if array.size:
+            reach[update.site] = update.weight * max(abs(int(array.min())), abs(int(array.max())))
+    return reach
+
+
+def _integer_total(name: str, ordered: tuple[Update, ...]) -> NDArray[np.generic]:
+    reach = _reach(name, ordered)
+    if sum(reach.values()) >= _INT64_LIMIT:
+        far = max(reach, key=reach.__getitem__)  # whose part is largest, whatever its place in the order
+        raise PeerError(f"update of site '{far}': array '{name}' may take the sum beyond int64", site=far)
     total = np.zeros(ordered[0].parameters[name].shape, dtype=np.int64)
     for update in ordered:
         total += update.parameters[name].astype(np.int64) * np.int64(update.weight)

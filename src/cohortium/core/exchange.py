@@ -16,7 +16,8 @@ from typing import Literal, Protocol
 import msgspec
 
 from cohortium.core.parameters import Parameters
-from cohortium.core.update import Update
+from cohortium.core.update import MAX_WEIGHT, Update
+from cohortium.errors import PeerError
 
 __all__ = [
     "MASKED",
@@ -164,8 +165,11 @@ class PlainGuard:
         return own.parameters
 
     def open(self, context: Context, *, survivors: Sequence[str], received: Received) -> tuple[Update, ...]:
-        """One update for each contributor, with the weight it committed."""
+        """One update for each contributor, with the weight it committed. PeerError for a weight no update may have."""
         arrived = received["updates"]
+        for site in sorted(survivors):
+            if not 1 <= context.weights[site] <= MAX_WEIGHT:
+                raise PeerError(f"update of site '{site}': its committed weight is not 1 to 2^29", site=site)
         return tuple(
             Update(site=site, parameters=arrived[site], weight=context.weights[site]) for site in sorted(survivors)
         )

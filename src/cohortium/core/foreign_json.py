@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 __all__ = ["read_json"]
 
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
-"""A string, or one that never ends: were the latter left unmatched, it would be searched anew from every quote in it."""
+"""A string, or one that never ends: left unmatched, the latter would be searched anew from every quote in it."""
 
 
 def read_json(text: bytes, *, max_depth: int) -> Any:

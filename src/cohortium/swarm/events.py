@@ -170,12 +170,13 @@ class Adopted:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Own work failed at a stage; `code` may travel, the text stays here."""
+    """Own work failed at a stage; `code` may travel, the text stays here. site: the peer whose payload made it fail."""
 
     stage: Stage
     code: str
     where: str = ""
     round: int = 0
+    site: str = ""
 
 
 @dataclass(frozen=True, slots=True)

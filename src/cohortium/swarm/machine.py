@@ -26,7 +26,7 @@ from cohortium.swarm.ending import outcome_of
 from cohortium.swarm.exchanging import decide_exchange, expected_digest
 from cohortium.swarm.joining import decide_entry, decide_return, decide_sweep
 from cohortium.swarm.membership import Members
-from cohortium.swarm.reasons import REASONS
+from cohortium.swarm.reasons import REASONS, code_of
 from cohortium.swarm.view import Phase, RoundView, RunState, RunView
 from cohortium.swarm.waiting import Policy
 
@@ -291,6 +291,9 @@ class RoundMachine:
 
     def _failed(self, event: ev.Failed) -> None:
         desk, own = self._desk, self._desk.own
+        if event.stage == "merge":
+            self._merge_failed(event)
+            return
         desk.out.append(Tell(event.stage, event.code, event.where))
         own.failures += 1
         if event.stage == "train":
@@ -300,8 +303,20 @@ class RoundMachine:
         if event.stage in ("train", "load", "ready"):
             own.absent, own.prepared, own.trouble = True, False, event.code
             desk.retry(0, ("prepare",), at_s=desk.now_s + desk.policy.rejoin_s)
-        elif event.stage == "merge" and desk.view.round is not None and desk.view.round.leader == desk.me:
-            own.leaving = True
+
+    def _merge_failed(self, event: ev.Failed) -> None:
+        """Inputs that cannot be merged, by nobody: without the site that sent them, or not at all."""
+        desk, view = self._desk, self._desk.view
+        if view.round is None or event.round != view.round.number or desk.me not in view.live:
+            return
+        if event.site == desk.me:
+            desk.submit("withdraw", REASONS["unusable"])
+        elif event.site:
+            self._refuse(event.site, "a payload that cannot be merged")
+            desk.submit("vote_drop", event.site, REASONS["unusable"], round=event.round, slot=(event.site, "unusable"))
+        else:
+            desk.out.append(Tell("merge", event.code, event.where))
+            desk.submit("vote_end", int(RunState.FAILED), code_of(event.code), round=event.round)
 
     def _denied(self, event: ev.Denied) -> None:
         desk = self._desk

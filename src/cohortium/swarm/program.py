@@ -22,7 +22,7 @@ from cohortium.core.parameters import Parameters
 from cohortium.core.randomness import Chance
 from cohortium.core.seams import Learner, Preparation, Strategy
 from cohortium.core.update import Aggregate, Fitted, Instructions, Turn, Update
-from cohortium.errors import InvariantBroken, TrainingFailed
+from cohortium.errors import InvariantBroken, PeerError, TrainingFailed
 
 __all__ = ["Measure", "Program", "SiteWork", "Stage", "Stop"]
 
@@ -121,6 +121,8 @@ class Program:
         """The next state from the round's updates; the same bits for every order of the updates."""
         index, exchanges = self.position(state)
         stage = self.stages[index]
+        if stage.learner.learns_by == "sums" and (heavy := [u.site for u in updates if u.weight != 1]):
+            raise PeerError(f"update of site '{heavy[0]}': sums over patients carry weight 1", site=heavy[0])
         whole = weighted_sum(updates)
         aggregate = Aggregate(
             total=whole.total.without([_LOSS]),

@@ -31,9 +31,11 @@ REASONS: dict[str, int] = {
     "inputs": 21,
     "forked": 22,
     "differs": 23,
+    "unusable": 24,
 }
 """What each code says. lost: a payload this site once had. inputs: a merge not made of the commits on the ledger.
-differs: what this site computed is not what the others agreed on."""
+differs: what this site computed is not what the others agreed on. unusable: a payload that cannot be merged, because
+it is another site's or another round's, is not finite, weighs more than any may, or leaves the range of the sum."""
 
 _WORDS = {code: word for word, code in REASONS.items()}
 

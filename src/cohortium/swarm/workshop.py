@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from cohortium.core.exchange import Context
-from cohortium.core.frames import Packed, pack, parameters_of
+from cohortium.core.frames import Packed, pack, parameters_of, read_header
 from cohortium.core.parameters import Parameters
 from cohortium.core.update import Update
+from cohortium.errors import PeerError, TrainingFailed
 from cohortium.swarm import actions as do
 from cohortium.swarm import events as ev
 from cohortium.swarm.actions import Fact
@@ -146,19 +147,32 @@ class Workshop:
         memory = self._hold_memory(guard.memory(), action.round)
         return ev.Stepped(action.round, action.attempt, action.step, packed.digest, memory)
 
-    async def merge(self, action: do.Merge | do.Recompute, view: RunView) -> ev.Merged | ev.Recomputed | None:
-        """The merge of these inputs, bit for bit as every other site makes it; None when the round has moved on."""
+    async def merge(
+        self, action: do.Merge | do.Recompute, view: RunView
+    ) -> ev.Merged | ev.Recomputed | ev.Failed | None:
+        """The merge of these inputs, bit for bit as every other site makes it; None when the round has moved on.
+
+        Inputs that cannot be merged are no error of this node: `Failed`, naming the peer where that is certain.
+        """
         ports, state = self._ports, self.state
         context = self._context(view, action.round, action.attempt)
         if context is None or self.base != action.base:
             return None
-        received = self._gather(action.inputs)
 
         def make() -> Packed:
+            self._check_origin(action.inputs, run=view.run, round=action.round)
+            received = self._gather(action.inputs)
             updates = ports.guard.open(context, survivors=action.contributors, received=received)
             return pack(ports.work.merge(state, updates))
 
-        packed = await ports.blocking(make)
+        try:
+            packed = await ports.blocking(make)
+        except PeerError as wrong:
+            return ev.Failed("merge", "unusable", round=action.round, site=wrong.site)
+        except TrainingFailed as failed:
+            return ev.Failed("merge", failed.code, round=action.round)
+        except (ArithmeticError, ValueError):  # totals that no honest sites can give
+            return ev.Failed("merge", "error", round=action.round)
         self._courier.hold(packed, round=action.round)
         made = ev.Merged if isinstance(action, do.Merge) else ev.Recomputed
         return made(action.round, action.attempt, packed.digest, action.contributors)
@@ -187,6 +201,17 @@ class Workshop:
             frozen=current.frozen,
             weights={site: commit.weight for site, commit in current.commits.items()},
         )
+
+    def _check_origin(self, inputs: Mapping[str, Mapping[str, bytes]], *, run: int, round: int) -> None:
+        """Raise PeerError unless each payload says it is its sender's own, of this run and round.
+
+        A digest on the ledger is public: without this, a site could commit its neighbour's and count it twice.
+        """
+        for held in inputs.values():
+            for site, digest in held.items():
+                said = read_header(self._courier.payloads[digest].header, limits=self._ports.limits).context
+                if (said.get("site"), said.get("run"), said.get("round")) != (site, run, round):
+                    raise PeerError(f"payload of site '{site}' was made by another, or for another round", site=site)
 
     def _gather(self, inputs: Mapping[str, Mapping[str, bytes]]) -> dict[str, dict[str, Parameters]]:
         """Arrays by step and sender; own updates without reading them back."""
