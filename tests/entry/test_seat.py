@@ -112,7 +112,7 @@ def test_a_seat_is_found_only_from_its_own_function(seat, make_study):
 
     begin(seat, function)
     assert found == [seat]
-    with pytest.raises(UsageError, match="co.join needs a rehearsal in this release"):
+    with pytest.raises(UsageError, match=r"co\.join needs a rehearsal in this release"):
         current_seat("co.join", seat.study)
     seat.end(Final(START))
 

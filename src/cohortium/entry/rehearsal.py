@@ -30,7 +30,7 @@ from cohortium.entry.seat import Answer, Brought, Final, Learned, Left, Ready, S
 from cohortium.entry.site_works import loop_works, row_works
 from cohortium.errors import RunFailed, UsageError
 from cohortium.ledger.archive import verify
-from cohortium.sim.results import write_whole
+from cohortium.sim.folder import write_whole
 from cohortium.sim.swarm import Setting, SwarmRun, run_swarm
 from cohortium.swarm.actions import Outcome
 from cohortium.swarm.notices import Notice, RoundRecord, Troubled

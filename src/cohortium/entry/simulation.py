@@ -9,6 +9,7 @@ of their own.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,18 @@ def _plan(
             "exclude": list(exclude),
             **({} if features is None else {"features": list(features)}),
         },
-        "model": {"name": model, **options},
+        "model": {"name": model, **{option: _named(option, value) for option, value in options.items()}},
         "strategy": {"name": strategy, "rounds": rounds},
         "evaluation": {"seed": seed},
     }
     return study_of(content)
+
+
+def _named(option: str, value: Any) -> Any:
+    """A function or class as `module:name`, since a study is text that sites agree on; anything else as it is."""
+    if not callable(value):
+        return value
+    module, name = getattr(value, "__module__", ""), getattr(value, "__qualname__", "")
+    if not name or getattr(sys.modules.get(module), name, None) is not value:
+        raise UsageError(f"{option}: a study names functions by module and name; define it at the top of a file")
+    return f"{module}:{name}"
