@@ -76,3 +76,14 @@ def test_late_training_of_a_closed_round_is_no_error_and_the_next_round_has_the_
     assert set(game.outcomes.values()) == {"partial (4/5 sites)"}
     last = game.ledger.named("Final")[-1]
     assert game.ledger.view.names(last["contributors"]) == tuple(game.sites)
+
+
+def test_stuck_fraction_becomes_silence_measured_by_the_sites_own_past(play) -> None:
+    game = play(4, rounds=3)
+    game.asleep.add("site-3")
+    game.until_quiet()
+    game.beat(game.sites, 300)
+    game.asleep.clear()
+    game.give("site-3", ev.Trained(1, bytes([1]) * 32, 10))
+    game.until_quiet()
+    assert game.machines["site-0"]._desk.pulses["site-3"].durations[0] == 300.0

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cohortium.core.identity import keccak
-from cohortium.swarm.election import attestors, first_leader, next_leader, rotation_start, votes_needed
+from cohortium.swarm.election import attestors, first_leader, is_drawn, next_leader, rotation_start, votes_needed
 
 ABCD = ["a", "b", "c", "d"]
 
@@ -50,3 +50,11 @@ def test_never_more_attestations_are_asked_for_than_there_are_attestors(n: int, 
     assert votes_needed(n, drawn=drawn) <= len(asked) <= n - 1
     assert joiners[1] not in asked
     assert asked[0] == joiners[2 % n]
+
+
+def test_auto_lets_all_recompute_up_to_256_mb_a_site() -> None:
+    at_the_limit = (256 << 20) // 4
+    assert not is_drawn("auto", n_sites=5, size_bytes=at_the_limit)
+    assert is_drawn("auto", n_sites=5, size_bytes=at_the_limit + 1)
+    assert is_drawn("drawn", n_sites=2, size_bytes=1)
+    assert not is_drawn("all", n_sites=99, size_bytes=1 << 40)

@@ -136,6 +136,17 @@ def test_no_other_attempt_is_served_once_a_share_was_given_away(play, swarm) -> 
     assert not [action for action in later if isinstance(action, (do.RunStep, do.Offer, do.Propose))]
 
 
+def test_masked_round_without_survivors_ends_the_run_after_three_attempts(play, swarm) -> None:
+    game = swarm.in_exchange(play(5, rounds=1, min_sites=3, flags=2, recipe=MASKED))
+    original = game.do
+    game.do = lambda site, action: None if isinstance(action, do.RunStep) else original(site, action)
+    game.pending = [(s, e) for s, e in game.pending if not isinstance(e, ev.Stepped)]
+    for _ in range(30):
+        game.beat(game.sites, 120, stage="exchange")
+    assert [args["attempt"] for args in game.ledger.named("Failover")] == [2, 3]
+    assert set(game.outcomes.values()) == {"failed (ledger, merge, attempts)"}
+
+
 def test_committed_payload_is_offered_once_to_each_receiver_and_again_only_to_new_ones(play, swarm) -> None:
     game = play(4, rounds=1)
     game.round_open(1)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from cohortium.swarm.actions import Adopt, Fact, Fetch, Halt
 from cohortium.swarm.desk import Desk
-from cohortium.swarm.exchanging import merging_sites, root_of
+from cohortium.swarm.exchanging import contributors_of, merging_sites, root_of
 from cohortium.swarm.reasons import REASONS
-from cohortium.swarm.view import FinalMerge, Phase, Published, RoundView
+from cohortium.swarm.view import FinalMerge, Phase, Published, RoundView, RunState
 from cohortium.swarm.waiting import leader_is_lost
 
 __all__ = ["decide_adoption", "decide_attestation", "decide_leader"]
@@ -84,11 +84,12 @@ def decide_leader(desk: Desk, round: RoundView) -> None:
     present = [site for site in round.frozen if site in view.live]
     if round.phase is Phase.EXCHANGE and len(present) < view.least:
         desk.submit("vote_void", number, REASONS["quorum"], round=number)
-    elif desk.recipe.masked and round.phase is Phase.EXCHANGE and round.attempt > desk.policy.max_attempts:
-        desk.submit("vote_end", 5, REASONS["attempts"], round=number)
-    elif me != round.leader:
-        silent = desk.pulse(round.leader).silent(desk.now_s, desk.policy)
-        if leader_is_lost(desk.policy, age_s=desk.age_s, silent=silent):
+        return
+    silent = desk.pulse(round.leader).silent(desk.now_s, desk.policy)
+    if me != round.leader and leader_is_lost(desk.policy, age_s=desk.age_s, silent=silent):
+        if desk.recipe.masked and round.attempt >= desk.policy.max_attempts and not contributors_of(desk, round):
+            desk.submit("vote_end", int(RunState.FAILED), REASONS["attempts"], round=number)
+        else:
             desk.submit("failover", number, round.term, round=number, slot=(round.term,))
 
 

@@ -9,10 +9,13 @@ list can name the same leader again. Anybody can compute it; the contract does. 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Literal
 
 from cohortium.core.identity import keccak
 
-__all__ = ["attestors", "first_leader", "next_leader", "rotation_start", "votes_needed"]
+__all__ = ["attestors", "first_leader", "is_drawn", "next_leader", "rotation_start", "votes_needed"]
+
+_ALL_UP_TO_BYTES = 256 << 20
 
 
 def rotation_start(seed: bytes, run: int, n_joiners: int) -> int:
@@ -43,6 +46,11 @@ def votes_needed(n_contributors: int, *, drawn: bool) -> int:
     if drawn:
         return max(1, min(n_contributors // 3 + 1, n_contributors - 1))
     return (n_contributors - 1) // 2 + 1
+
+
+def is_drawn(attest: Literal["auto", "all", "drawn"], *, n_sites: int, size_bytes: int) -> bool:
+    """Whether only a few sites recompute: as the study says; `auto`: when a site would receive more than 256 MB."""
+    return attest == "drawn" or (attest == "auto" and (n_sites - 1) * size_bytes > _ALL_UP_TO_BYTES)
 
 
 def attestors(joiners: Sequence[str], contributors: Collection[str], leader: str, *, drawn: bool) -> tuple[str, ...]:

@@ -38,6 +38,9 @@ FINAL_STEP = "final"
 AHEAD = 2
 """Rounds ahead of the ledger, as seen here, for which offers are kept."""
 
+_USUAL = 9
+"""Past rounds from which a site's usual duration is taken."""
+
 _QUIET = frozenset({"phase", "voted", "once", "live", "leader", "contributors", "frozen", "joiner", "subject"})
 """Refusals that say: others were faster. They end the intention quietly."""
 
@@ -95,6 +98,10 @@ class RoundMachine:
         desk, view = self._desk, self._desk.view
         if not view.apply(event.event):
             return
+        if event.event.name == "Committed":
+            usual = desk.pulse(str(event.event.args["site"])).durations
+            usual.append(desk.round_age_s)
+            del usual[:-_USUAL]
         round = view.round
         stage = (view.state, round and (round.number, round.phase, round.term, round.attempt))
         if stage != self._stage:

@@ -184,18 +184,19 @@ class Node:
 
     async def _follow(self) -> None:
         """Hand every ledger event to the machine, in order and once; start the machine when the run is known."""
-        ports, height = self._ports, 0
-        past: list[LedgerEvent] = []
+        ports, past = self._ports, list[LedgerEvent]()
+        newest = (0, -1)  # height and index of the last event taken; its block is read again, in case it was not whole
         self._propose_on_first_look = self._charter.proposal is not None
         while True:
             rings = ports.bell.rings
             try:
-                fresh = await ports.blocking(lambda: list(ports.ledger.events(height + 1)))  # noqa: B023
+                read = await ports.blocking(lambda: list(ports.ledger.events(newest[0])))  # noqa: B023
             except LedgerUnreachable:
-                fresh = None
+                read = None
+            fresh = [event for event in read or () if (event.height, event.index) > newest]
             if fresh:
-                height = max(event.height for event in fresh)
-            if fresh is not None and not self._view.run:
+                newest = (fresh[-1].height, fresh[-1].index)
+            if read is not None and not self._view.run:
                 past += fresh
                 await self._look_for_run(past)
             elif fresh:

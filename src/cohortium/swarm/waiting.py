@@ -25,10 +25,10 @@ class Policy:
 
     wait: `all` - a missing site is waited for until max_round_s; `progressing` - until it is silent or in
     trouble; `quorum` - until round_timeout_s. late: what becomes of an update that missed its round.
-    attest: who recomputes merges (`auto` = drawn when a round's updates exceed 256 MB). k further times:
-    heartbeat_s between words to the peers, step_s for one step of the exchange, stagger_s before a reserve
-    attestor steps in, retry_s before a refused or lost thing is tried again, rejoin_s between attempts to come
-    back after own trouble, linger_s for serving others after the end.
+    complete_share: of the final rounds a site must be in to count as complete. Further times: heartbeat_s between
+    words to the peers, step_s for one step of the exchange, stagger_s before a reserve attestor steps in, retry_s
+    before a refused or lost thing is tried again, rejoin_s between attempts to come back after own trouble, linger_s
+    for serving others after the end.
     """
 
     round_timeout_s: float = 600.0
@@ -38,7 +38,6 @@ class Policy:
     max_round_s: float = 86_400.0
     wait: Literal["all", "progressing", "quorum"] = "progressing"
     late: Literal["discard", "carry"] = "discard"
-    attest: Literal["auto", "all", "drawn"] = "auto"
     complete_share: float = 1.0
     max_attempts: int = 3
     heartbeat_s: float = 15.0
@@ -65,7 +64,7 @@ class Policy:
 class Pulse:
     """What was last heard of one peer. stage and fraction: its own words.
 
-    troubles: told since it last moved. durations: of its past rounds."""
+    troubles: told since it last moved. durations: from the opening of its last rounds to its commits."""
 
     heard_s: float
     moved_s: float
@@ -83,7 +82,10 @@ class Pulse:
             self.troubles = 0
 
     def silent(self, now_s: float, policy: Policy) -> bool:
-        """Whether nothing was heard for too long, or nothing has moved for far longer than this site needs."""
+        """Whether nothing was heard for too long, or nothing has moved for far longer than this site needs.
+
+        A site that reports no fraction (0) is judged by its words alone.
+        """
         if now_s - self.heard_s > policy.silence_s:
             return True
         usual = median(self.durations) if self.durations else 0.0
