@@ -21,7 +21,16 @@ from cohortium.models import MODELS
 from cohortium.strategies import STRATEGIES
 from cohortium.swarm.program import Program, Stage, Stop
 
-__all__ = ["build_learner", "build_program", "build_strategy", "check_study", "default_min_sites"]
+__all__ = [
+    "build_learner",
+    "build_program",
+    "build_strategy",
+    "check_fit",
+    "check_study",
+    "default_min_sites",
+    "learner_options",
+    "strategy_name",
+]
 
 _MAX_ROUNDS_BY_SUMS = 400
 
@@ -43,11 +52,24 @@ def build_learner(study: Study) -> Learner:
     return learner
 
 
+def learner_options(model: str) -> tuple[dataclasses.Field[Any], ...]:
+    """The options of a registered model, as dataclass fields. Raises StudyError for an unknown name."""
+    try:
+        return dataclasses.fields(MODELS.resolve(model))
+    except UsageError as error:
+        raise StudyError([Problem("model.name", str(error))]) from None
+
+
+def strategy_name(study: Study, learner: Learner) -> str:
+    """The strategy by its own name: `auto` takes exact sums where the model learns by sums, else `fedavg`."""
+    if study.strategy.name != "auto":
+        return study.strategy.name
+    return "exact-sums" if learner.learns_by == "sums" else "fedavg"
+
+
 def build_strategy(study: Study, learner: Learner, layout: Layout | None = None) -> Strategy:
-    """The study's strategy, with its options; `auto` takes exact sums where the model learns by sums."""
-    name = study.strategy.name
-    if name == "auto":
-        name = "exact-sums" if learner.learns_by == "sums" else "fedavg"
+    """The study's strategy, with its options (see `strategy_name` for `auto`)."""
+    name = strategy_name(study, learner)
     options = dict(study.strategy.options)
     private = _private_part(name)
     if private and "private" not in options and layout is not None:
@@ -92,6 +114,16 @@ def check_study(study: Study, *, n_sites: int | None = None) -> tuple[Problem, .
     if n_sites is not None:
         problems += _too_few(study, strategy, n_sites)
     return tuple(problems)
+
+
+def check_fit(study: Study, layout: Layout) -> None:
+    """Refuse a model that cannot learn these columns or this outcome. Raises StudyError, DataError or MissingExtra.
+
+    Builds the model once, as every node will: a study is refused before anybody trains, not after the preparations.
+    """
+    learner = build_learner(study)
+    learner.initial(layout, rng=Chance(0).stream("shape"))
+    build_strategy(study, learner, layout)
 
 
 def _impossible(study: Study, learner: Learner, strategy: Strategy) -> list[Problem]:

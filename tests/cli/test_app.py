@@ -54,16 +54,32 @@ def test_a_hint_follows_its_error(monkeypatch, capsys):
     assert capsys.readouterr().err == "error: no\nhint: try this\n"
 
 
-def test_our_own_bug_shows_no_value_and_leaves_a_private_file(monkeypatch, capsys):
+def test_our_own_bug_leaves_places_and_no_value_not_even_in_the_crash_file(monkeypatch, capsys):
     planted = "patient 4711"
-    monkeypatch.setattr(cli, "app", raising(RuntimeError(planted)))
+
+    def command(*_, **__):
+        try:
+            float(planted)
+        except ValueError as error:
+            raise ExceptionGroup(planted, [KeyError(planted)]) from error
+
+    monkeypatch.setattr(cli, "app", command)
     assert run(["demo"]) == 70
     out, err = capsys.readouterr()
-    assert planted not in out + err
     crash = Path(re.search(r"in (\S+crash\S+)", err)[1])
-    assert planted in crash.read_text()
+    text = crash.read_text()
+    assert planted not in out + err + text
+    assert "float(planted)" in text
+    assert [kind in text for kind in ("ExceptionGroup", "ValueError", "KeyError")] == [True] * 3
     assert crash.stat().st_mode & 0o077 == 0
     crash.unlink()
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied", "x.csv"), OSError(28, "No space left", "y")])
+def test_what_the_system_refuses_is_a_sentence_with_the_file(error, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "app", raising(error))
+    assert run(["demo"]) == 2
+    assert capsys.readouterr().err == f"error: the system refused '{error.filename}': {error.strerror}\n"
 
 
 def test_no_color_is_an_option_and_a_variable(monkeypatch):

@@ -30,9 +30,9 @@ def test_impossible_studies_are_refused_at_their_line(write):
 
 def test_an_unknown_option_of_a_model_is_refused_at_its_line(write):
     with pytest.raises(
-        StudyError, match=r"s\.toml:6 model\.l3: model 'logistic' has no option 'l3'; did you mean 'l2'"
+        StudyError, match=r"s\.toml:6 model\.l22: model 'logistic' has no option 'l22'; did you mean 'l2'"
     ):
-        read_study(write("s.toml", STUDY + "l3 = 0.1\n"))
+        read_study(write("s.toml", STUDY + "l22 = 0.1\n"))
 
 
 def test_an_option_out_of_range_is_refused_at_its_line(write):

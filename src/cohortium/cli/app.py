@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import typer
@@ -20,7 +20,6 @@ __all__ = ["app", "run"]
 # The command-line error of the click that typer stands on, which newer versions of typer carry inside.
 _CommandLineError: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
-INTERRUPTED = 130
 OUR_BUG = 70
 
 app = typer.Typer(
@@ -62,7 +61,7 @@ def run(arguments: Sequence[str]) -> int:
         return code if isinstance(code, int) else 0
     except (typer.Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return simulate.INTERRUPTED
     except _CommandLineError as error:
         text = error.format_message()  # type: ignore[attr-defined]
         print(text if type(error).__name__ == "NoArgsIsHelpError" else f"error: {text}", file=sys.stderr)
@@ -75,14 +74,36 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        where = f" '{error.filename}'" if error.filename else ""
+        print(f"error: the system refused{where}: {error.strerror or type(error).__name__}", file=sys.stderr)
+        return 2
     except Exception as error:  # noqa: BLE001 - the outermost loop: record and stop
         print(f"error: {type(error).__name__} inside cohortium; details for us in {_crash_file()}", file=sys.stderr)
         return OUR_BUG
 
 
 def _crash_file() -> str:
-    """Where the traceback went: a file only this user can read (mkstemp makes it 0600)."""
+    """Where the places of the error went: a file only this user can read (mkstemp makes it 0600).
+
+    Files, lines and kinds of errors, never their texts: these may quote a patient's value.
+    """
     handle, path = tempfile.mkstemp(prefix="cohortium-crash-", suffix=".txt")
     with os.fdopen(handle, "w") as file:
-        traceback.print_exc(file=file)
+        file.writelines(_places(sys.exc_info()[1]))
     return path
+
+
+def _places(error: BaseException | None) -> Iterator[str]:
+    """The error, what it was raised from, and the members of a group, as frames and type names."""
+    waiting, seen = [error], set()
+    while waiting:
+        one = waiting.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield f"{type(one).__module__}.{type(one).__qualname__}\n"
+        for frame in traceback.extract_tb(one.__traceback__):
+            yield f"  {frame.filename}:{frame.lineno} in {frame.name}\n    {frame.line}\n"
+        members = one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+        waiting += [*members, one.__context__, one.__cause__]

@@ -10,7 +10,7 @@ import typer
 from cohortium.cli.output import Screen
 from cohortium.cli.study import AsJson
 
-__all__ = ["app"]
+__all__ = ["app", "ledger"]
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -26,12 +26,13 @@ def ledger(
     study: Annotated[
         Path | None, typer.Option("--study", metavar="STUDY.toml", help="Also check that it records this study.")
     ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="The --seed the study was run with.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Replay every transaction, compare roots, hashes and signatures, name the first bad record."""
     from cohortium.sim.results import verify_ledger
 
-    found = verify_ledger(path, study)
+    found = verify_ledger(path, study, seed=seed)
     screen = Screen(as_json=as_json)
     screen.document(found.document())
     for line in found.sentences():

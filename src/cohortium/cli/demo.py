@@ -30,7 +30,7 @@ def demo(
 
     screen = Screen(as_json=as_json, quiet=quiet)
     screen.say("real patients (Wisconsin breast cancer, 569), simulated sites")
-    options = Options(ledger=ledger, engine=engine, seed=seed)
+    options = Options(ledger=ledger, engine=engine, seed=seed, discard=True, note="real patients, simulated sites")
     tables = demo_tables(n_sites=sites, seed=seed)
     result = run_simulation(
         demo_study(model=model, seed=seed), tables, out=out, options=options, screen=screen.say, warn=screen.warn

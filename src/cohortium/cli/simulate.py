@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +13,9 @@ import typer
 from cohortium.cli.output import Screen
 from cohortium.cli.study import AsJson, Data, SiteColumn, StudyFile
 
-__all__ = ["finish", "simulate"]
+__all__ = ["INTERRUPTED", "finish", "simulate"]
+
+INTERRUPTED = 130
 
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for run.json, report, model and ledger.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Errors and the final lines only.")]
@@ -31,15 +35,40 @@ def simulate(
     quiet: Quiet = False,
 ) -> None:
     """Train a swarm, compare it with every site's own model and with pooled data, write the report."""
+    from cohortium.sim.folder import kept_state
     from cohortium.sim.inputs import read_sites, read_study
     from cohortium.sim.simulate import Options, run_simulation
 
     screen = Screen(as_json=as_json, quiet=quiet)
+    named = {"--ledger": ledger, "--engine": engine, "--seed": seed}
+    again = _command(path, data or [], site_column, {**named, "--out": str(out)})
     tables = read_sites(data or [], site_column=site_column)
     study = read_study(path, n_sites=len(tables))
-    options = Options(ledger=ledger, engine=engine, seed=seed, resume=resume)
-    result = run_simulation(study, tables, out=out, options=options, screen=screen.say, warn=screen.warn)
+    repeat = _command(Path(path.name), [_name_only(one) for one in data or []], site_column, named)
+    options = Options(ledger=ledger, engine=engine, seed=seed, resume=resume, command=repeat)
+    try:
+        result = run_simulation(study, tables, out=out, options=options, screen=screen.say, warn=screen.warn)
+    except KeyboardInterrupt:
+        if kept_state(out) is None:
+            raise
+        screen.last(f"interrupted; the state is saved, go on with: {again} --resume")
+        raise typer.Exit(INTERRUPTED) from None
     finish(screen, result, out)
+
+
+def _command(study: Path, data: list[str], site_column: str | None, options: Mapping[str, object]) -> str:
+    """The command line that does this again, quoted for a shell."""
+    words = ["cohortium", "simulate", str(study)]
+    words += [word for one in data for word in ("--data", one)]
+    words += ["--site-column", site_column] if site_column is not None else []
+    words += [str(word) for pair in options.items() if pair[1] is not None for word in pair]
+    return shlex.join(words)
+
+
+def _name_only(data: str) -> str:
+    """FILE or NAME=FILE without the folders, which are nobody else's business."""
+    site, equals, path = data.rpartition("=")
+    return f"{site}{equals}{Path(path).name}"
 
 
 def finish(screen: Screen, result: object, out: Path) -> None:
@@ -47,7 +76,8 @@ def finish(screen: Screen, result: object, out: Path) -> None:
     from cohortium.sim.simulate import Result
 
     assert isinstance(result, Result)  # noqa: S101 - typed loosely to keep the import inside
-    screen.document(json.loads(result.record.to_json()) if screen.as_json else {})
+    if screen.as_json:
+        screen.document(json.loads(result.record.to_json()))
     screen.result(result.sentence)
     screen.result(f"report: {out / 'report.html'}")
     if result.exit_code:

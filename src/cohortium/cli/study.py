@@ -9,7 +9,7 @@ import typer
 
 from cohortium.cli.output import Screen
 
-__all__ = ["app"]
+__all__ = ["app", "check", "new", "show"]
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -25,12 +25,14 @@ def new(
     outcome: Annotated[str, typer.Option("--outcome", help="Outcome column, or TIME,EVENT for survival.")],
     model: Annotated[str, typer.Option("--model", help="A registered model; see the reference.")] = "",
     name: Annotated[str, typer.Option("--name", help="Name of the study; the file's name if not given.")] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Write a study file with comments. Refuses to overwrite."""
     from cohortium.sim.template import write_study
 
     write_study(path, outcome=outcome, model=model, name=name or path.stem)
-    screen = Screen()
+    screen = Screen(as_json=as_json)
+    screen.document({"study": str(path)})
     screen.result(f"wrote {path}")
     screen.say(f"next: cohortium study check {path}")
 

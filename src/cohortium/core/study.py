@@ -90,7 +90,9 @@ class CohortPlan(_Plan):
 
 
 class ModelPlan(_Named):
-    """The learner and its options."""
+    """The learner and its options. code_digest: of the file behind `module`, the code every site approves."""
+
+    code_digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
 
 
 class StopPlan(_Plan):
@@ -172,6 +174,14 @@ class Study(_Plan):
     def name(self) -> str:
         """The study's name."""
         return self.study.name
+
+    def with_seed(self, seed: int | None) -> Study:
+        """The same plan under another seed; itself for None."""
+        if seed is None:
+            return self
+        copy = self.model_copy(update={"evaluation": self.evaluation.model_copy(update={"seed": seed})})
+        copy.__dict__.pop("digest", None)  # the copy must not keep the digest of the original
+        return copy
 
     def canonical(self) -> bytes:
         """Every setting, defaults included, as canonical JSON: equal plans give equal bytes."""

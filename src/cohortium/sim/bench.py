@@ -1,4 +1,9 @@
-"""The bench: local trainings that are due at the same virtual moment, answered together."""
+"""The bench: local trainings that are due at the same virtual moment, answered together.
+
+A simulated training repeats bit for bit, so a site that has failed a round will fail it again however often
+its node tries. When failures leave too few sites for any merge, the bench ends the run instead of letting the
+nodes wait for a person who will not come.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,7 @@ from dataclasses import dataclass
 
 from cohortium.core.parameters import Parameters
 from cohortium.core.update import Update
-from cohortium.errors import CohortiumError, TrainingFailed
+from cohortium.errors import RunFailed, TrainingFailed
 from cohortium.sim.engines import train_all
 from cohortium.swarm.program import SiteWork
 
@@ -28,7 +33,8 @@ class _Order:
 class Bench:
     """Trains the sites of one simulation. `stages` tells which stage each round belonged to.
 
-    before: called with (site, round) before a training; raises TrainingFailed to inject a fault.
+    quorum: how many sites a merge needs. before: called with (site, round) before a training; raises
+    TrainingFailed to inject a fault, which may pass.
     """
 
     def __init__(
@@ -36,6 +42,7 @@ class Bench:
         works: Mapping[str, SiteWork],
         *,
         engine: str,
+        quorum: int = 2,
         stages: dict[int, str] | None = None,
         before: Callable[[str, int], None] | None = None,
     ) -> None:
@@ -43,8 +50,10 @@ class Bench:
         self.trainings = 0
         self._works = works
         self._engine = engine
+        self._quorum = quorum
         self._before = before
         self._orders: list[_Order] = []
+        self._unable: dict[int, set[str]] = {}
 
     def trainer(self, site: str) -> Callable[[int, Parameters], Awaitable[Update]]:
         """The coroutine function a node of `site` trains with."""
@@ -88,13 +97,29 @@ class Bench:
 
     def _train(self, group: list[_Order]) -> None:
         works = [self._works[order.site] for order in group]
-        self.trainings += len(group)
         try:
             updates = train_all(works, group[0].round, group[0].state, engine=self._engine)
-        except (CohortiumError, ValueError, FloatingPointError) as error:
-            failed = error if isinstance(error, TrainingFailed) else TrainingFailed(str(error))
-            for order in group:
-                order.answer.set_exception(failed)
+        except TrainingFailed as failed:
+            if len(group) == 1:
+                group[0].answer.set_exception(self._judged(group[0], failed))
+                return
+            for order in group:  # one site must not fail for another's reason
+                self._train([order])
             return
+        except Exception as error:  # noqa: BLE001 - not swallowed: it ends the nodes that wait for the answer
+            for order in group:
+                order.answer.set_exception(error)
+            return
+        self.trainings += len(group)
         for order, update in zip(group, updates, strict=True):
             order.answer.set_result(update)
+
+    def _judged(self, order: _Order, failed: TrainingFailed) -> TrainingFailed | RunFailed:
+        """The failure as it is while enough sites can go on, else the end of the run."""
+        unable = self._unable.setdefault(order.round, set())
+        unable.add(order.site)
+        if len(self._works) - len(unable) >= self._quorum:
+            return failed
+        end = RunFailed(order.site, failed.stage, failed.code)
+        end.hint = f"{failed}; {failed.hint}" if failed.hint else str(failed)
+        return end

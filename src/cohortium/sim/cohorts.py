@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
@@ -12,7 +13,7 @@ from cohortium.data.inference import agreed_schema
 from cohortium.data.parts import Split
 from cohortium.data.schema import CohortSchema
 from cohortium.data.table import Table
-from cohortium.errors import DataError
+from cohortium.errors import DataError, Problem, StudyError
 from cohortium.reports.record import Flow
 from cohortium.sim.comparison import SiteRows
 
@@ -28,7 +29,11 @@ class Gathered:
 
     def rows(self) -> list[SiteRows]:
         """The cohorts' parts as raw examples, in order of site names."""
-        return [
+        return list(self._rows)
+
+    @cached_property
+    def _rows(self) -> tuple[SiteRows, ...]:
+        return tuple(
             SiteRows(
                 site=site,
                 training=cohort.examples("train"),
@@ -36,7 +41,7 @@ class Gathered:
                 test=cohort.examples("test"),
             )
             for site, cohort in self.cohorts.items()
-        ]
+        )
 
 
 def schema_of(study: Study, tables: Mapping[str, Table]) -> CohortSchema:
@@ -45,10 +50,17 @@ def schema_of(study: Study, tables: Mapping[str, Table]) -> CohortSchema:
 
 
 def gather(study: Study, tables: Mapping[str, Table], *, chance: Chance) -> Gathered:
-    """Every site's cohort. Raises DataError with the sentences of all sites at once."""
+    """Every site's cohort. Raises DataError with the sentences of all sites at once.
+
+    With `evaluation.folds` nobody is held out for good: all patients outside the calibration part train the model.
+    """
     schema = schema_of(study, tables)
     evaluation = study.evaluation
-    split = Split(test=evaluation.test_fraction, calibration=evaluation.calibration_fraction, seed=evaluation.seed)
+    held_out = 0.0 if evaluation.folds else evaluation.test_fraction
+    split = Split(test=held_out, calibration=evaluation.calibration_fraction, seed=evaluation.seed)
+    if evaluation.folds and (part := schema.the("part")) is not None:
+        sentence = f"column '{part.name}' publishes a split; leave folds out, or exclude the column"
+        raise StudyError([Problem("evaluation.folds", sentence)])
     cohorts: dict[str, Cohort] = {}
     problems: list[str] = []
     for site in sorted(tables):
@@ -60,7 +72,21 @@ def gather(study: Study, tables: Mapping[str, Table], *, chance: Chance) -> Gath
     if problems:
         raise DataError("\n".join(problems))
     check_cohorts(list(cohorts.values()))
+    _check_parts(cohorts, folds=bool(evaluation.folds))
     return Gathered(schema=schema, cohorts=cohorts)
+
+
+def _check_parts(cohorts: Mapping[str, Cohort], *, folds: bool) -> None:
+    """Refuse sites that cannot train, and a study that holds nobody out."""
+    problems = [
+        f"site '{site}': none of its {len(cohort)} rows is left for training; it needs more patients"
+        for site, cohort in cohorts.items()
+        if cohort.n_rows("train") == 0
+    ]
+    if not folds and all(cohort.n_rows("test") == 0 for cohort in cohorts.values()):
+        problems.append("no site has a patient held out for testing; raise evaluation.test_fraction or use folds")
+    if problems:
+        raise DataError("\n".join(problems))
 
 
 def flow_of(gathered: Gathered) -> dict[str, Flow]:
@@ -77,5 +103,6 @@ def _flow(cohort: Cohort) -> Flow:
         calibration=cohort.n_rows("calibration"),
         test=cohort.n_rows("test"),
         skipped=dict(cohort.flow.skipped),
+        blanked=dict(cohort.flow.blanked),
         positive=int((outcome == 1).sum()) if kind in ("binary", "survival") else None,
     )

@@ -18,6 +18,7 @@ from cohortium.core.examples import Examples, concatenate
 from cohortium.core.parameters import Parameters
 from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
+from cohortium.core.update import Turn
 from cohortium.errors import CohortiumError
 from cohortium.sim.engines import choose_engine
 from cohortium.sim.plain import learn
@@ -51,6 +52,24 @@ class TrainedModel:
         work = SiteWork(self.program, site=rows.site, training=rows.training)
         work.restore(self.memories.get(rows.site, Parameters()))
         return self.program.learner.predict(work.personal(self.state), work.view(self.state, examples))
+
+    @property
+    def personal_sites(self) -> tuple[str, ...]:
+        """Sites that predict with a variant of their own, which is in no file but theirs."""
+        stage, shared = self.program.stages[-1], self.program.model(self.state)
+        turns = {
+            site: Turn(
+                round=0,
+                sites=self.program.sites,
+                start=shared,
+                state=self.state.under(f"{stage.name}/strategy"),
+                site=site,
+                memory=memory.under(stage.name),
+                n_samples=1,
+            )
+            for site, memory in sorted(self.memories.items())
+        }
+        return tuple(site for site, turn in turns.items() if stage.strategy.personal(turn) != shared)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +115,10 @@ def compare(
     for name, train in plans.items():
         try:
             models[name] = train()
-        except (CohortiumError, ValueError, FloatingPointError) as error:
+        except CohortiumError as error:
             missing[name] = str(error)
+        except (ValueError, ArithmeticError) as error:  # the text of a foreign error may hold a patient's value
+            missing[name] = type(error).__name__
     return Comparisons(models=models, missing=missing)
 
 

@@ -1,4 +1,7 @@
-"""Predictions of all models on all test patients, and every figure of the report that follows from them."""
+"""Predictions of all models on all test patients, and every figure of the report that follows from them.
+
+Where the predictions come from - one split (`score_models`) or cross-validation (`folds`) - makes no difference here.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from cohortium.reports.site_calibration import calibrate_site
 from cohortium.reports.site_matrix import SiteMatrix, site_matrix
 from cohortium.sim.comparison import SiteRows, TrainedModel
 
-__all__ = ["Evaluation", "evaluate", "presence_of", "score"]
+__all__ = ["Evaluation", "Scored", "evaluate", "presence_of", "score", "score_calibration", "score_models"]
 
 Floats = NDArray[np.float64]
 _ABSENT, _SPARSE = 0.80, 0.05
@@ -42,6 +45,19 @@ class Evaluation:
     curves: tuple[CurveRecord, ...]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scored:
+    """Predictions to be measured. rows: all sites, `test` holding the patients that were predicted.
+
+    scores: model -> site -> predictions for its test part; `swarm` is always there. calibration: site -> the
+    released swarm model's predictions for the calibration part.
+    """
+
+    rows: Sequence[SiteRows]
+    scores: Mapping[str, Mapping[str, Floats]]
+    calibration: Mapping[str, Floats]
+
+
 def score(models: Mapping[str, TrainedModel], rows: Sequence[SiteRows]) -> dict[str, dict[str, Floats]]:
     """model -> site -> predictions for the site's test part; sites without test patients are left out."""
     return {
@@ -49,9 +65,18 @@ def score(models: Mapping[str, TrainedModel], rows: Sequence[SiteRows]) -> dict[
     }
 
 
+def score_models(models: Mapping[str, TrainedModel], rows: Sequence[SiteRows]) -> Scored:
+    """The predictions of one split. models: `swarm` and whatever it is compared with."""
+    return Scored(rows=rows, scores=score(models, rows), calibration=score_calibration(models["swarm"], rows))
+
+
+def score_calibration(swarm: TrainedModel, rows: Sequence[SiteRows]) -> dict[str, Floats]:
+    """site -> the swarm model's predictions for its calibration part, empty where there is none."""
+    return {one.site: swarm.scores(one, one.calibration) if len(one.calibration) else np.zeros(0) for one in rows}
+
+
 def evaluate(
-    models: Mapping[str, TrainedModel],
-    rows: Sequence[SiteRows],
+    scored: Scored,
     *,
     plan: EvaluationPlan,
     schema: CohortSchema,
@@ -60,15 +85,14 @@ def evaluate(
 ) -> Evaluation:
     """Measure `swarm`, `pooled`, `own/<site>`, `without/<site>` where they are there.
 
-    rows: all sites; those without a test patient are named with n = 0. rng: of the bootstrap.
+    Sites without a test patient are left out of every figure. rng: of the bootstrap.
     """
-    tested = [one for one in rows if len(one.test)]
-    scores = score(models, tested)
+    scores, tested = scored.scores, [one for one in scored.rows if len(one.test)]
     observed = Observed.of({one.site: one.test for one in tested})
-    calibrated = _calibrations(models["swarm"], tested, scores["swarm"], plan, rng=rng, draws=draws)
+    calibrated = _calibrations(scored, tested, plan, rng=rng, draws=draws)
     thresholds = {site: found.threshold.value for site, found in calibrated.items()}
     cuts = np.array([thresholds.get(site, 0.5) for site in observed.site.tolist()])
-    own = {n.removeprefix("own/"): n for n in models if n.startswith("own/")}
+    own = {n.removeprefix("own/"): n for n in scores if n.startswith("own/")}
 
     def whole(name: str) -> dict[str, Measure]:
         return measure_all(observed.stack(scores[name]), observed, rng=rng, draws=draws) if name in scores else {}
@@ -92,7 +116,7 @@ def evaluate(
         comparison=compare(
             scores,
             observed,
-            n_train={one.site: len(one.training) for one in rows},
+            n_train={one.site: len(one.training) for one in scored.rows},
             rng=rng,
             thresholds=thresholds,
             draws=draws,
@@ -133,9 +157,8 @@ def _at_site(
 
 
 def _calibrations(
-    swarm: TrainedModel,
+    scored: Scored,
     rows: Sequence[SiteRows],
-    scores: Mapping[str, Floats],
     plan: EvaluationPlan,
     *,
     rng: np.random.Generator,
@@ -150,10 +173,9 @@ def _calibrations(
     found = {}
     for one in rows:
         y = one.calibration.y if one.calibration.y is not None else np.zeros(0)
-        raw = swarm.scores(one, one.calibration) if len(one.calibration) else np.zeros(0)
         found[one.site] = calibrate_site(
-            CalibrationPart(y=y, p=raw),
-            scores[one.site],
+            CalibrationPart(y=y, p=scored.calibration[one.site]),
+            scored.scores["swarm"][one.site],
             Observed.of({one.site: one.test}),
             rng=rng,
             rule=rule,

@@ -13,6 +13,7 @@ from cohortium.data.partition import by_column, take
 from cohortium.data.readers import read
 from cohortium.data.table import Table
 from cohortium.errors import Problem, StudyError, UsageError
+from cohortium.sim.own_code import check_code, find_code, load_code
 
 __all__ = ["read_sites", "read_study"]
 
@@ -20,7 +21,10 @@ _NAMED = re.compile(r"^([a-z0-9-]{1,32})=(.+)$")
 
 
 def read_study(path: Path, *, n_sites: int | None = None) -> Study:
-    """The study in a TOML file, whole and possible. Raises StudyError with every problem and its line."""
+    """The study in a TOML file, whole and possible; code of its own is checked against `code_digest` and loaded.
+
+    Raises StudyError with every problem and its line, UsageError for a file that cannot be read.
+    """
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_STUDY_BYTES + 1)
@@ -30,13 +34,24 @@ def read_study(path: Path, *, n_sites: int | None = None) -> Study:
     except UnicodeDecodeError:
         raise StudyError([Problem("", "the file is not UTF-8 text")], path=str(path)) from None
     study = parse_study(text, path=str(path))
-    problems = check_study(study, n_sites=n_sites)
+    problems = [*check_study(study, n_sites=n_sites)]
+    code = None
+    try:
+        code = find_code(study, path.parent)
+        check_code(study, code)
+    except StudyError as error:
+        problems += error.problems
     if problems:
-        raise StudyError(located(problems, text), path=str(path))
+        raise StudyError(_located(problems, text), path=str(path))
+    if code is not None:
+        try:
+            load_code(code)
+        except StudyError as error:
+            raise StudyError(_located(error.problems, text), path=str(path)) from None
     return study
 
 
-def located(problems: Sequence[Problem], text: str) -> list[Problem]:
+def _located(problems: Sequence[Problem], text: str) -> list[Problem]:
     """The same problems with the line each key stands on, in file order."""
     lines = key_lines(text)
     found = [Problem(p.key, p.message, p.line or _line(p.key, lines)) for p in problems]

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cohortium.assembly import build_learner, build_strategy, default_min_sites
+from cohortium.assembly import build_learner, build_strategy, check_fit, default_min_sites, strategy_name
 from cohortium.core.check import Check
 from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
 from cohortium.data.table import Table
 from cohortium.sim.cohorts import Gathered, gather
 from cohortium.sim.leaks import leakage_checks
+from cohortium.sim.own_code import blamed_on, loaded_code
 from cohortium.strategies.advice import advise
 
 __all__ = ["Preflight", "preflight"]
@@ -49,6 +50,8 @@ def preflight(study: Study, tables: Mapping[str, Table] | None) -> Preflight:
     if not tables:
         return Preflight(study=study)
     gathered = gather(study, tables, chance=Chance(study.evaluation.seed, secrets_from_system=False))
+    with blamed_on(loaded_code(study)):
+        check_fit(study, gathered.schema.layout())
     return Preflight(
         study=study,
         columns=tuple((c.name, c.kind, c.role, c.unit) for c in gathered.schema.columns),
@@ -70,11 +73,8 @@ def _site_row(site: str, gathered: Gathered) -> tuple[str, ...]:
 def _advice(study: Study, gathered: Gathered) -> tuple[str, ...]:
     learner = build_learner(study)
     strategy = build_strategy(study, learner)
-    name = study.strategy.name
-    if name == "auto":
-        name = "exact-sums" if learner.learns_by == "sums" else "fedavg"
     sizes = {site: cohort.n_rows("train") for site, cohort in gathered.cohorts.items()}
-    said = list(advise(name, sizes, learns_by=strategy.learns_by))
+    said = list(advise(strategy_name(study, learner), sizes, learns_by=strategy.learns_by))
     said += [sentence for cohort in gathered.cohorts.values() for sentence in cohort.warnings]
     n, least = len(sizes), study.strategy.min_sites or default_min_sites(len(sizes))
     if n == 2:

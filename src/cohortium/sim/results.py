@@ -1,84 +1,80 @@
-"""What a run leaves behind: record, page, model and ledger, written whole or not at all, and read back."""
+"""What a run leaves behind, as bytes and read back: model, record, page, ledger. Files read are nobody's friends."""
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cohortium.assembly import build_program
 from cohortium.core.codec import decode, encode
+from cohortium.core.examples import Examples, Layout
+from cohortium.core.foreign_json import read_json
 from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
 from cohortium.data.schema import CohortSchema
-from cohortium.errors import DataError, FrameError, StudyError, UsageError, VerificationFailed
+from cohortium.errors import DataError, FrameError, InvariantBroken, StudyError, UsageError
 from cohortium.ledger.archive import Verified, verify
 from cohortium.reports.pages import Report
 from cohortium.reports.record import RunRecord
 from cohortium.reports.scope import Scope
-from cohortium.sim.comparison import TrainedModel
+from cohortium.sim.comparison import SiteRows, TrainedModel
+from cohortium.sim.folder import write_whole
 
 __all__ = [
     "LedgerCheck",
     "SavedModel",
     "load_model",
+    "model_file",
+    "page_file",
     "read_record",
-    "save_model",
     "verify_ledger",
     "write_report",
-    "write_whole",
 ]
 
 MODEL_FORMAT = "cohortium-model/1"
 MAX_MODEL_BYTES = 8 << 30
 MAX_RECORD_BYTES = 256 << 20
-
-
-def write_whole(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
-    """Write a file so that readers see all of it or the one before: temporary name, fsync, rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.writelines(pieces)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+_RECORD_DEPTH = 32
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SavedModel:
-    """A model as it was released: the plan, the meaning of its columns, and the final state."""
+    """A model as it was released: the plan, the meaning of its columns, and the final state.
+
+    personal: sites that predicted with a variant of their own, which is not in here.
+    """
 
     study: Study
     schema: CohortSchema
     model: TrainedModel
     digest: str
+    personal: tuple[str, ...] = ()
 
 
-def save_model(path: Path, model: TrainedModel, *, study: Study, schema: CohortSchema) -> None:
+def model_file(model: TrainedModel, *, study: Study, schema: CohortSchema) -> Iterable[bytes | memoryview]:
     """The final state with its preprocessing, in the safetensors layout; everything needed to use it again."""
     metadata = {
         "format": MODEL_FORMAT,
         "study": study.canonical().decode(),
         "schema": json.dumps(schema.to_dict(), sort_keys=True, ensure_ascii=True),
         "sites": json.dumps(model.program.sites),
+        "personal": json.dumps(model.personal_sites),
         "seed": str(model.program.chance.seed),
         "digest": model.state.digest.hex(),
     }
-    write_whole(path, encode(model.state, metadata))
+    return encode(model.state, metadata)
 
 
-def load_model(path: Path) -> SavedModel:
-    """A saved model. Raises DataError when the file is not one or its digest does not fit."""
+def load_model(path: Path, *, approve: Callable[[Study], None] = lambda study: None) -> SavedModel:
+    """A saved model. Raises DataError when the file is not one or its parts do not fit each other.
+
+    approve: called with the model's study before any of it is built, to refuse it (or the code it names).
+    """
     try:
         if path.stat().st_size > MAX_MODEL_BYTES:
             raise DataError(f"model '{path}' is larger than {MAX_MODEL_BYTES} bytes")
@@ -88,20 +84,56 @@ def load_model(path: Path) -> SavedModel:
     except FrameError as error:
         raise DataError(f"model '{path}': {error}") from None
     if metadata.get("format") != MODEL_FORMAT:
-        raise DataError(f"model '{path}': format {metadata.get('format')!r}, expected {MODEL_FORMAT!r}")
+        raise DataError(f"model '{path}': format {metadata.get('format')!r:.60}, expected {MODEL_FORMAT!r}")
     if metadata.get("digest") != state.digest.hex():
         raise DataError(f"model '{path}': its arrays have digest {state.digest.hex()[:16]}, its metadata say otherwise")
     try:
         study = Study.model_validate_json(metadata["study"], strict=True)
-        schema = CohortSchema.from_dict(json.loads(metadata["schema"]))
-        sites = [str(site) for site in json.loads(metadata["sites"])]
+        schema = CohortSchema.from_dict(_json(metadata, "schema"))
+        layout = schema.layout()
+        sites, personal = ([str(site) for site in _json(metadata, name)] for name in ("sites", "personal"))
         chance = Chance(int(metadata["seed"]))
-    except (KeyError, ValueError, StudyError) as error:
-        raise DataError(f"model '{path}': its metadata are not those of a cohortium model ({error})") from None
-    program = build_program(study, schema.layout(), sites=sites, chance=chance)
-    return SavedModel(
-        study=study, schema=schema, model=TrainedModel(program=program, state=state), digest=state.digest.hex()
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError, StudyError):
+        raise DataError(f"model '{path}': its metadata are not those of a cohortium model") from None
+    approve(study)
+    model = TrainedModel(program=build_program(study, layout, sites=sites, chance=chance), state=state)
+    if not _usable(model, layout):
+        raise DataError(f"model '{path}': its arrays are not those of the model its own study describes")
+    return SavedModel(study=study, schema=schema, model=model, digest=state.digest.hex(), personal=tuple(personal))
+
+
+def _json(metadata: Mapping[str, str], name: str) -> Any:
+    return read_json(metadata[name].encode(), max_depth=8)
+
+
+def _usable(model: TrainedModel, layout: Layout) -> bool:
+    """Whether the state is a finished one and predicts three made-up rows: a hostile file may hold any arrays."""
+    survival = layout.outcome == "survival"
+    ones = np.ones(3)
+    rows = Examples(
+        layout=layout,
+        x=np.zeros((3, *(layout.image or (len(layout.features),)))),
+        y=None if survival else ones,
+        time=ones if survival else None,
+        event=np.ones(3, dtype=np.int8) if survival else None,
     )
+    made_up = SiteRows(
+        site=model.program.sites[0] if model.program.sites else "", training=rows, calibration=rows, test=rows
+    )
+    try:
+        with np.errstate(all="ignore"):
+            return model.program.finished(model.state) and len(model.scores(made_up, rows)) == 3
+    except (
+        ArithmeticError,
+        AttributeError,
+        InvariantBroken,
+        LookupError,
+        RuntimeError,
+        StudyError,
+        TypeError,
+        ValueError,
+    ):
+        return False
 
 
 def read_record(path: Path) -> RunRecord:
@@ -109,17 +141,28 @@ def read_record(path: Path) -> RunRecord:
     try:
         if path.stat().st_size > MAX_RECORD_BYTES:
             raise DataError(f"record '{path}' is larger than {MAX_RECORD_BYTES} bytes")
-        return RunRecord.from_json(path.read_bytes())
+        text = path.read_bytes()
+        read_json(text, max_depth=_RECORD_DEPTH)
+        return RunRecord.from_json(text)
+    except ValueError as error:
+        raise DataError(f"record '{path}': not JSON ({error})") from None
+    except DataError as error:
+        raise DataError(f"record '{path}': {error}") from None
     except OSError as error:
         raise UsageError(f"cannot read record '{path}': {error.strerror}") from None
 
 
-def write_report(record: RunRecord, path: Path, *, scope: str) -> None:
+def page_file(record: RunRecord, *, scope: str) -> list[bytes]:
     """The page of a record. scope: `site` or `consortium`."""
     readers: dict[str, Scope] = {"consortium": "consortium", "site": "site"}
     if scope not in readers:
         raise UsageError(f"unknown scope {scope!r}; available: {', '.join(readers)}")
-    write_whole(path, [Report(record, scope=readers[scope]).html().encode()])
+    return [Report(record, scope=readers[scope]).html().encode()]
+
+
+def write_report(record: RunRecord, path: Path, *, scope: str) -> None:
+    """Write the page of a record."""
+    write_whole(path, page_file(record, scope=scope))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,18 +208,22 @@ class LedgerCheck:
         return lines
 
 
-def verify_ledger(path: Path, study: Path | None) -> LedgerCheck:
-    """Replay an export. With a study, also that the export records a run of it. Raises VerificationFailed."""
+def verify_ledger(path: Path, study: Path | None, *, seed: int | None = None) -> LedgerCheck:
+    """Replay an export; with a study (and the seed it was run with) also that the export records a run of it.
+
+    Raises VerificationFailed where a record does not hold, UsageError where it is the ledger of another study.
+    """
     from cohortium.sim.inputs import read_study
 
     if not path.is_file():
         raise UsageError(f"ledger file '{path}' does not exist")
     found = verify(path)
     if study is not None:
-        wanted = read_study(study).digest
+        wanted = read_study(study).with_seed(seed).digest
         if wanted not in {run.study for run in found.runs}:
-            raise VerificationFailed(
-                f"{path.name} records no run of study '{study}' (digest {wanted.hex()[:16]}); "
-                f"it holds {', '.join(run.study.hex()[:16] for run in found.runs) or 'none'}"
+            held = ", ".join(run.study.hex()[:16] for run in found.runs) or "none"
+            raise UsageError(
+                f"{path.name} is the ledger of another study: '{study}' has digest {wanted.hex()[:16]}, found {held}",
+                hint="a run started with --seed is found with the same --seed",
             )
     return LedgerCheck(path=path, found=found)

@@ -16,8 +16,12 @@ _FEW = ("auroc", "c_index", "accuracy", "brier", "rmse")
 
 
 def measure_round(learner: Learner, parameters: Parameters, examples: Examples) -> Mapping[str, float]:
-    """Measures without intervals; those that cannot be computed are left out."""
+    """Measures without intervals; those that cannot be computed are left out, all of them before there is a model."""
     if not len(examples):
         return {}
-    values = measure_values(learner.predict(parameters, examples), Observed.of({"site": examples}))
+    try:
+        predicted = learner.predict(parameters, examples)
+    except KeyError:  # a model by sums may have no answer before its first exchange
+        return {}
+    values = measure_values(predicted, Observed.of({"site": examples}))
     return {name: values[name] for name in _FEW if values.get(name) is not None}  # type: ignore[misc]

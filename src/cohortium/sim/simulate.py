@@ -1,7 +1,7 @@
 """`simulate`: from a study and the sites' tables to a trained swarm, its comparisons, and the files of a run.
 
 Order: cohorts, leakage checks, the swarm on its ledger, the models it is compared with, evaluation,
-record. Files are written at the end, each whole or not at all.
+record. Files are written at the end, all of them or none.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ import platform
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from cohortium import __version__
+from cohortium.assembly import build_program, check_fit, check_study, strategy_name
 from cohortium.core.check import Check
 from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
 from cohortium.data.table import Table
-from cohortium.errors import UsageError
+from cohortium.errors import StudyError, UsageError
 from cohortium.ledger import ENGINES
 from cohortium.ledger.archive import Verified, verify
 from cohortium.ledger.story import Merge
@@ -31,10 +33,13 @@ from cohortium.sim.cohorts import Gathered, flow_of, gather
 from cohortium.sim.comparison import SiteRows, TrainedModel, compare
 from cohortium.sim.engines import ENGINES as TRAINING_ENGINES
 from cohortium.sim.engines import choose_engine
-from cohortium.sim.evaluation import evaluate, presence_of
+from cohortium.sim.evaluation import Scored, evaluate, presence_of, score_models
+from cohortium.sim.folder import fingerprint, run_folder, write_together
+from cohortium.sim.folds import cross_validate, draw
 from cohortium.sim.leaks import leakage_checks, refuse_leaks
+from cohortium.sim.own_code import blamed_on, loaded_code
 from cohortium.sim.progress import Progress
-from cohortium.sim.results import save_model, write_report, write_whole
+from cohortium.sim.results import model_file, page_file, write_report
 from cohortium.sim.round_measures import measure_round
 from cohortium.sim.swarm import Setting, SwarmRun, run_swarm
 from cohortium.swarm.program import SiteWork
@@ -43,6 +48,8 @@ __all__ = ["Options", "Result", "run_simulation"]
 
 Say = Callable[[str], None]
 
+_WARNINGS_SAID = 3
+
 
 def _silent(_: str) -> None:
     """Nobody listens."""
@@ -50,19 +57,27 @@ def _silent(_: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a simulation is carried out; none of it changes what is studied. seed: instead of the study's."""
+    """How a simulation is carried out; none of it changes what is studied.
+
+    seed: instead of the study's. resume: go on with the interrupted run in `out`; discard: drop one that is there.
+    note: of the sites. command: what repeats the run, for the report.
+    """
 
     ledger: str = "memory"
     engine: str = "auto"
     seed: int | None = None
     resume: bool = False
+    discard: bool = False
     note: str = "simulated sites"
+    command: str = ""
 
     def __post_init__(self) -> None:
         if self.ledger not in ENGINES:
             raise UsageError(f"unknown ledger {self.ledger!r}; available: {', '.join(ENGINES)}")
         if self.engine not in ("auto", *TRAINING_ENGINES):
             raise UsageError(f"unknown engine {self.engine!r}; available: auto, {', '.join(TRAINING_ENGINES)}")
+        if self.resume and self.ledger == "memory":
+            raise UsageError("--resume needs a run on --ledger local; a memory ledger leaves nothing to resume")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,28 +125,47 @@ def run_simulation(
     """
     options = options or Options()
     began = time.monotonic()
-    if options.seed is not None:
-        study = study.model_copy(update={"evaluation": study.evaluation.model_copy(update={"seed": options.seed})})
-    seed = study.evaluation.seed
-    chance = Chance(seed, secrets_from_system=False)
+    study = study.with_seed(options.seed)
+    if problems := check_study(study, n_sites=len(tables)):
+        raise StudyError(problems)
+    chance = Chance(study.evaluation.seed, secrets_from_system=False)
     gathered = gather(study, tables, chance=chance)
     checks = leakage_checks(study, gathered)
     refuse_leaks(checks)
-    _warn(gathered, checks, warn)
+    if study.evaluation.folds:
+        draw(gathered, study.evaluation.folds, seed=study.evaluation.seed)
+    with blamed_on(loaded_code(study)):
+        check_fit(study, gathered.schema.layout())
+        folder = nullcontext() if out is None else _folder(out, study, tables, options)
+        with folder as home:
+            warnings = _warnings(gathered, checks)
+            _say_warnings(warnings, warn)
+            result, exported = _run(study, gathered, checks, warnings, chance, options, home, began, screen, warn)
+            if out is not None:
+                _write(out, result, exported)
+    return result
+
+
+def _run(
+    study: Study,
+    gathered: Gathered,
+    checks: Sequence[Check],
+    warnings: Sequence[str],
+    chance: Chance,
+    options: Options,
+    home: Path | None,
+    began: float,
+    screen: Say,
+    warn: Say,
+) -> tuple[Result, bytes]:
+    """Everything after the checks; the result and the exported chain."""
     rows = gathered.rows()
-    home = _home(out, options)
-    swarm, model, progress = _train(study, rows, chance=chance, options=options, home=home, screen=screen)
+    swarm, model, progress, engine = _train(study, rows, chance=chance, options=options, home=home, screen=screen)
     trained = time.monotonic()
-    found = compare(study, rows, chance=chance, engine=options.engine, say=screen)
-    for name, reason in found.missing.items():
-        warn(f"model {name} could not be trained: {reason}")
-    measured = evaluate(
-        {"swarm": model, **found.models},
-        rows,
-        plan=study.evaluation,
-        schema=gathered.schema,
-        rng=chance.stream("bootstrap"),
-    )
+    scored, missing = _compared(study, gathered, model, chance=chance, engine=options.engine, screen=screen)
+    if not_trained := _grouped(missing):
+        warn(not_trained)
+    measured = evaluate(scored, plan=study.evaluation, schema=gathered.schema, rng=chance.stream("bootstrap"))
     exported, verified = _export(swarm)
     merges = verified.runs[-1].merges
     record = RunRecord(
@@ -142,11 +176,11 @@ def run_simulation(
         model=ModelRecord(
             name=study.model.name,
             digest=model.state.digest.hex(),
-            strategy=study.strategy.name,
+            strategy=strategy_name(study, model.program.learner),
             n_parameters=sum(array.size for array in model.program.model(model.state).values()),
         ),
         ledger=_ledger_record(swarm, verified, options.ledger),
-        seed=seed,
+        seed=chance.seed,
         versions=_versions(),
         seconds=time.monotonic() - began,
         test=measured.results,
@@ -154,7 +188,8 @@ def run_simulation(
         study=json.loads(study.canonical()),
         study_digest=study.digest.hex(),
         randomness=chance.source,
-        engine=options.engine,
+        engine=engine,
+        command=options.command,
         rounds=_rounds(progress, swarm, merges),
         flow=flow_of(gathered),
         presence=presence_of(rows),
@@ -166,16 +201,24 @@ def run_simulation(
         subgroups=measured.subgroups,
         gaps=measured.gaps,
         checks=tuple(checks),
-        notes=(options.note, *(f"model {name} is missing: {reason}" for name, reason in found.missing.items())),
+        notes=(options.note, *_fold_note(study), *warnings, *filter(None, [not_trained])),
         timings=Timings(
             rounds=tuple(progress.seconds),
             stages={"train": trained - began, "compare and evaluate": time.monotonic() - trained},
         ),
     )
-    result = Result(record=record, model=model, gathered=gathered, study=study, rows=rows)
-    if out is not None:
-        _write(out, result, exported)
-    return result
+    return Result(record=record, model=model, gathered=gathered, study=study, rows=rows), exported
+
+
+def _compared(
+    study: Study, gathered: Gathered, swarm: TrainedModel, *, chance: Chance, engine: str, screen: Say
+) -> tuple[Scored, Mapping[str, str]]:
+    """Predictions of the swarm and of all it is compared with, for one split or out of fold; who is missing, why."""
+    if study.evaluation.folds:
+        found = cross_validate(study, gathered, swarm, chance=chance, engine=engine, say=screen)
+        return found.scored, found.missing
+    others = compare(study, gathered.rows(), chance=chance, engine=engine, say=screen)
+    return score_models({"swarm": swarm, **others.models}, gathered.rows()), others.missing
 
 
 def _export(swarm: SwarmRun) -> tuple[bytes, Verified]:
@@ -205,9 +248,7 @@ def _ledger_record(swarm: SwarmRun, found: Verified, engine: str) -> LedgerRecor
 
 def _train(
     study: Study, rows: list[SiteRows], *, chance: Chance, options: Options, home: Path | None, screen: Say
-) -> tuple[SwarmRun, TrainedModel, Progress]:
-    from cohortium.assembly import build_program
-
+) -> tuple[SwarmRun, TrainedModel, Progress, str]:
     program = build_program(study, rows[0].training.layout, sites=[one.site for one in rows], chance=chance)
     works = {
         one.site: SiteWork(program, site=one.site, training=one.training, held_out=one.test, measure=measure_round)
@@ -229,7 +270,7 @@ def _train(
         )
     )
     progress.close()
-    return swarm, TrainedModel(program=program, state=swarm.state, memories=swarm.memories), progress
+    return swarm, TrainedModel(program=program, state=swarm.state, memories=swarm.memories), progress, engine
 
 
 def _rounds(progress: Progress, swarm: SwarmRun, merges: Sequence[Merge]) -> tuple[RoundRecord, ...]:
@@ -246,9 +287,9 @@ def _rounds(progress: Progress, swarm: SwarmRun, merges: Sequence[Merge]) -> tup
                 leader=str(published[merge.round]["site"]),
                 contributors=merge.contributors,
                 merge=merge.digest.hex(),
-                stage=progress.stages.get(turn, "model"),
+                stage=progress.stages.get(turn, ""),
                 inputs=bytes(published[merge.round]["inputs_root"]).hex(),  # type: ignore[call-overload]
-                missing={site: "not in the merge" for site in progress.sites if site not in merge.contributors},
+                missing={site: _why(swarm, site) for site in progress.sites if site not in merge.contributors},
                 metrics=progress.merged(heard) if heard else {},
                 per_site={site: dict(values) for site, values in sorted(heard.per_site.items())} if heard else {},
                 n_attested=attested[merge.round],
@@ -257,38 +298,63 @@ def _rounds(progress: Progress, swarm: SwarmRun, merges: Sequence[Merge]) -> tup
     return tuple(records)
 
 
+def _why(swarm: SwarmRun, site: str) -> str:
+    """What the ledger says of a site that fell short."""
+    return "; ".join(swarm.outcome.reasons.get(site, ())) or "not in the merge"
+
+
 def _write(out: Path, result: Result, exported: bytes) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    save_model(out / "model.safetensors", result.model, study=result.study, schema=result.gathered.schema)
-    write_whole(out / "ledger.jsonl", [exported])
-    write_report(result.record, out / "report.html", scope="site")
-    write_whole(out / "run.json", [result.record.to_json().encode()])
+    write_together(
+        {
+            out / "model.safetensors": model_file(result.model, study=result.study, schema=result.gathered.schema),
+            out / "ledger.jsonl": [exported],
+            out / "report.html": page_file(result.record, scope="site"),
+            out / "run.json": [result.record.to_json().encode()],
+        }
+    )
 
 
-def _home(out: Path | None, options: Options) -> Path | None:
-    """Where nodes and chain keep what a restart needs: only for a ledger on disk."""
-    if out is None or options.ledger == "memory":
-        if options.resume:
-            raise UsageError("--resume needs a run on --ledger local; a memory ledger leaves nothing to resume")
-        return None
-    home = out / "state"
-    if options.resume and not home.is_dir():
-        raise UsageError(f"nothing to resume in '{out}'; start without --resume")
-    if not options.resume and home.is_dir():
-        import shutil
-
-        shutil.rmtree(home)
-    home.mkdir(parents=True, exist_ok=True)
-    return home
+def _folder(
+    out: Path, study: Study, tables: Mapping[str, Table], options: Options
+) -> AbstractContextManager[Path | None]:
+    """The folder of the results; it keeps a state only for a ledger on disk."""
+    return run_folder(
+        out,
+        fingerprint(study, tables, ledger=options.ledger, engine=options.engine),
+        keeps_state=options.ledger != "memory",
+        resume=options.resume,
+        discard=options.discard,
+    )
 
 
-def _warn(gathered: Gathered, checks: list[Check], warn: Say) -> None:
-    for cohort in gathered.cohorts.values():
-        for sentence in cohort.warnings:
-            warn(sentence)
-    for check in checks:
-        if check.level == "warn":
-            warn(f"{check.id}: {check.found}")
+def _warnings(gathered: Gathered, checks: Iterable[Check]) -> list[str]:
+    """What the reader must know of the data: each sentence once."""
+    said = [sentence for cohort in gathered.cohorts.values() for sentence in cohort.warnings]
+    said += [f"{check.id}: {check.found}" for check in checks if check.level == "warn"]
+    return list(dict.fromkeys(said))
+
+
+def _say_warnings(sentences: Sequence[str], warn: Say) -> None:
+    """A few at most: a run of 25 sites must not bury its rounds under warnings."""
+    said = sentences if len(sentences) <= _WARNINGS_SAID else sentences[: _WARNINGS_SAID - 1]
+    for sentence in said:
+        warn(sentence)
+    if left := len(sentences) - len(said):
+        warn(f"{left} more warnings, all of them in the report")
+
+
+def _grouped(missing: Mapping[str, str]) -> str:
+    """One sentence for all models that could not be trained, by reason."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in missing.items():
+        reasons.setdefault(reason, []).append(name)
+    return "; ".join(f"not trained: {', '.join(names)} ({reason})" for reason, names in reasons.items())
+
+
+def _fold_note(study: Study) -> list[str]:
+    k = study.evaluation.folds
+    sentence = f"figures from {k}-fold cross-validation; the released model was trained on all folds together"
+    return [sentence] if k else []
 
 
 def _versions() -> dict[str, str]:

@@ -23,8 +23,9 @@ from cohortium.sim.bench import Bench
 from cohortium.sim.virtual_clock import run_virtual
 from cohortium.swarm.actions import Outcome
 from cohortium.swarm.bell import Bell
+from cohortium.swarm.election import is_drawn
 from cohortium.swarm.node import Charter, Node, Ports, Proposal
-from cohortium.swarm.notices import Notice
+from cohortium.swarm.notices import Notice, RoundRecord
 from cohortium.swarm.program import SiteWork
 from cohortium.swarm.store import DiskStore, MemoryStore, Store
 from cohortium.swarm.waiting import Policy
@@ -76,7 +77,6 @@ def policy_of(study: Study) -> Policy:
         max_round_s=plan.max_round_s,
         wait=plan.wait,
         late=plan.late,
-        attest=plan.attest,
         complete_share=plan.complete_share,
     )
 
@@ -107,8 +107,11 @@ class _Swarm:
         self.setting = setting
         self.sites = sorted(setting.works)
         self.keys = {site: self._key(site) for site in self.sites}
-        self.bench = Bench(setting.works, engine=setting.engine, stages=setting.stages)
+        self.quorum = setting.study.strategy.min_sites or default_min_sites(len(self.sites))
+        self.bench = Bench(setting.works, engine=setting.engine, quorum=self.quorum, stages=setting.stages)
         self.bell = Bell()
+        self.stores: list[Store] = []
+        self.merged = 0
 
     async def run(self) -> SwarmRun:
         loop = asyncio.get_running_loop()
@@ -119,11 +122,18 @@ class _Swarm:
                 Node(s, self._charter(ledger, s), self._ports(ledger, network, s), self._policy) for s in self.sites
             ]
             async with asyncio.TaskGroup() as tasks:
+                watch = tasks.create_task(self._watch())
                 running = [tasks.create_task(node.run()) for node in nodes]
+                for one in running:
+                    await one
+                watch.cancel()
             events = tuple(ledger.events(0))
         except BaseException:
             ledger.close()
             raise
+        finally:
+            for store in self.stores:
+                store.close()
         sent = {site: sum(n for (one, _), n in network.sent_bytes.items() if one == site) for site in self.sites}
         return SwarmRun(
             outcome=running[0].result(),
@@ -135,6 +145,20 @@ class _Swarm:
             bytes_sent=sent,
             virtual_s=loop.time(),
         )
+
+    async def _watch(self) -> None:
+        """End a run that will never end: nothing was merged for as long as approvals and a round may take."""
+        patience_s = self.setting.study.swarm.answer_timeout_s + self.setting.study.swarm.max_round_s
+        seen = -1
+        while seen < self.merged:
+            seen = self.merged
+            await asyncio.sleep(patience_s)
+        raise RunFailed("ledger", "round", "standstill")
+
+    def _observe(self, notice: Notice) -> None:
+        if isinstance(notice, RoundRecord):
+            self.merged = max(self.merged, notice.turn)
+        self.setting.observe(notice)
 
     @property
     def _policy(self) -> Policy:
@@ -155,12 +179,12 @@ class _Swarm:
         return engine.found(genesis, clock=lambda: _GENESIS_TIME + now(), path=path)
 
     def _charter(self, ledger: Any, site: str) -> Charter:
-        study, program = self.setting.study, self.setting.works[site].program
+        study, work = self.setting.study, self.setting.works[site]
         proposal = Proposal(
-            min_sites=study.strategy.min_sites or default_min_sites(len(self.sites)),
-            n_rounds=program.max_rounds,
+            min_sites=self.quorum,
+            n_rounds=work.program.max_rounds,
             answer_timeout_s=int(study.swarm.answer_timeout_s),
-            drawn=study.swarm.attest == "drawn",
+            drawn=is_drawn(study.swarm.attest, n_sites=len(self.sites), size_bytes=self._size_bytes(work)),
         )
         return Charter(
             consortium=ledger.genesis.consortium,
@@ -188,12 +212,19 @@ class _Swarm:
             next_nonce=lambda: ledger.nonce(key.address),
             entropy=lambda n, *names: chance.secret(n, "node", site, *names),
             trainer=self.bench.trainer(site),
-            observe=self.setting.observe,
+            observe=self._observe,
             bell=self.bell,
         )
 
+    def _size_bytes(self, work: SiteWork) -> int:
+        """Bytes of the model, as one update carries it."""
+        rng = self.setting.chance.stream("shape")
+        return work.program.learner.initial(work.training.layout, rng=rng).size_bytes
+
     def _store(self, site: str) -> Store:
-        return MemoryStore() if self.setting.home is None else DiskStore(self.setting.home / "nodes" / site)
+        home = self.setting.home
+        self.stores.append(MemoryStore() if home is None else DiskStore(home / "nodes" / site))
+        return self.stores[-1]
 
     def _key(self, site: str) -> LedgerKey:
         return LedgerKey.new(lambda n: self.setting.chance.secret(n, "ledger key", site))

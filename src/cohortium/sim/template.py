@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 
+from cohortium.assembly import learner_options
 from cohortium.core.study_text import parse_study
 from cohortium.errors import UsageError
 
 __all__ = ["study_text", "write_study"]
 
+_EMPTY = '""'
+_NEEDED = {"factory": '"net:build"              # function `build` in net.py beside this file'}
 _TEXT = """\
 # A cohortium study: the plan all sites approve. Check it with: cohortium study check {file}
 
@@ -25,8 +30,7 @@ outcome = {outcome}
 
 [model]
 name = {model}
-l2 = 0.01                          # ridge penalty per patient
-
+{options}
 [strategy]
 name = "auto"                      # exact-sums where the model learns by sums, else fedavg
 # rounds = 20
@@ -47,9 +51,20 @@ def study_text(*, name: str, outcome: str, model: str = "", file: str = "study.t
         raise UsageError(f"outcome must be a column or TIME,EVENT, got {outcome!r}")
     shown = f"{{ time = {_quoted(time)}, event = {_quoted(event)} }}" if survival else _quoted(time)
     chosen = model or ("cox" if survival else "logistic")
-    text = _TEXT.format(file=file, name=_quoted(name), outcome=shown, model=_quoted(chosen))
+    text = _TEXT.format(file=file, name=_quoted(name), outcome=shown, model=_quoted(chosen), options=_options(chosen))
     parse_study(text, path=file)
     return text
+
+
+def _options(model: str) -> str:
+    """The model's options with their defaults, commented out; those without a default open. Raises StudyError."""
+    lines = []
+    for field in learner_options(model):
+        if field.default is dataclasses.MISSING:
+            lines.append(f"{field.name} = {_NEEDED.get(field.name, _EMPTY)}")
+        elif isinstance(field.default, bool | int | float | str):
+            lines.append(f"# {field.name} = {json.dumps(field.default)}")
+    return "".join(f"{line}\n" for line in lines)
 
 
 def write_study(path: Path, *, outcome: str, model: str, name: str) -> None:
