@@ -156,3 +156,28 @@ def test_committed_payload_is_offered_once_to_each_receiver_and_again_only_to_ne
     game.until_quiet()
     sent = [(site, to) for site, action in offers if isinstance(action, do.Offer) for to in action.to]
     assert len(sent) == len(set(sent)) == 4 * 3
+
+
+def test_leader_signs_one_merge_a_term_though_a_site_goes_before_it_is_published(play, swarm) -> None:
+    """Two signed merges of one term exclude their leader: a site that withdraws in time could have had it convicted."""
+    game = swarm.in_exchange(play(6, flags=1))
+    leader, offers, held = game.leader, [], []
+    carry_out = game.do
+
+    def watch(site, action):
+        if isinstance(action, do.Offer) and action.step == "merge":
+            offers.append((action.round, action.term, action.digest))
+        carry_out(site, action)
+
+    game.do = watch
+    moving = True
+    while moving:  # everything but the publication gets through
+        held += [call for call in game.submissions if call[1].function == "publish"]
+        game.submissions = [call for call in game.submissions if call[1].function != "publish"]
+        moving = game.step()
+    game.ledger.apply(next(site for site in game.sites if site != leader), "withdraw", 1, 1)
+    game.submissions += held
+    game.until_quiet()
+    (published,) = game.ledger.named("Published")
+    assert offers == [(1, published["term"], published["digest"])]
+    assert swarm.finals(game) == [published["digest"]]

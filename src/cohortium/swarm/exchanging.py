@@ -215,7 +215,10 @@ def _merge(desk: Desk, round: RoundView) -> None:
             "publish", number, merged, root, desk.view.bitmap(contributors), bytes(32),
             round=number, slot=(round.term, contributors),
         )  # fmt: skip
-        _offer_merge(desk, round, merged, contributors, root)
+    elif me == round.leader and published is not None and merged == published.digest:
+        # not before it is on the ledger: a site that goes meanwhile makes it another merge, and two signed for one
+        # term convict their leader
+        _offer_merge(desk, round, merged, contributors, published.inputs_root)
 
 
 def _offer_merge(desk: Desk, round: RoundView, merged: bytes, contributors: tuple[str, ...], root: bytes) -> None:
