@@ -154,3 +154,25 @@ def test_classes_are_compared_by_their_mean_auroc():
     sharp, blunt = (np.eye(3)[y.astype(int)] * w + rng.dirichlet([1, 1, 1], size=120) for w in (1.0, 0.1))
     found = compared({"swarm": {"a": sharp}, "own/a": {"a": blunt}}, observed)
     assert found.sites[0].verdict == "helps"
+
+
+def test_accuracy_compares_what_each_model_calls_after_its_own_repair():
+    """Risks 20 points too low everywhere: cut at one half nobody is called, repaired everybody is right."""
+    y = np.array([0.0, 1.0] * 30)
+    observed = Observed(outcome="binary", site=np.full(60, "a"), y=y, patient=np.arange(60))
+    scores = {"swarm": {"a": 0.1 + 0.3 * y}, "own/a": {"a": 0.3 + 0.4 * y}}
+    raw = compared(scores, observed).sites[0].gains["accuracy"]
+    assert raw.value == pytest.approx(-0.5)
+    assert "both cut at one half" in raw.method
+    calls = {"swarm": {"a": scores["swarm"]["a"] >= 0.25}, "own/a": {"a": scores["own/a"]["a"] >= 0.5}}
+    repaired = compared(scores, observed, calls=calls).sites[0].gains["accuracy"]
+    assert repaired.value == 0.0
+    assert "each recalibrated" in repaired.method
+
+
+def test_one_models_calls_alone_are_not_compared_with_another_cut():
+    y = np.array([0.0, 1.0] * 30)
+    observed = Observed(outcome="binary", site=np.full(60, "a"), y=y, patient=np.arange(60))
+    scores = {"swarm": {"a": 0.1 + 0.3 * y}, "own/a": {"a": 0.3 + 0.4 * y}}
+    found = compared(scores, observed, calls={"swarm": {"a": y > 0.5}}).sites[0].gains["accuracy"]
+    assert found.value == pytest.approx(-0.5)

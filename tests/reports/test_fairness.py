@@ -72,3 +72,14 @@ def test_only_binary_outcomes_and_unknown_codes_are_left_out():
     number = Observed(outcome="number", site=observed.site, y=observed.y, patient=observed.patient)
     with pytest.raises(ValueError, match="binary outcome, got 'number'"):
         subgroups(p, number, {})
+
+
+def test_error_rates_are_those_of_the_repaired_risks_and_their_threshold():
+    y = np.array([0.0, 1.0] * 30)
+    observed = Observed(outcome="binary", site=np.full(60, "a"), y=y, patient=np.arange(60))
+    p = np.where(y > 0.5, 0.4, 0.1) + np.linspace(0, 0.05, 60)
+    codes = np.zeros(60, dtype=np.int8)
+    (raw,) = subgroups(p, observed, {"x": (("all",), codes)}, threshold=0.6)
+    (found,) = subgroups(p, observed, {"x": (("all",), codes)}, repaired=p + 0.4, threshold=0.6)
+    assert (raw.measures["sensitivity"].value, found.measures["sensitivity"].value) == (0.0, 1.0)
+    assert found.measures["auroc"].value == raw.measures["auroc"].value

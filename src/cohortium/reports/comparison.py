@@ -32,13 +32,14 @@ from cohortium.reports.random_effects import RandomEffects, random_effects
 from cohortium.reports.resampling import DRAWS, bootstrap, draws_of_patients, percentile_interval, weighted_means
 from cohortium.reports.survival_measures import MATRIX_LIMIT, c_draws
 
-__all__ = ["LOSS", "Comparison", "Exam", "Gain", "Scores", "SiteComparison", "Verdict", "compare", "summarise"]
+__all__ = ["LOSS", "Calls", "Comparison", "Exam", "Gain", "Scores", "SiteComparison", "Verdict", "compare", "summarise"]
 
 LOSS = 0.01
 """A site that loses more than this on its own patients is named, whatever the interval."""
 
 Floats = NDArray[np.float64]
 Scores = Mapping[str, Mapping[str, Floats]]
+Calls = Mapping[str, Mapping[str, NDArray[np.bool_]]]
 Verdict = Literal["helps", "unclear", "does not help", "not judged"]
 
 
@@ -108,17 +109,17 @@ def compare(
     *,
     n_train: Mapping[str, int],
     rng: np.random.Generator,
-    thresholds: Mapping[str, float] | None = None,
+    calls: Calls | None = None,
     draws: int = DRAWS,
 ) -> Comparison:
     """Compare models at every site of `observed`; models or sites that are missing give measures with a reason.
 
-    thresholds: each site's own cut for accuracy (0.5 where none is given).
+    calls: model -> site -> whom the model calls positive there, each by its own recalibration and threshold. Where
+    the calls of both models are given, accuracy compares them; else both models are cut at one half.
     """
     measure = PRIMARY[observed.outcome]
-    cuts = thresholds or {}
     gains = {
-        site: _gains(scores, observed.at(site), site, cut=cuts.get(site, 0.5), rng=rng, draws=draws)
+        site: _gains(scores, observed.at(site), site, calls=calls or {}, rng=rng, draws=draws)
         for site in observed.sites
     }
     corrected = _corrected(gains)
@@ -221,7 +222,7 @@ def _enough(here: Observed) -> bool:
 
 
 def _gains(
-    scores: Scores, here: Observed, site: str, *, cut: float, rng: np.random.Generator, draws: int
+    scores: Scores, here: Observed, site: str, *, calls: Calls, rng: np.random.Generator, draws: int
 ) -> dict[str, Gain]:
     measure = PRIMARY[here.outcome]
     swarm, own = _score(scores, "swarm", site), _score(scores, f"own/{site}", site)
@@ -231,14 +232,22 @@ def _gains(
         return {measure: Gain(value=None, reason="not available: one of the two models is missing")}
     swarm, own = swarm[rows], own[rows]
     if here.outcome == "binary":
-        return _binary_gains(swarm, own, here, cut=cut, rng=rng, draws=draws)
+        called = [calls.get(model, {}).get(site) for model in ("swarm", f"own/{site}")]
+        known = tuple(one[rows] for one in called if one is not None)
+        return _binary_gains(swarm, own, here, called=known, rng=rng, draws=draws)
     if here.outcome == "survival":
         return {measure: _survival_gain(swarm, own, here, rng=rng, draws=draws)}
     return {measure: _resampled_gain(swarm, own, here, measure, rng=rng, draws=draws)}
 
 
 def _binary_gains(
-    swarm: Floats, own: Floats, here: Observed, *, cut: float, rng: np.random.Generator, draws: int
+    swarm: Floats,
+    own: Floats,
+    here: Observed,
+    *,
+    called: tuple[NDArray[np.bool_], ...],
+    rng: np.random.Generator,
+    draws: int,
 ) -> dict[str, Gain]:
     y, n = (np.zeros(0) if here.y is None else here.y), len(here)
     tested = auroc_difference(y, swarm, own, here.patient)
@@ -251,13 +260,16 @@ def _binary_gains(
         value = tested.difference
         first = Gain(value=value, low=value - reach, high=value + reach, p=tested.p, method="paired DeLong")
     truth = y > 0.5
-    right = (swarm >= cut) == truth, (own >= cut) == truth
+    repaired = len(called) == 2
+    first_called, second_called = called if repaired else (swarm >= 0.5, own >= 0.5)
+    right = first_called == truth, second_called == truth
     worth = {
         "accuracy": right[0].astype(np.float64) - right[1],
         "brier": squared_errors(y, own) - squared_errors(y, swarm),
     }
     p = {"accuracy": mcnemar(*right), "brier": sign_flip(_by_patient(worth["brier"], here.patient), rng=rng)}
-    methods = {"accuracy": "exact McNemar", "brier": "sign flips"}
+    cut = "each recalibrated and cut on the calibration part" if repaired else "both cut at one half"
+    methods = {"accuracy": f"{cut}, exact McNemar", "brier": "sign flips"}
     gains = {"auroc": first}
     if n < 2 * MIN_CLASS:
         why = f"not available: n = {n}"

@@ -59,12 +59,14 @@ def subgroups(
     groups: Mapping[str, tuple[Sequence[str], NDArray[np.integer]]],
     *,
     own: Floats | None = None,
+    repaired: Floats | None = None,
     threshold: float | Floats = 0.5,
 ) -> tuple[Subgroup, ...]:
     """Measures per subgroup of a binary outcome.
 
     groups: attribute -> (names of levels, codes of shape (n,), -1 unknown). own: predictions of each row's own
-    site's model. threshold: one, or one a row.
+    site's model. repaired: predictions after each site's recalibration, None = as they are; the threshold (one, or
+    one a row) is theirs, and so are sensitivity, specificity and calibration. AUROC and gain take `predictions`.
     """
     if observed.outcome != "binary" or observed.y is None:
         raise ValueError(f"subgroups are judged for a binary outcome, got {observed.outcome!r}")
@@ -81,7 +83,7 @@ def subgroups(
                     level=str(level),
                     n=int(rows.sum()),
                     share=float(y.mean()) if len(y) else None,
-                    measures=_measures(y, p, patient, cut),
+                    measures=_measures(y, p, p if repaired is None else repaired[rows], patient, cut),
                     gain=_gain(y, p, None if own is None else own[rows], patient),
                 )
             )
@@ -116,17 +118,19 @@ def worst(found: Sequence[Subgroup], measure: str = "auroc") -> Subgroup | None:
     return min(judged, key=lambda g: g.measures[measure].value or 0.0, default=None)
 
 
-def _measures(y: Floats, p: Floats, patient: NDArray[np.int64], cut: float | Floats) -> dict[str, Measure]:
+def _measures(
+    y: Floats, p: Floats, repaired: Floats, patient: NDArray[np.int64], cut: float | Floats
+) -> dict[str, Measure]:
     names = ("auroc", "sensitivity", "specificity", "calibration_intercept")
     positive = int((y > 0.5).sum())
     if min(positive, len(y) - positive) < MIN_OF_CLASS:
         return {name: unavailable(len(y), f"fewer than {MIN_OF_CLASS} of a class") for name in names}
-    shares = confusion(y, p, threshold=cut).measures()
+    shares = confusion(y, repaired, threshold=cut).measures()
     return {
         "auroc": auroc_measure(y, p, patient),
         "sensitivity": shares["sensitivity"],
         "specificity": shares["specificity"],
-        "calibration_intercept": calibration_intercept(y, p),
+        "calibration_intercept": calibration_intercept(y, repaired),
     }
 
 

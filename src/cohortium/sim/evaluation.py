@@ -6,7 +6,7 @@ Where the predictions come from - one split (`score_models`) or cross-validation
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from cohortium.reports.fairness import Gap, Subgroup, gaps, subgroups
 from cohortium.reports.measure import Measure
 from cohortium.reports.observed import Observed
 from cohortium.reports.panel import measure_all
-from cohortium.reports.recalibration import CalibrationPart
+from cohortium.reports.recalibration import CalibrationPart, choose_threshold, recalibrate
 from cohortium.reports.record import CurveRecord, Presence, Results, SiteCalibration, mean_of
 from cohortium.reports.risk_groups import survival_by_risk
 from cohortium.reports.site_calibration import calibrate_site
@@ -50,12 +50,14 @@ class Scored:
     """Predictions to be measured. rows: all sites, `test` holding the patients that were predicted.
 
     scores: model -> site -> predictions for its test part; `swarm` is always there. calibration: site -> the
-    released swarm model's predictions for the calibration part.
+    released swarm model's predictions for the calibration part. own_calibration: the own models' there; empty where
+    there is no one own model a site (cross-validation).
     """
 
     rows: Sequence[SiteRows]
     scores: Mapping[str, Mapping[str, Floats]]
     calibration: Mapping[str, Floats]
+    own_calibration: Mapping[str, Floats] = field(default_factory=dict)
 
 
 def score(models: Mapping[str, TrainedModel], rows: Sequence[SiteRows]) -> dict[str, dict[str, Floats]]:
@@ -67,12 +69,20 @@ def score(models: Mapping[str, TrainedModel], rows: Sequence[SiteRows]) -> dict[
 
 def score_models(models: Mapping[str, TrainedModel], rows: Sequence[SiteRows]) -> Scored:
     """The predictions of one split. models: `swarm` and whatever it is compared with."""
-    return Scored(rows=rows, scores=score(models, rows), calibration=score_calibration(models["swarm"], rows))
+    own = {one.site: models[f"own/{one.site}"] for one in rows if f"own/{one.site}" in models}
+    return Scored(
+        rows=rows,
+        scores=score(models, rows),
+        calibration=score_calibration(models["swarm"], rows),
+        own_calibration={
+            one.site: score_calibration(own[one.site], [one])[one.site] for one in rows if one.site in own
+        },
+    )
 
 
-def score_calibration(swarm: TrainedModel, rows: Sequence[SiteRows]) -> dict[str, Floats]:
-    """site -> the swarm model's predictions for its calibration part, empty where there is none."""
-    return {one.site: swarm.scores(one, one.calibration) if len(one.calibration) else np.zeros(0) for one in rows}
+def score_calibration(model: TrainedModel, rows: Sequence[SiteRows]) -> dict[str, Floats]:
+    """site -> the model's predictions for its calibration part, empty where there is none."""
+    return {one.site: model.scores(one, one.calibration) if len(one.calibration) else np.zeros(0) for one in rows}
 
 
 def evaluate(
@@ -90,8 +100,11 @@ def evaluate(
     scores, tested = scored.scores, [one for one in scored.rows if len(one.test)]
     observed = Observed.of({one.site: one.test for one in tested})
     calibrated = _calibrations(scored, tested, plan, rng=rng, draws=draws)
-    thresholds = {site: found.threshold.value for site, found in calibrated.items()}
-    cuts = np.array([thresholds.get(site, 0.5) for site in observed.site.tolist()])
+    repaired = {
+        site: calibrated[site].recalibration.apply(p) if site in calibrated else p
+        for site, p in scores["swarm"].items()
+    }
+    cuts = np.array([calibrated[s].threshold.value if s in calibrated else 0.5 for s in observed.site.tolist()])
     own = {n.removeprefix("own/"): n for n in scores if n.startswith("own/")}
 
     def whole(name: str) -> dict[str, Measure]:
@@ -110,7 +123,14 @@ def evaluate(
     if groups and observed.outcome == "binary":
         mine = {one.site: scores[own[one.site]][one.site] for one in tested if one.site in own}
         own_scores = observed.stack(mine) if len(mine) == len(tested) else None
-        found = subgroups(observed.stack(scores["swarm"]), observed, groups, own=own_scores, threshold=cuts)
+        found = subgroups(
+            observed.stack(scores["swarm"]),
+            observed,
+            groups,
+            own=own_scores,
+            repaired=observed.stack(repaired),
+            threshold=cuts,
+        )
     return Evaluation(
         results=results,
         comparison=compare(
@@ -118,7 +138,7 @@ def evaluate(
             observed,
             n_train={one.site: len(one.training) for one in scored.rows},
             rng=rng,
-            thresholds=thresholds,
+            calls=_calls(scored, tested, calibrated, plan),
             draws=draws,
         ),
         matrix=site_matrix(scores, observed),
@@ -167,21 +187,45 @@ def _calibrations(
     """Per-site recalibration and threshold, fitted on the calibration part, judged on the test part."""
     if not plan.recalibrate or rows[0].test.layout.outcome != "binary":
         return {}
-    rule = {"half": "0.5", "sensitivity": f"sensitivity >= {plan.min_sensitivity:.2f}"}.get(
-        plan.threshold, plan.threshold
-    )
-    found = {}
-    for one in rows:
-        y = one.calibration.y if one.calibration.y is not None else np.zeros(0)
-        found[one.site] = calibrate_site(
-            CalibrationPart(y=y, p=scored.calibration[one.site]),
+    return {
+        one.site: calibrate_site(
+            _part(one, scored.calibration[one.site]),
             scored.scores["swarm"][one.site],
             Observed.of({one.site: one.test}),
             rng=rng,
-            rule=rule,
+            rule=_rule(plan),
             draws=draws,
         )
-    return found
+        for one in rows
+    }
+
+
+def _calls(
+    scored: Scored, rows: Sequence[SiteRows], calibrated: Mapping[str, SiteCalibration], plan: EvaluationPlan
+) -> dict[str, dict[str, NDArray[np.bool_]]]:
+    """Whom swarm and own model call positive at home, each recalibrated and cut by the same rule on the same part."""
+    called: dict[str, dict[str, NDArray[np.bool_]]] = {"swarm": {}}
+    for one in rows:
+        name, site = f"own/{one.site}", one.site
+        if site not in calibrated or site not in scored.own_calibration or name not in scored.scores:
+            continue
+        found = calibrated[site]
+        swarm = found.recalibration.apply(scored.scores["swarm"][site])
+        called["swarm"][site] = swarm >= found.threshold.value
+        part = _part(one, scored.own_calibration[site])
+        repaired = recalibrate(part)
+        cut = choose_threshold(CalibrationPart(y=part.y, p=repaired.apply(part.p)), _rule(plan))
+        called[name] = {site: repaired.apply(scored.scores[name][site]) >= cut.value}
+    return called
+
+
+def _part(one: SiteRows, predicted: Floats) -> CalibrationPart:
+    return CalibrationPart(y=np.zeros(0) if one.calibration.y is None else one.calibration.y, p=predicted)
+
+
+def _rule(plan: EvaluationPlan) -> str:
+    rules = {"half": "0.5", "sensitivity": f"sensitivity >= {plan.min_sensitivity:.2f}"}
+    return rules.get(plan.threshold, plan.threshold)
 
 
 def _groups(schema: CohortSchema, rows: Sequence[SiteRows]) -> dict[str, tuple[Sequence[str], NDArray[np.integer]]]:
