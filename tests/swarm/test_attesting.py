@@ -3,6 +3,7 @@
 from cohortium.core.exchange import PLAIN
 from cohortium.swarm import events as ev
 from cohortium.swarm.machine import RoundMachine
+from cohortium.swarm.reasons import REASONS
 
 
 def test_forged_merge_is_disputed_and_its_leader_deposed(play, swarm) -> None:
@@ -103,3 +104,34 @@ def test_failover_that_came_too_early_is_tried_again(play, swarm) -> None:
     assert not game.machines[site]._desk.once(*key)
     game.machines[site].handle(ev.Tick(game.now + game.policy.retry_s))
     assert game.machines[site]._desk.once(*key)
+
+
+def test_published_merge_that_too_few_are_left_to_attest_gives_way_to_those_who_came_back(play, swarm) -> None:
+    """Neither final nor another leader: all four sites lived, and the run stood still for ever."""
+    game = swarm.in_exchange(play(4, min_sites=3, rounds=2))
+    while game.phase != 3:
+        assert game.step()
+    game.submissions = [call for call in game.submissions if call[1].function != "attest"]
+    for site in [site for site in game.sites if site != game.leader][:2]:
+        game.ledger.apply(site, "withdraw", 1, 1)
+    game.until_quiet()
+    game.beat(game.sites, 5 * game.policy.leader_timeout_s)
+    (void,) = game.ledger.named("Void")
+    assert void["reason"] == REASONS["quorum"]
+    assert set(game.outcomes.values()) == {"complete"}
+    assert [args["contributors"] for args in game.ledger.named("Final")] == [0b1111] * 2
+
+
+def test_published_merge_is_waited_for_while_it_can_still_become_final(play, swarm) -> None:
+    game = swarm.in_exchange(play(4, min_sites=4, rounds=1))
+    while game.phase != 3:
+        assert game.step()
+    late = [call for call in game.submissions if call[1].function == "attest"]
+    game.submissions = [call for call in game.submissions if call[1].function != "attest"]
+    game.ledger.apply(next(site for site in game.sites if site != game.leader), "withdraw", 1, 1)
+    game.until_quiet()
+    game.beat(game.sites, 2 * game.policy.leader_timeout_s, stage="attest")
+    assert not game.ledger.named("Void")
+    game.submissions += late
+    game.until_quiet()
+    assert len(swarm.finals(game)) == 1

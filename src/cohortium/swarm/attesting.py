@@ -82,11 +82,11 @@ def decide_leader(desk: Desk, round: RoundView) -> None:
     if desk.age_s <= desk.policy.leader_timeout_s:
         return
     present = [site for site in round.frozen if site in view.live]
-    if round.phase is Phase.EXCHANGE and len(present) < view.least:
-        desk.submit("vote_void", number, REASONS["quorum"], round=number)
-        return
     silent = desk.pulse(round.leader).silent(desk.now_s, desk.policy)
-    if me != round.leader and leader_is_lost(desk.policy, age_s=desk.age_s, silent=silent):
+    lost = leader_is_lost(desk.policy, age_s=desk.age_s, silent=silent)
+    if len(present) < view.least and (round.phase is Phase.EXCHANGE or lost):
+        desk.submit("vote_void", number, REASONS["quorum"], round=number)  # too few for another leader
+    elif me != round.leader and lost:
         if desk.recipe.masked and round.attempt >= desk.policy.max_attempts and not contributors_of(desk, round):
             desk.submit("vote_end", int(RunState.FAILED), REASONS["attempts"], round=number)
         else:
