@@ -4,6 +4,8 @@ import random
 
 from cohortium.swarm import actions as do
 from cohortium.swarm import events as ev
+from cohortium.swarm.reasons import REASONS
+from cohortium.swarm.view import RunState
 
 
 def test_nobody_approves_before_its_site_has_consented(play, swarm) -> None:
@@ -60,3 +62,15 @@ def test_member_that_left_is_swept_from_the_run(play, swarm) -> None:
     game.until_quiet()
     assert [args["site"] for args in game.ledger.named("Swept")] == ["site-3"]
     assert game.outcomes["site-0"] == "partial (3/4 sites)"
+
+
+def test_run_that_can_never_start_any_more_is_ended_by_those_who_are_left(play) -> None:
+    """Before the start nobody can come back, so waiting for the fewest sites would never end."""
+    game = play(4, min_sites=3)
+    while game.ledger.view.state < RunState.READYING:
+        assert game.step()
+    game.submissions.clear()
+    for site in ("site-2", "site-3"):
+        game.ledger.apply(site, "withdraw", 1, REASONS["consent"])
+    game.until_quiet()
+    assert game.outcomes["site-0"] == game.outcomes["site-1"] == "failed (site-2, ready, consent)"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from cohortium.swarm.actions import Consent, Prepare
 from cohortium.swarm.desk import Desk
+from cohortium.swarm.reasons import REASONS
 from cohortium.swarm.view import RunState
 
 __all__ = ["decide_entry", "decide_return", "decide_sweep"]
@@ -22,7 +23,9 @@ def decide_entry(desk: Desk) -> None:
         elif me in view.joiners and desk.age_s >= desk.policy.answer_timeout_s and len(view.live) >= view.least:
             desk.submit("close_approvals")
     elif view.state is RunState.READYING and me in view.live:
-        if me in view.ready:
+        if len(view.live) < view.least:  # who goes before the start does not come back: it will never be reached
+            desk.submit("vote_end", int(RunState.FAILED), REASONS["quorum"])
+        elif me in view.ready:
             if desk.age_s >= desk.policy.answer_timeout_s and len(view.ready & view.live) >= view.least:
                 desk.submit("vote_proceed")
         elif own.prepared and own.consent is not None:
