@@ -7,6 +7,7 @@ signed way through a real engine is tested in tests/sim/test_faults.py.
 import asyncio
 import hashlib
 from dataclasses import dataclass, field
+from functools import cache
 from types import SimpleNamespace
 
 import msgspec
@@ -415,6 +416,7 @@ def swarm():
         in_exchange=in_exchange,
         MortalStore=MortalStore,
         run=lambda *args, **options: swarm_of(swarm_kit, *args, **options),
+        undisturbed=cache(lambda n_sites: swarm_of(swarm_kit, n_sites).digests),
         SPEC=SPEC,
         CONTRACT=CONTRACT,
         CHAIN=CHAIN,

@@ -82,7 +82,7 @@ def test_a_bad_network_changes_nothing_but_the_time_it_takes(swarm, seed, loss, 
     link = Link(delay_s=0.2, jitter_s=0.5, loss=loss, duplicate=duplicate, reorder=reorder, held_s=9.0, corrupt=corrupt)
     result = swarm.run(4, link=link, seed=seed, policy=Policy(linger_s=600.0))
     assert set(result.outcomes.values()) == {"complete"}
-    assert result.digests == swarm.run(4).digests
+    assert result.digests == swarm.undisturbed(4)
 
 
 @given(victim=st.integers(0, 3), dies_at=st.integers(1, 16), after=st.booleans())
@@ -92,7 +92,7 @@ def test_a_node_killed_at_any_write_ends_with_the_same_digest(swarm, victim: int
     stores = {site: swarm.MortalStore(dies_at, after=after)}
     result = swarm.run(4, stores=stores, link=Link(delay_s=0.1), policy=Policy(linger_s=600.0))
     assert set(result.outcomes.values()) == {"complete"}
-    assert result.digests == swarm.run(4).digests
+    assert result.digests == swarm.undisturbed(4)
     assert all(node.has_final_merge for node in result.nodes.values())
 
 
@@ -308,7 +308,7 @@ def test_shared_results_arrive_and_missing_ones_are_named(swarm) -> None:
 def test_disk_store_serves_a_whole_run_and_its_restart(swarm, tmp_path) -> None:
     store = DiskStore(tmp_path)
     result = swarm.run(3, stores={"site-0": store})
-    assert result.digests == swarm.run(3).digests
+    assert result.digests == swarm.undisturbed(3)
     kinds = [fact.kind for fact in store.facts(1)]
     assert kinds.count("trained") == kinds.count("adopted") == 3
     newest = next(fact for fact in reversed(store.facts(1)) if fact.kind == "adopted")
@@ -427,4 +427,4 @@ def test_real_clock_worker_threads_and_disk_give_the_same_model(swarm, tmp_path)
             one._ports.store.close()
         return {one.state.digest for one in nodes}
 
-    assert asyncio.run(main()) == swarm.run(3).digests
+    assert asyncio.run(main()) == swarm.undisturbed(3)
