@@ -53,3 +53,9 @@ def test_one_site_and_a_mask_keep_every_column():
     assert observed.sites == ("a", "b")
     assert list(observed.at("b").y) == [1.0]
     assert len(observed.take(np.array([True, False, False]))) == 1
+
+
+def test_another_cause_counts_when_asked_for():
+    layout = Layout(features=("a",), outcome="survival", resolution=1.0)
+    rows = Examples(layout=layout, x=np.zeros((3, 1)), time=np.ones(3), event=np.array([0, 1, 2], dtype=np.int8))
+    assert list(Observed.of({"a": rows}, cause=2).event) == [False, False, True]

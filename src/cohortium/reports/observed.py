@@ -18,7 +18,7 @@ class Observed:
     """Outcomes row by row, all arrays of length n, rows ordered by site name.
 
     site: name of the row's site. y: as in `Examples`, NaN where unknown; None for survival.
-    time, event: survival; event 1 counts, every other code ends the observation like censoring.
+    time, event: survival; one cause counts, every other code ends the observation like censoring.
     patient: 0..P-1 over all sites; rows of one patient are drawn together when resampling.
     """
 
@@ -31,8 +31,11 @@ class Observed:
     n_classes: int = 2
 
     @classmethod
-    def of(cls, parts: Mapping[str, Examples]) -> Observed:
-        """The outcomes of the named sites' examples, sites sorted. Raises ValueError when there are none."""
+    def of(cls, parts: Mapping[str, Examples], *, cause: int = 1) -> Observed:
+        """The outcomes of the named sites' examples, sites sorted; `cause`: the event that counts.
+
+        Raises ValueError when there are no sites.
+        """
         if not parts:
             raise ValueError("no site: at least one test part is needed")
         names = sorted(parts)
@@ -45,7 +48,7 @@ class Observed:
             site=np.concatenate([np.full(len(parts[s]), s, dtype=f"<U{max(map(len, names))}") for s in names]),
             y=None if survival else np.concatenate([_column(parts[s], "y", s) for s in names]),
             time=np.concatenate([_column(parts[s], "time", s) for s in names]) if survival else None,
-            event=np.concatenate([_column(parts[s], "event", s) == 1 for s in names]) if survival else None,
+            event=np.concatenate([_column(parts[s], "event", s) == cause for s in names]) if survival else None,
             patient=patient.astype(np.int64),
             n_classes=max(2, len(first.classes)),
         )

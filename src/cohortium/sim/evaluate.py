@@ -24,6 +24,7 @@ from cohortium.sim.comparison import SiteRows
 from cohortium.sim.inputs import read_sites, read_study
 from cohortium.sim.own_code import blamed_on, loaded_code
 from cohortium.sim.results import SavedModel, load_model
+from cohortium.sim.round_measures import cause_of
 
 __all__ = ["NewData", "evaluate_folder", "evaluate_model"]
 
@@ -89,7 +90,8 @@ def evaluate_model(saved: SavedModel, tables: Mapping[str, Table]) -> NewData:
         if cohort.flow.absent:
             names = ", ".join(cohort.flow.absent[:10]) + (", ..." if len(cohort.flow.absent) > 10 else "")
             notes.append(f"site '{site}': columns absent and treated as missing: {names}")
-    observed = Observed.of({one.site: one.test for one in rows})
+    cause = cause_of(saved.model.program.learner)
+    observed = Observed.of({one.site: one.test for one in rows}, cause=cause)
     with blamed_on(loaded_code(saved.study)):
         scores = {one.site: saved.model.scores(one, one.test) for one in rows}
     rng = Chance(saved.study.evaluation.seed).stream("evaluate")

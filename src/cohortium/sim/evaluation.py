@@ -91,14 +91,16 @@ def evaluate(
     plan: EvaluationPlan,
     schema: CohortSchema,
     rng: np.random.Generator,
+    cause: int = 1,
     draws: int = 2000,
 ) -> Evaluation:
     """Measure `swarm`, `pooled`, `own/<site>`, `without/<site>` where they are there.
 
-    Sites without a test patient are left out of every figure. rng: of the bootstrap.
+    Sites without a test patient are left out of every figure. rng: of the bootstrap. cause: the event the model
+    learned, where there are several.
     """
     scores, tested = scored.scores, [one for one in scored.rows if len(one.test)]
-    observed = Observed.of({one.site: one.test for one in tested})
+    observed = Observed.of({one.site: one.test for one in tested}, cause=cause)
     calibrated = _calibrations(scored, tested, plan, rng=rng, draws=draws)
     repaired = {
         site: calibrated[site].recalibration.apply(p) if site in calibrated else p

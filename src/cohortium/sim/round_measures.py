@@ -10,9 +10,14 @@ from cohortium.core.seams import Learner
 from cohortium.reports.observed import Observed
 from cohortium.reports.panel import measure_values
 
-__all__ = ["measure_round"]
+__all__ = ["cause_of", "measure_round"]
 
 _FEW = ("auroc", "c_index", "accuracy", "brier", "rmse")
+
+
+def cause_of(learner: Learner) -> int:
+    """The code of the event a survival model learns, 1 unless it says otherwise: figures must count the same one."""
+    return int(getattr(learner, "cause", 1))
 
 
 def measure_round(learner: Learner, parameters: Parameters, examples: Examples) -> Mapping[str, float]:
@@ -23,5 +28,5 @@ def measure_round(learner: Learner, parameters: Parameters, examples: Examples) 
         predicted = learner.predict(parameters, examples)
     except KeyError:  # a model by sums may have no answer before its first exchange
         return {}
-    values = measure_values(predicted, Observed.of({"site": examples}))
+    values = measure_values(predicted, Observed.of({"site": examples}, cause=cause_of(learner)))
     return {name: values[name] for name in _FEW if values.get(name) is not None}  # type: ignore[misc]

@@ -40,7 +40,7 @@ from cohortium.sim.leaks import leakage_checks, refuse_leaks
 from cohortium.sim.own_code import blamed_on, loaded_code
 from cohortium.sim.progress import Progress
 from cohortium.sim.results import model_file, page_file, write_report
-from cohortium.sim.round_measures import measure_round
+from cohortium.sim.round_measures import cause_of, measure_round
 from cohortium.sim.swarm import Setting, SwarmRun, run_swarm
 from cohortium.swarm.program import SiteWork
 
@@ -165,7 +165,13 @@ def _run(
     scored, missing = _compared(study, gathered, model, chance=chance, engine=options.engine, screen=screen)
     if not_trained := _grouped(missing):
         warn(not_trained)
-    measured = evaluate(scored, plan=study.evaluation, schema=gathered.schema, rng=chance.stream("bootstrap"))
+    measured = evaluate(
+        scored,
+        plan=study.evaluation,
+        schema=gathered.schema,
+        rng=chance.stream("bootstrap"),
+        cause=cause_of(model.program.learner),
+    )
     exported, verified = _export(swarm)
     merges = verified.runs[-1].merges
     record = RunRecord(
