@@ -121,16 +121,27 @@ def test_rows_an_estimator_cannot_read_end_the_rehearsal(data, make_study):
 
 
 def test_estimators_and_loops_do_not_mix(data, make_study, make_site):
-    study = make_study(model="logistic")
-    loops = make_study()
-    with pytest.raises(UsageError, match="study 'little' is not the one rehearsed"):
-        co.rehearse(
-            study,
-            sites={
-                "bonn": lambda: co.fit(co.models.LogisticRegression(), data["bonn"], study=study),
-                "lund": make_site(loops, *data["lund"]),
-            },
-        )
+    rows, loops = make_study(model="logistic"), make_study()
+
+    def fitting(study):
+        return lambda: co.fit(co.models.LogisticRegression(), data["bonn"], study=study)
+
+    with pytest.raises(StudyError, match="an own loop trains no 'logistic'"):
+        co.rehearse(rows, sites={"bonn": fitting(rows), "lund": make_site(rows, *data["lund"])})
+    with pytest.raises(UsageError, match="agrees on model 'own-loop', the estimator trains a Logistic"):
+        co.rehearse(loops, sites={"bonn": fitting(loops), "lund": make_site(loops, *data["lund"])})
+
+
+def test_a_cohort_of_follow_up_brings_times_and_events(survival, cox_study):
+    tables = {
+        site: Table.from_columns({"a": x[:, 0], "b": x[:, 1], "t": time, "e": event.astype(float)})
+        for site, (x, (time, event)) in survival.items()
+    }
+    cohorts = gather(cox_study, tables, chance=Chance(0, secrets_from_system=False)).cohorts
+    training = {site: cohort.examples("train") for site, cohort in cohorts.items()}
+    pooled = co.fit(co.models.Cox(), sites={site: (one.x, (one.time, one.event)) for site, one in training.items()})
+    fitted = rehearse(cox_study, cohorts, co.models.Cox).values["bonn"]
+    assert fitted.coef_.tolist() == pooled.coef_.tolist()
 
 
 def test_incomplete_calls_say_what_is_missing(data, make_study):

@@ -24,7 +24,7 @@ from cohortium.core.study import Study
 from cohortium.data.cohort import Cohort
 from cohortium.entry.plan import Plan, read_plan
 from cohortium.entry.seat import Brought, Learned, Seat, Stop, current_seat
-from cohortium.errors import InvariantBroken, UsageError
+from cohortium.errors import UsageError
 from cohortium.models.local_fit import Estimator, LocalFit, fitted_elsewhere
 
 __all__ = ["fit"]
@@ -74,8 +74,7 @@ def _exchange(seat: Seat, brought: Brought) -> LocalFit:
     answer = seat.say(brought)
     if isinstance(answer, Stop):
         raise answer.error
-    if not isinstance(answer, Learned):
-        raise InvariantBroken(f"a rehearsal answered an estimator with {type(answer).__name__}")
+    assert isinstance(answer, Learned)  # noqa: S101 - rows are answered by nothing else
     return LocalFit(
         learner=brought.learner, state=answer.model, rounds=answer.rounds, layout=answer.layout, scale=answer.scale
     )

@@ -13,14 +13,12 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Mapping
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cohortium.assembly import default_min_sites
 from cohortium.core.parameters import Parameters
 from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
@@ -33,13 +31,11 @@ from cohortium.ledger.archive import verify
 from cohortium.sim.folder import write_whole
 from cohortium.sim.swarm import Setting, SwarmRun, run_swarm
 from cohortium.swarm.actions import Outcome
-from cohortium.swarm.notices import Notice, RoundRecord, Troubled
 from cohortium.swarm.program import SiteWork
 
 __all__ = ["Rehearsal", "rehearse"]
 
 _SITE = re.compile(r"^[a-z0-9-]{1,32}$")
-_LOST = 2  # troubles without a merge in between: the machine tries once more, then the site is absent
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,7 +85,6 @@ class _Play:
         self._context = context
         self._seats = {site: Seat(site, study=study, sites=tuple(functions)) for site in functions}
         self._begun: list[Seat] = []
-        self._troubles: Counter[str] = Counter()
         self._stages: dict[int, str] = {}
         self._with_loops = False
 
@@ -98,7 +93,7 @@ class _Play:
         try:
             works = self._works()
             chance = Chance(self._study.evaluation.seed, secrets_from_system=False)
-            setting = Setting(study=self._study, works=works, chance=chance, observe=self._hear, stages=self._stages)
+            setting = Setting(study=self._study, works=works, chance=chance, stages=self._stages)
             run = run_swarm(setting)
         except BaseException as error:
             self._give_up(error)
@@ -112,7 +107,10 @@ class _Play:
         return result
 
     def _works(self) -> dict[str, SiteWork]:
-        """Every site's half of the program, once all functions have said what they bring."""
+        """Every site's half of the program, once all functions have said what they bring.
+
+        All bring loops or all bring rows: the study names one model, and both entry points have compared it.
+        """
         ready: dict[str, Ready] = {}
         brought: dict[str, Brought] = {}
         for site, seat in self._seats.items():
@@ -128,23 +126,8 @@ class _Play:
                     )
                 case Left(error=error):
                     raise RunFailed(site, "load", "error") from error
-        if ready and brought:
-            raise UsageError(
-                f"site '{min(brought)}' fits an estimator, site '{min(ready)}' brings a loop; do one of both"
-            )
         self._with_loops = bool(ready)
         return loop_works(self._study, self._seats, ready) if ready else row_works(self._study, brought)
-
-    def _hear(self, notice: Notice) -> None:
-        """Give up when too few sites are left for a merge; a real swarm would wait for people to come back."""
-        if isinstance(notice, RoundRecord):
-            self._troubles[notice.site] = 0
-        elif isinstance(notice, Troubled):
-            self._troubles[notice.site] += 1
-            lost = [site for site, seat in self._seats.items() if seat.left or self._troubles[site] >= _LOST]
-            least = self._study.strategy.min_sites or default_min_sites(len(self._seats))
-            if len(self._seats) - len(lost) < least:
-                raise RunFailed(notice.site, notice.stage, notice.code)
 
     def _last_word(self, work: SiteWork, run: SwarmRun) -> Answer:
         if self._with_loops:
