@@ -22,7 +22,7 @@ class Web:
     """Couriers that talk to each other directly; `spoil` may change or drop (None) what is said."""
 
     def __init__(self, *sites: str, spoil=lambda sender, kind, body: body) -> None:
-        self.said, self.spoil = [], spoil
+        self.said, self.spoil, self.refused = [], spoil, []
         self.couriers = {
             site: Courier(self._speaker(site), limits=Limits(body_bytes=10 << 20), retry_s=5.0) for site in sites
         }
@@ -40,7 +40,10 @@ class Web:
     async def _arrive(self, sender, receiver, body, place):
         courier = self.couriers[receiver]
         if isinstance(body, Offer):
-            courier.take_offer(place["round"], body)
+            try:
+                courier.take_offer(sender, place["round"], body)
+            except FrameError as wrong:
+                self.refused.append(str(wrong))
         elif isinstance(body, Chunk):
             try:
                 courier.take_chunk(body)
@@ -52,6 +55,10 @@ class Web:
                 sender=sender, receiver=receiver, sequence=1, head_height=0, head_hash=b"", body=b"",
             )  # fmt: skip
             await courier.answer(envelope, body)
+
+
+async def no_word(kind, body, receivers, place) -> None:
+    """Nobody is there."""
 
 
 def manifest(packed, step="updates") -> Manifest:
@@ -140,12 +147,73 @@ def test_forged_promise_is_refused_and_another_holder_asked() -> None:
         for holder in ("a", "c"):
             await web.couriers[holder].offer(manifest(packed), packed, to=[], place=PLACE)
             web.couriers[holder]._goods[packed.digest].to.add("b")
-        return await fetch(web, "b", packed, ("a", "c"))
+        return (await fetch(web, "b", packed, ("a", "c")))[0], web.refused
 
     done, refused = run_virtual(main())
     assert done
-    assert refused
-    assert "do not hash to the digest on the ledger" in refused[0][1]
+    assert refused == ["offer of 'a': its header and chunks do not hash to its digest"]
+
+
+@pytest.mark.parametrize("arrays", [SMALL, BIG])
+def test_nobody_can_stand_in_the_way_of_anothers_payload(arrays: Parameters) -> None:
+    """The first offer of a digest is kept; a forged one would have hidden the true one behind it."""
+    packed, other = pack(arrays), pack(Parameters({"v": np.arange(10.0) + 1}))
+    courier = Courier(no_word, limits=Limits(), retry_s=5.0)
+    true = manifest(packed)
+    for forged in (
+        Offer(manifest=Manifest(step="updates", digest=packed.digest, header=other.header, chunks=true.chunks)),
+        Offer(manifest=Manifest(step="updates", digest=packed.digest, header=true.header, chunks=other.chunk_digests)),
+        Offer(manifest=true, inline=bytes(other.body)),
+    ):
+        with pytest.raises(FrameError, match="of 'liar'"):
+            courier.take_offer("liar", 3, forged)
+    assert not courier.knows(packed.digest)
+    courier.take_offer("a", 3, Offer(manifest=true))
+    assert courier.knows(packed.digest)
+
+
+def test_one_sender_fills_no_memory_with_offers() -> None:
+    courier = Courier(no_word, limits=Limits(), retry_s=5.0)
+    offers = [Offer(manifest=manifest(pack(Parameters({"w": np.full(3, float(i))})))) for i in range(17)]
+    for offer in offers[:16]:
+        courier.take_offer("liar", 3, offer)
+        courier.take_offer("liar", 3, offer)
+    with pytest.raises(FrameError, match="more than 16 payloads of 'liar' in round 3"):
+        courier.take_offer("liar", 3, offers[16])
+    courier.take_offer("a", 3, offers[16])
+    courier.take_offer("liar", 4, offers[16])
+    courier.forget_before(4, keep=())
+    assert not courier.knows(offers[0].manifest.digest)
+    courier.take_offer("liar", 3, offers[0])
+
+
+def test_one_request_brings_no_more_than_a_window_of_chunks_each_once() -> None:
+    """A request of 20 KB could otherwise have drawn 4 GB, many times at once."""
+
+    async def main():
+        release, sent = asyncio.Event(), []
+
+        async def send(kind, body, receivers, place):
+            sent.append((kind, body.index))
+            await release.wait()
+
+        courier, packed = Courier(send, limits=Limits(), retry_s=5.0), pack(Parameters({"w": np.zeros(40 << 17)}))
+        courier.serve(packed, manifest(packed, "final"), place=PLACE)
+        envelope = Envelope(
+            version=VERSION, consortium=bytes(32), run=1, round=3, term=0, attempt=0, kind="need",
+            sender="liar", receiver="a", sequence=1, head_height=0, head_hash=b"", body=b"",
+        )  # fmt: skip
+        greedy = Need(digest=packed.digest, chunks=(0,) * 2000 + tuple(range(2000)))
+        asked = [asyncio.ensure_future(courier.answer(envelope, greedy)) for _ in range(50)]
+        await asyncio.sleep(1)
+        at_once = len(sent)
+        release.set()
+        await asyncio.gather(*asked)
+        return at_once, sent
+
+    at_once, sent = run_virtual(main())
+    assert at_once == 8
+    assert sorted(sent) == sorted([("chunk", index) for index in range(32)] * 8)
 
 
 def test_update_of_another_layout_than_the_own_one_is_refused() -> None:

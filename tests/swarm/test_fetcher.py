@@ -55,7 +55,7 @@ def test_offer_that_comes_in_time_costs_no_question(swarm) -> None:
         fetcher.fetch(wanted())
         fetcher.fetch(wanted())
         await asyncio.sleep(1.0)
-        courier.take_offer(1, OFFER)
+        courier.take_offer("b", 1, OFFER)
         fetcher.offered(PACKED.digest)
         await asyncio.sleep(10.0)
 
@@ -68,7 +68,7 @@ def test_after_two_seconds_the_holder_is_asked(swarm) -> None:
     async def script(fetcher, courier, view):
         fetcher.fetch(wanted())
         await asyncio.sleep(3.0)
-        courier.take_offer(1, OFFER)
+        courier.take_offer("b", 1, OFFER)
         fetcher.offered(PACKED.digest)
         await asyncio.sleep(1.0)
 

@@ -107,3 +107,25 @@ def test_witness_gives_proof_only_for_two_digests_of_one_slot() -> None:
     assert witness.note("porto", slot, b"h2", b"s2") == (b"h1", b"s1", b"h2", b"s2")
     witness.forget_before(3)
     assert witness.note("porto", slot, b"h2", b"s2") is None
+
+
+def test_chunk_with_a_signature_nobody_checks_is_refused() -> None:
+    """Its sender's head would have counted as signed: one byte, and every node stopped for a forked ledger."""
+    door = gate()
+    body = m.Chunk(digest=bytes(32), index=0, data=b"x")
+    door.open("porto", frame(kind="chunk", body=body))
+    sealed = m.decode(frame(kind="chunk", body=body))
+    with pytest.raises(SignatureError, match="chunk of 'porto' carries a signature"):
+        door.open("porto", m.encode(msgspec.structs.replace(sealed, signature=b"x")))
+
+
+def test_statements_of_one_site_in_one_round_are_bounded() -> None:
+    witness = Witness()
+    for term in range(64):
+        assert witness.note("porto", (1, 1, term, 1), bytes(32), b"") is None
+    with pytest.raises(FrameError, match="more than 64 slots of round 1"):
+        witness.note("porto", (1, 1, 64, 1), bytes(32), b"")
+    assert witness.note("porto", (1, 1, 63, 1), b"\1" * 32, b"") == (bytes(32), b"", b"\1" * 32, b"")
+    assert witness.note("lund", (1, 1, 64, 1), bytes(32), b"") is None
+    witness.forget_before(2)
+    assert witness.note("porto", (1, 1, 64, 1), bytes(32), b"") is None

@@ -133,6 +133,14 @@ def test_old_attempt_is_refused_in_a_masked_round(play, swarm) -> None:
     assert "does not lead" in refusal(game, ev.Proposed(other, 1, 1, "survivors", 15))
 
 
+def test_attempts_that_no_step_has_are_refused(play, swarm) -> None:
+    """Kept, each of 2^32 numbers would be another entry in the memory."""
+    game = swarm.in_exchange(play(3))
+    for round in (1, 2):
+        (said,) = game.machines["site-0"].handle(ev.Offered("site-1", round, 7, "updates", bytes(32)))
+        assert said == do.Refuse("site-1", "step 'updates' has no attempt 7")
+
+
 def test_envelope_before_its_round_is_kept_and_used(play, swarm) -> None:
     game = play(3, rounds=1)
     early = [(f"site-{i}", swarm.sha(f"site-{i}", 1, b"")) for i in (1, 2)]

@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cohortium.core.exact import weighted_sum
+from cohortium.core.frames import pack
+from cohortium.core.messages import Manifest, Offer
 from cohortium.core.parameters import Parameters
 from cohortium.core.update import Update
 from cohortium.errors import LedgerForked, TrainingFailed, VerificationFailed
@@ -428,3 +430,24 @@ def test_real_clock_worker_threads_and_disk_give_the_same_model(swarm, tmp_path)
         return {one.state.digest for one in nodes}
 
     assert asyncio.run(main()) == swarm.undisturbed(3)
+
+
+def test_offers_for_rounds_far_away_are_refused_before_they_are_kept(swarm) -> None:
+    async def script(running):
+        await asyncio.sleep(1.0)
+        liar, honest = running.nodes["site-2"], running.nodes["site-0"]
+        packed = pack(Parameters({"w": np.zeros(4)}))
+        manifest = Manifest(step="final", digest=packed.digest, header=packed.header, chunks=packed.chunk_digests)
+        for round in (4, 1 << 31):
+            place = {"round": round, "term": 0, "attempt": 0}
+            await liar._line.send("offer", Offer(manifest=manifest), ["site-0"], place)
+        await asyncio.sleep(1.0)
+        kept.append(honest._courier.knows(packed.digest))
+
+    kept = []
+    slow = {f"site-{i}": {"trainer": slow_trainer(swarm, f"site-{i}", i, 10.0)} for i in range(3)}
+    result = swarm.run(3, rounds=1, options=slow, script=script)
+    said = [notice.why for site, notice in result.notices if site == "site-0" and isinstance(notice, Refused)]
+    assert said == [f"message of 'site-2' for round {round}, here is round 1" for round in (4, 1 << 31)]
+    assert kept == [False]
+    assert set(result.outcomes.values()) == {"complete"}

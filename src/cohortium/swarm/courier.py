@@ -3,15 +3,20 @@
 Small payloads travel inside their offer; large ones are pulled chunk by chunk from any holder, resumed where a
 stream broke, and asked for again until they are complete or the round has moved on. Only what was offered is
 served, and only to those it was offered to; a merge is served to every live member.
+
+An offer is kept only if its promise hashes to its digest, so that nobody can stand in the way of another's payload,
+and only so many are kept of one sender in one round.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from cohortium.core.frames import Intake, Limits, Packed, read_header
+from cohortium.core.frames import Intake, Limits, Packed, digest_of, read_header
 from cohortium.core.messages import Body, Chunk, Envelope, Manifest, Need, Offer
 from cohortium.errors import FrameError
 
@@ -21,6 +26,13 @@ INLINE_BYTES = 48 << 10
 """Largest payload that travels inside its offer."""
 
 _WINDOW = 32
+"""Chunks asked for, and given, at once."""
+
+_OFFERS = 16
+"""Offers kept of one sender in one round; an honest one makes at most one for each step and attempt, and merges."""
+
+_ANSWERS = 8
+"""Answers to one sender on the way at once."""
 
 Send = Callable[[str, Body, Sequence[str], Mapping[str, int]], Awaitable[None]]
 """(kind, body, receivers, {round, term, attempt}) -> sent, as one envelope for all of them."""
@@ -51,6 +63,8 @@ class Courier:
         self._intakes: dict[bytes, Intake] = {}
         self._news: dict[bytes, asyncio.Event] = {}
         self._rounds: dict[bytes, int] = {}
+        self._heard: dict[tuple[str, int], set[bytes]] = {}
+        self._answering: Counter[str] = Counter()
 
     # --- giving ----------------------------------------------------------------------------------------------
 
@@ -82,19 +96,39 @@ class Courier:
         goods = self._goods.get(digest)
         if goods is None or (goods.to is not None and envelope.sender not in goods.to):
             return
+        if self._answering[envelope.sender] >= _ANSWERS:
+            return  # whoever asks faster than it listens asks again
+        self._answering[envelope.sender] += 1
+        try:
+            await self._give(goods, need, envelope.sender)
+        finally:
+            self._answering[envelope.sender] -= 1
+
+    async def _give(self, goods: _Goods, need: Need, to: str) -> None:
         if not need.chunks:
-            await self._send("offer", goods.offer, [envelope.sender], goods.place)
-            return
-        for index in need.chunks:
+            await self._send("offer", goods.offer, [to], goods.place)
+        for index in sorted(set(need.chunks))[:_WINDOW]:
             if index < len(goods.packed.chunk_digests):
-                chunk = Chunk(digest=digest, index=index, data=bytes(goods.packed.chunk(index)))
-                await self._send("chunk", chunk, [envelope.sender], goods.place)
+                chunk = Chunk(digest=goods.packed.digest, index=index, data=bytes(goods.packed.chunk(index)))
+                await self._send("chunk", chunk, [to], goods.place)
 
     # --- taking ----------------------------------------------------------------------------------------------
 
-    def take_offer(self, round: int, offer: Offer) -> None:
-        """Keep an offer; it is opened when the machine asks for it."""
-        digest = offer.manifest.digest
+    def wants(self, digest: bytes) -> bool:
+        """Whether this payload is being fetched."""
+        return digest in self._news
+
+    def take_offer(self, sender: str, round: int, offer: Offer) -> None:
+        """Keep an offer; it is opened when the machine asks for it. FrameError if it does not keep its promise."""
+        manifest, digest = offer.manifest, offer.manifest.digest
+        if digest_of(manifest.header, manifest.chunks) != digest:
+            raise FrameError(f"offer of {sender!r}: its header and chunks do not hash to its digest")
+        if offer.inline and (hashlib.sha256(offer.inline).digest(),) != manifest.chunks:
+            raise FrameError(f"offer of {sender!r}: the body in it is not the promised one")
+        heard = self._heard.setdefault((sender, round), set())
+        if digest not in heard and len(heard) >= _OFFERS:
+            raise FrameError(f"more than {_OFFERS} payloads of {sender!r} in round {round}")
+        heard.add(digest)
         if digest not in self.payloads:
             self._offers.setdefault(digest, offer)
             self._rounds.setdefault(digest, round)
@@ -201,6 +235,8 @@ class Courier:
                 table.pop(digest, None)
         for slot in [slot for slot in self._slots if slot[0] < round]:
             del self._slots[slot]
+        for place in [place for place in self._heard if place[1] < round]:
+            del self._heard[place]
 
 
 def layout_of(packed: Packed) -> list[list[object]]:

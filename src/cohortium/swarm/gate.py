@@ -24,6 +24,7 @@ MERGE_SLOT, SURVIVORS_SLOT, STEP_SLOT = 1, 2, 2
 the payload of step number n has kind STEP_SLOT + n (by attempt)."""
 
 _WINDOW = 4096
+_STATEMENTS = 64
 
 
 @dataclass
@@ -66,6 +67,8 @@ class Gate:
         if not self.members.is_active(sender):
             raise SignatureError(f"{sender!r} is no active member")
         if envelope.kind == "chunk":
+            if envelope.signature:  # nobody has checked it, so nothing may rest on it
+                raise SignatureError(f"chunk of {sender!r} carries a signature")
             return  # covered by its manifest, and repeated on request
         check_signature(envelope, self.members.address_of[sender], self.recover)
         self._check_sequence(sender, envelope.sequence)
@@ -93,11 +96,19 @@ class Witness:
     """Who signed what for which slot (run, round, term, kind)."""
 
     _said: dict[tuple[str, int, int, int, int], tuple[bytes, bytes]] = field(default_factory=dict)
+    _slots: Counter[tuple[str, int]] = field(default_factory=Counter)
 
     def note(
         self, site: str, slot: tuple[int, int, int, int], digest: bytes, signature: bytes
     ) -> tuple[bytes, bytes, bytes, bytes] | None:
-        """Remember a statement. Returns (h1, s1, h2, s2) if the site signed another digest for this slot before."""
+        """Remember a statement. Returns (h1, s1, h2, s2) if the site signed another digest for this slot before.
+
+        Raises FrameError for one slot more than a site can have in a round: what is not remembered is not taken.
+        """
+        if (site, *slot) not in self._said:
+            if self._slots[site, slot[1]] >= _STATEMENTS:
+                raise FrameError(f"{site!r} signed for more than {_STATEMENTS} slots of round {slot[1]}")
+            self._slots[site, slot[1]] += 1
         before = self._said.setdefault((site, *slot), (digest, signature))
         return None if before[0] == digest else (*before, digest, signature)
 
@@ -105,3 +116,5 @@ class Witness:
         """Let go of slots of rounds before this one."""
         for key in [key for key in self._said if key[2] < round]:
             del self._said[key]
+        for place in [place for place in self._slots if place[1] < round]:
+            del self._slots[place]

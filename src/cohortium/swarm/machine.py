@@ -30,7 +30,7 @@ from cohortium.swarm.reasons import REASONS, code_of
 from cohortium.swarm.view import Phase, RoundView, RunState, RunView
 from cohortium.swarm.waiting import Policy
 
-__all__ = ["FINAL_STEP", "RoundMachine"]
+__all__ = ["AHEAD", "FINAL_STEP", "RoundMachine"]
 
 FINAL_STEP = "final"
 """Step of the offer with which any node serves a merge the ledger calls final; its digest says whether it is right."""
@@ -214,6 +214,8 @@ class RoundMachine:
             return  # late: its round is over, which is nobody's fault
         elif event.round < number or event.round > number + AHEAD:
             self._refuse(event.site, f"round {event.round}, here is round {number}")
+        elif event.attempt > (0 if step.payload == "committed" else desk.policy.max_attempts):
+            self._refuse(event.site, f"step {event.step!r} has no attempt {event.attempt}")
         elif round is None or event.round > number:
             self._keep(event)
         elif step.payload != "committed" and event.attempt != round.attempt and round.phase is not Phase.COLLECT:

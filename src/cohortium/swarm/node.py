@@ -51,7 +51,7 @@ from cohortium.swarm.clerk import Clerk
 from cohortium.swarm.courier import Courier
 from cohortium.swarm.fetcher import Fetcher
 from cohortium.swarm.line import Line
-from cohortium.swarm.machine import FINAL_STEP, RoundMachine
+from cohortium.swarm.machine import AHEAD, FINAL_STEP, RoundMachine
 from cohortium.swarm.membership import Members
 from cohortium.swarm.notices import Progressed, Refused, RoundRecord, RunEnded, Troubled
 from cohortium.swarm.ports import Charter, Ports, Proposal, in_line
@@ -280,8 +280,9 @@ class Node:
         site = envelope.sender
         match body:
             case Offer():
+                self._check_place(envelope, body.manifest.digest)
                 self._check_slot(envelope, body.manifest.step, body.manifest.digest, body.manifest.slot)
-                self._courier.take_offer(envelope.round, body)
+                self._courier.take_offer(site, envelope.round, body)
                 self._fetcher.offered(body.manifest.digest)
                 self._post(ev.Offered(site, envelope.round, envelope.attempt, body.manifest.step, body.manifest.digest))
             case Chunk():
@@ -289,6 +290,7 @@ class Node:
             case Need():
                 self._spawn(self._courier.answer(envelope, body))
             case StepNote():
+                self._check_place(envelope)
                 self._check_slot(envelope, body.step, body.bitmap, body.slot)
                 bitmap = int.from_bytes(body.bitmap, "big")
                 self._post(ev.Proposed(site, envelope.round, envelope.attempt, body.step, bitmap))
@@ -310,6 +312,12 @@ class Node:
                 if self.outcome is not None and site not in self._done:  # it may have missed mine
                     self._spawn(self._line.send("bye", Bye(reason="done"), [site], {}))
                 self._done.add(site)
+
+    def _check_place(self, envelope: Envelope, digest: bytes = b"") -> None:
+        """Refuse what belongs to a round far away, so that nobody fills the memory with promises for later."""
+        here = self._view.round.number if self._view.round else 0
+        if not here - 1 <= envelope.round <= here + AHEAD and not self._courier.wants(digest):
+            raise FrameError(f"message of {envelope.sender!r} for round {envelope.round}, here is round {here}")
 
     def _check_slot(self, envelope: Envelope, step: str, digest: bytes, signature: bytes) -> None:
         """Two statements for one slot convict their sender."""
