@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from cohortium.core.randomness import Chance
+from cohortium.errors import UsageError
 from cohortium.sim.cohorts import gather
 from cohortium.sim.comparison import compare, train_plainly
+from cohortium.sim.evaluation import score
 
 CHANCE = Chance(0, secrets_from_system=False)
 
@@ -48,3 +50,45 @@ def test_weights_learned_by_fedavg_come_near_the_pooled_model(tables, make_study
     exact = train_plainly(make_study(), rows, chance=CHANCE)
     for one in rows:
         assert np.corrcoef(swarm.scores(one, one.test), exact.scores(one, one.test))[0, 1] > 0.98
+
+
+def test_a_model_that_one_site_trained_alone_is_the_same_model_at_every_site(tables, make_study):
+    """FedPer's last layers stay at home, and home is the only trainer: never the layers nobody has trained."""
+    study = make_study(strategy={"name": "fedper", "rounds": 30}, model={"learn": "weights"})
+    rows = gather(study, tables, chance=CHANCE).rows()
+    plain = make_study(strategy={"name": "fedavg", "rounds": 30}, model={"learn": "weights"})
+    kept, shared = (compare(one, rows, chance=CHANCE).models for one in (study, plain))
+    for name in ("pooled", "own/bonn"):
+        assert float(kept[name].state["model/model/intercept"][0]) == 0.0  # never sent, so never learned
+        for one in rows:
+            np.testing.assert_allclose(kept[name].scores(one, one.test), shared[name].scores(one, one.test), atol=1e-12)
+
+
+def test_layers_kept_at_home_serve_no_other_site(tables, make_study):
+    study = make_study(strategy={"name": "fedper", "rounds": 3}, model={"learn": "weights"})
+    rows = gather(study, tables, chance=CHANCE).rows()
+    without = compare(study, rows, chance=CHANCE).models["without/porto"]
+    assert [without.serves(one.site) for one in rows] == [True, True, False]
+    with pytest.raises(UsageError, match=r"site 'porto' has none, so its patients cannot be predicted"):
+        without.scores(rows[2], rows[2].test)
+    assert sorted(score({"without/porto": without}, rows)["without/porto"]) == ["bonn", "lund"]
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        {"name": "coordinate-median"},
+        {"name": "cyclic", "decay": 0.5},
+        {"name": "fedavg", "weights": {"bonn": 1, "lund": 2, "porto": 3}},
+    ],
+    ids=lambda strategy: strategy["name"],
+)
+def test_rules_among_sites_leave_one_trainer_with_plain_training(tables, make_study, strategy):
+    study = make_study(strategy={**strategy, "rounds": 5, "local_epochs": 2}, model={"learn": "weights"})
+    rows = gather(study, tables, chance=CHANCE).rows()
+    found = compare(study, rows, chance=CHANCE)
+    assert {name for name in found.missing if not name.startswith("without/")} == set()
+    plain = make_study(strategy={"name": "fedavg", "rounds": 5, "local_epochs": 2}, model={"learn": "weights"})
+    expected = compare(plain, rows, chance=CHANCE)
+    for name in ("pooled", "own/bonn"):
+        assert found.models[name].state.under("model/model") == expected.models[name].state.under("model/model")

@@ -17,11 +17,12 @@ from cohortium.assembly import build_program
 from cohortium.core.examples import Examples, concatenate
 from cohortium.core.parameters import Parameters
 from cohortium.core.randomness import Chance
-from cohortium.core.study import Study
+from cohortium.core.study import StrategyPlan, Study
 from cohortium.core.update import Turn
-from cohortium.errors import CohortiumError
+from cohortium.errors import CohortiumError, UsageError
 from cohortium.sim.engines import choose_engine
 from cohortium.sim.plain import learn
+from cohortium.strategies import STRATEGIES
 from cohortium.swarm.program import Program, SiteWork
 
 __all__ = ["Comparisons", "SiteRows", "TrainedModel", "compare", "train_plainly"]
@@ -49,9 +50,25 @@ class TrainedModel:
 
     def scores(self, rows: SiteRows, examples: Examples) -> NDArray[np.float64]:
         """Predictions for `examples` of one site, through the preprocessing as that site would apply it."""
+        if not self.serves(rows.site):
+            raise UsageError(
+                f"the model keeps its last layers at the sites that trained it; site '{rows.site}' has none, "
+                "so its patients cannot be predicted"
+            )
         work = SiteWork(self.program, site=rows.site, training=rows.training)
-        work.restore(self.memories.get(rows.site, Parameters()))
+        work.restore(self._memory(rows.site))
         return self.program.learner.predict(work.personal(self.state), work.view(self.state, examples))
+
+    def serves(self, site: str) -> bool:
+        """Whether there is a whole model for this site: not where other sites trained layers and kept them."""
+        alone = len(self.memories) == 1
+        return alone or site in self.memories or not getattr(self.program.stages[-1].strategy, "home_only", False)
+
+    def _memory(self, site: str) -> Parameters:
+        """The site's private arrays; a model that one site trained alone is the same model everywhere."""
+        if len(self.memories) == 1:
+            return next(iter(self.memories.values()))
+        return self.memories.get(site, Parameters())
 
     @property
     def personal_sites(self) -> tuple[str, ...]:
@@ -101,7 +118,7 @@ def compare(
     """Train everything the study's evaluation asks for. A model that cannot be trained is named with its reason."""
     plans: dict[str, Callable[[], TrainedModel]] = {"pooled": partial(_pooled, study, rows, chance)}
     if study.evaluation.per_site:
-        plans |= {f"own/{one.site}": partial(train_plainly, study, [one], chance=chance) for one in rows}
+        plans |= {f"own/{one.site}": partial(train_plainly, _alone(study), [one], chance=chance) for one in rows}
     if study.evaluation.leave_one_out and len(rows) > 2:
         for left in rows:
             others = [one for one in rows if one is not left]
@@ -128,4 +145,18 @@ def _pooled(study: Study, rows: Sequence[SiteRows], chance: Chance) -> TrainedMo
         study = study.model_copy(update={"cohort": study.cohort.model_copy(update={"scale": "standard"})})
     together = concatenate([one.training for one in rows])
     whole = SiteRows(site="pooled", training=together, calibration=together, test=together)
-    return train_plainly(study, [whole], chance=chance, engine="sequential")
+    return train_plainly(_alone(study), [whole], chance=chance, engine="sequential")
+
+
+def _alone(study: Study) -> Study:
+    """The same study for a single trainer: rounds, steps and penalties stay, what concerns other sites goes.
+
+    A rule that needs several sites, or slows down by turns of all sites, becomes plain training; weights by site go.
+    """
+    name, options = study.strategy.name, study.strategy.options
+    rule = STRATEGIES.resolve(name) if name in STRATEGIES else None
+    if rule is not None and getattr(rule, "among_sites", False):
+        name, options = "fedavg", {key: options[key] for key in ("local_epochs", "sync_every") if key in options}
+    options = {key: value for key, value in options.items() if key != "weights"}
+    fixed = study.strategy.model_dump(exclude={"name", *study.strategy.options})
+    return study.model_copy(update={"strategy": StrategyPlan(**{**fixed, **options, "name": name})})

@@ -61,9 +61,10 @@ class Scored:
 
 
 def score(models: Mapping[str, TrainedModel], rows: Sequence[SiteRows]) -> dict[str, dict[str, Floats]]:
-    """model -> site -> predictions for the site's test part; sites without test patients are left out."""
+    """model -> site -> predictions for its test part, where there are test patients and the model serves the site."""
     return {
-        name: {one.site: model.scores(one, one.test) for one in rows if len(one.test)} for name, model in models.items()
+        name: {one.site: model.scores(one, one.test) for one in rows if len(one.test) and model.serves(one.site)}
+        for name, model in models.items()
     }
 
 

@@ -26,6 +26,7 @@ class CoordinateMedian:
 
     sums: ClassVar[bool] = False
     learns_by: ClassVar[Literal["weights"]] = "weights"
+    among_sites: ClassVar[bool] = True  # means nothing for one trainer alone
     least_sites: ClassVar[int] = 3
 
     def __post_init__(self) -> None:

@@ -32,6 +32,7 @@ class Cyclic:
 
     sums: ClassVar[bool] = False
     learns_by: ClassVar[Literal["weights"]] = "weights"
+    among_sites: ClassVar[bool] = True  # means nothing for one trainer alone
 
     def __post_init__(self) -> None:
         check_options(local_epochs=self.local_epochs, sync_every=self.sync_every)

@@ -42,6 +42,11 @@ class FedPer:
     def __post_init__(self) -> None:
         check_options(local_epochs=self.local_epochs, sync_every=self.sync_every, weights=self.weights)
 
+    @property
+    def home_only(self) -> bool:
+        """Whether a site that has not trained has no whole model: its own layers are nowhere else."""
+        return bool(self.private)
+
     def init(self, start: Parameters) -> Parameters:
         """No shared state."""
         return Parameters()
