@@ -288,3 +288,22 @@ def test_the_published_split_of_the_x_rays_is_kept():
     assert images.shape == (624, 1, 28, 28)
     np.testing.assert_array_equal(images, np.float32(table.column("images")[-624:, None]) / np.float32(255))
     assert len(set(cohort.keys)) < len(cohort)  # the exact duplicates share a key
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "said"),
+    [
+        ("os_years", "d", "is read in days, but its name says years"),
+        ("OS.Months", "years", "is read in years, but its name says months"),
+        ("os_years", "years", ""),
+        ("survival", "months", ""),
+    ],
+)
+def test_a_unit_that_contradicts_the_name_of_the_time_column_is_told(name, unit, said):
+    rng = np.random.default_rng(0)
+    table = Table.from_columns(
+        {"age": rng.normal(60, 9, N), name: rng.uniform(0.1, 20, N), "dead": (rng.random(N) < 0.5).astype(float)}
+    )
+    cohort = cohort_of(table, outcome={"time": name, "event": "dead", "unit": unit})
+    told = [one for one in cohort.warnings if "its name says" in one]
+    assert [said in one for one in told] == ([True] if said else [])

@@ -218,3 +218,31 @@ def test_sharing_rows_among_sites_does_not_change_the_schema(words, n_sites):
     whole = table(word=words, age=np.arange(len(words)) + 0.5, y=y)
     pieces = {f"s{i}": whole.take(np.arange(len(words)) % n_sites == i) for i in range(n_sites)}
     assert infer_schema(pieces, outcome="y") == infer_schema({"all": whole}, outcome="y")
+
+
+@pytest.mark.parametrize(
+    ("longest", "unit", "cell", "horizon"),
+    [
+        (400.0, "d", 30.4375, 2 * 365.25),
+        (200.0, "d", 7.0, 3 * 84.0),
+        (28.0, "d", 1.0, 36.0),
+        (5.0, "d", 1 / 24, 5.0),
+        (20.4, "years", 30.4375, 21 * 365.25),
+    ],
+)
+def test_short_follow_up_gets_finer_cells_so_that_order_in_time_is_kept(longest, unit, cell, horizon):
+    t = table(age=np.arange(20.0), t=np.linspace(longest / 20, longest, 20), dead=np.arange(20) % 2)
+    layout = infer_schema({"a": t}, outcome={"time": "t", "event": "dead", "unit": unit}).layout()
+    assert layout.resolution == cell
+    assert layout.horizon == pytest.approx(horizon)
+    assert len(np.unique(t.column("t") * {"d": 1.0, "years": 365.25}[unit] // layout.resolution)) >= 12
+
+
+def test_what_the_study_says_of_rows_and_bad_records_holds_in_the_short_form_too():
+    visits = ward(id=["p1", "p1"] * (N // 2))
+    study = {"study": {"outcome": "label"}, "cohort": {"patient": "id", "rows": "visits"}}
+    schema = agreed_schema(study, {"a": visits})
+    assert (schema.rows, schema.bad_records, schema.predict_at) == ("visits", "refuse", "")
+    study["cohort"] |= {"bad_records": "skip", "predict_at": "admission"}
+    schema = agreed_schema(study, {"a": visits})
+    assert (schema.bad_records, schema.predict_at) == ("skip", "admission")

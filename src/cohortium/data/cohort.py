@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,11 +25,18 @@ from cohortium.data.matrix import feature_matrix, image_array, subgroup_codes
 from cohortium.data.parts import PARTS, Part, PartBook, Split, draw_folds, draw_parts, published_parts
 from cohortium.data.patients import Keys, patient_index
 from cohortium.data.reading import Reading
-from cohortium.data.schema import CohortSchema
+from cohortium.data.schema import CohortSchema, Column
 from cohortium.data.table import Table
 from cohortium.errors import DataError
 
 __all__ = ["Cohort", "build_cohort", "check_cohorts"]
+
+_UNIT_WORDS = {
+    "d": {"day", "days"},
+    "weeks": {"week", "weeks", "wk", "wks"},
+    "months": {"month", "months", "mths"},
+    "years": {"year", "years", "yr", "yrs"},
+}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -191,6 +199,16 @@ def _strata(schema: CohortSchema, values: Mapping[str, NDArray[Any]], groups: ND
     return [f"{code}:{word}" for code, word in zip(result.tolist(), words, strict=True)]
 
 
+def _unit_in_name(outcome: Column) -> str:
+    """A sentence where the name of the time column says another unit than the study."""
+    words = set(re.split(r"[^a-z]+", outcome.time.lower()))
+    named = [unit for unit, forms in _UNIT_WORDS.items() if words & forms]
+    if not named or outcome.unit in named:
+        return ""
+    read, says = ("days" if unit == "d" else unit for unit in (outcome.unit, named[0]))
+    return f"column '{outcome.time}' is read in {read}, but its name says {says}; set the outcome's unit"
+
+
 def _outcomes_seen(cohort: Cohort) -> set[int]:
     name = cohort.schema.outcome.name
     held = cohort.columns[f"{name}/event" if cohort.schema.outcome_kind == "survival" else name]
@@ -205,6 +223,8 @@ def _warnings(cohort: Cohort) -> tuple[str, ...]:
             f"site '{cohort.site}': no values for {', '.join(absent[:10])}{', ...' if len(absent) > 10 else ''}"
         )
     kind, seen = cohort.schema.outcome_kind, _outcomes_seen(cohort)
+    if kind == "survival" and (said := _unit_in_name(cohort.schema.outcome)):
+        found.append(f"site '{cohort.site}': {said}")
     if kind == "survival" and not seen - {0}:
         found.append(f"site '{cohort.site}': no event among its training rows; it learns from the others")
     if kind in ("binary", "classes") and len(seen) < 2:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 
 from cohortium.data.flow import find
 from cohortium.data.parts import PARTS
-from cohortium.data.schema import DAYS_PER, DEFAULT_HORIZON_D, CohortSchema, Column, Role
+from cohortium.data.schema import DAYS_PER, DEFAULT_HORIZON_D, BadRecords, CohortSchema, Column, Role
 from cohortium.data.schema_text import parse_column, parse_subgroups, schema_from_study
 from cohortium.data.table import Table, is_code, number_text, parse_number
 from cohortium.errors import DataError
@@ -30,7 +31,10 @@ MIN_NUMBERS = 10
 """... and it holds more different numbers than a scale or a stage would."""
 PART_COLUMN = "part"
 """A column of this name that holds nothing but train, calibration and test is a published split."""
-_YEAR_D = DAYS_PER["years"]
+_LEAST_CELLS = 12
+_CELLS_D = (DAYS_PER["months"], DAYS_PER["weeks"], DAYS_PER["d"], DAYS_PER["d"] / 24)
+"""Time cells of a survival outcome: the coarsest that divides the longest follow-up into a dozen or so. In months,
+28 days on a ward would be one cell, in which nobody dies before anybody else."""
 
 
 def infer_schema(
@@ -44,18 +48,23 @@ def infer_schema(
     part: str | None = None,
     subgroups: Sequence[str] = (),
     columns: Mapping[str, Column] | None = None,
+    rows: Literal["patients", "visits"] = "patients",
+    bad_records: BadRecords = "refuse",
+    predict_at: str = "",
 ) -> CohortSchema:
     """The schema of a study in its short form.
 
     tables: site -> its table. outcome: a column, or {time, event[, entry][, unit]}.
     features: the only columns to learn from; exclude: columns to leave out. columns: declared ones, which win.
     patient, group, part: columns with an identifier, a scanner or ward, a published split.
+    rows, bad_records, predict_at: as in `CohortSchema`; impossible values are refused unless the study says `skip`.
     Raises DataError with one sentence for every problem: outcome absent, time without event, numbers at
     one site and text at another.
     """
-    return _Inference(tables, dict(columns or {})).schema(
+    found = _Inference(tables, dict(columns or {})).schema(
         outcome, features, exclude, {"patient": patient, "group": group, "part": part}, subgroups
     )
+    return replace(found, rows=rows, bad_records=bad_records, predict_at=predict_at)
 
 
 def agreed_schema(content: Mapping[str, Any], tables: Mapping[str, Table], *, path: str = "study") -> CohortSchema:
@@ -80,6 +89,9 @@ def agreed_schema(content: Mapping[str, Any], tables: Mapping[str, Table], *, pa
         part=cohort.get("part"),
         subgroups=cohort.get("subgroups") or (),
         columns={name: parse_column(name, column) for name, column in declared.items()},
+        rows=cohort.get("rows") or "patients",
+        bad_records=cohort.get("bad_records") or "refuse",
+        predict_at=cohort.get("predict_at") or "",
     )
 
 
@@ -164,7 +176,9 @@ class _Inference:
         if self.problems or not all(numeric):
             return None
         longest = max(float(np.nanmax(t.column(sources[0]), initial=0.0)) for t in self.tables.values())
-        years = np.ceil(longest * DAYS_PER[unit] / _YEAR_D) if np.isfinite(longest) else 0.0
+        days = longest * DAYS_PER[unit] if np.isfinite(longest) else 0.0
+        cell = next((one for one in _CELLS_D if days > one * (_LEAST_CELLS - 1)), _CELLS_D[0])
+        dozen = _LEAST_CELLS * cell
         return Column(
             name=sources[0],
             kind="survival",
@@ -173,7 +187,8 @@ class _Inference:
             time=sources[0],
             event=sources[1],
             entry=outcome.get("entry") or "",
-            horizon_d=min(max(years, 1.0) * _YEAR_D, 5 * DEFAULT_HORIZON_D),
+            resolution_d=cell,
+            horizon_d=min(max(float(np.ceil(days / dozen)), 1.0) * dozen, 5 * DEFAULT_HORIZON_D),
         )
 
     def _outcome(self, name: str) -> Column | None:
