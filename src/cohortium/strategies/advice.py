@@ -1,6 +1,6 @@
 """Which merge suits these sites: sentences for `cohortium study check`, from number and size of sites alone.
 
-Reasons and figures: clinical-learning.md, findings 3, 6, 7 and section 3 (prototype, 5 seeds).
+Figures: `python -m benchmarks networks --seeds 10` (docs/results.md); reasons: clinical-learning.md, findings 3, 6, 7.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _by_shape(strategy: str, sizes: Mapping[str, int]) -> list[str]:
     if len(sizes) >= _MANY and typical < _SMALL and strategy not in _ADAPTIVE:
         said.append(
             f"{len(sizes)} sites with a median of {typical:g} records: 'fedadam' learned more from many small sites"
-            " (autism, 25 scanners: AUROC 0.633 against 0.586 with fedavg)"
+            " (autism, 25 scanners: AUROC 0.604 against 0.595 with fedavg, ten seeds)"
         )
     if len(sizes) < _MANY and strategy in _ADAPTIVE:
         said.append(
