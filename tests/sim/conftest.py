@@ -46,3 +46,42 @@ def make_table():
 @pytest.fixture
 def make_study():
     return _study
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """One finished run of the little study: (result, folder)."""
+    from cohortium.sim.simulate import run_simulation
+
+    out = tmp_path_factory.mktemp("runs") / "run"
+    made = {"bonn": _table(60, seed=1), "lund": _table(80, seed=2, shift=0.5), "porto": _table(70, seed=3)}
+    said: list[str] = []
+    result = run_simulation(_study(), made, out=out, screen=said.append)
+    return result, out, said
+
+
+@pytest.fixture
+def rows(study, tables):
+    from cohortium.core.randomness import Chance
+    from cohortium.sim.cohorts import gather
+
+    return gather(study, tables, chance=Chance(0, secrets_from_system=False)).rows()
+
+
+@pytest.fixture
+def works_of(rows):
+    """Site works of a study over the little sites."""
+    from cohortium.assembly import build_program
+    from cohortium.core.randomness import Chance
+    from cohortium.swarm.program import SiteWork
+
+    def make(study, **options):
+        program = build_program(
+            study,
+            rows[0].training.layout,
+            sites=[one.site for one in rows],
+            chance=Chance(0, secrets_from_system=False),
+        )
+        return {one.site: SiteWork(program, site=one.site, training=one.training, **options) for one in rows}
+
+    return make

@@ -59,3 +59,23 @@ def test_the_flow_adds_up(study, tables):
     for site, flow in flow_of(gather(study, tables, chance=CHANCE)).items():
         assert flow.read == len(tables[site]) == flow.train + flow.calibration + flow.test
         assert flow.positive == int(tables[site].column("label").sum())
+
+
+def test_what_the_short_form_says_of_rows_and_bad_records_is_obeyed(tables, make_study):
+    one = schema_of(make_study(cohort={"patient": "a", "rows": "visits", "bad_records": "skip"}), tables)
+    assert (one.rows, one.bad_records) == ("visits", "skip")
+    other = schema_of(make_study(), tables)
+    assert (other.rows, other.bad_records) == ("patients", "refuse")
+
+
+def test_a_site_with_nobody_to_train_on_is_refused(study, tables, make_table):
+    tables["oslo"] = make_table(30, seed=4).with_column("part", np.array(["test"] * 30))
+    tables |= {s: t.with_column("part", np.array(["train"] * len(t))) for s, t in tables.items() if s != "oslo"}
+    with pytest.raises(DataError, match="site 'oslo': none of its 30 rows is left for training"):
+        gather(study, tables, chance=CHANCE)
+
+
+def test_a_study_that_tests_on_nobody_is_refused(make_study, tables):
+    split = {s: t.with_column("part", np.array(["train"] * len(t))) for s, t in tables.items()}
+    with pytest.raises(DataError, match="no site has a patient held out for testing"):
+        gather(make_study(), split, chance=CHANCE)

@@ -29,7 +29,7 @@ def test_half_an_outcome_is_refused(outcome):
 
 
 def test_a_name_the_study_would_refuse_is_refused_before_writing(tmp_path):
-    with pytest.raises(StudyError, match="study.name"):
+    with pytest.raises(StudyError, match=r"study\.name"):
         write_study(tmp_path / "s.toml", outcome="y", model="", name="no spaces!")
     assert not (tmp_path / "s.toml").exists()
 

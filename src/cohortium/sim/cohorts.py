@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from cohortium.core.randomness import Chance
@@ -22,10 +22,11 @@ __all__ = ["Gathered", "flow_of", "gather", "schema_of"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Gathered:
-    """Cohorts by site, sorted by name, under one schema."""
+    """Cohorts by site, sorted by name, under one schema; tables: what they were made of."""
 
     schema: CohortSchema
     cohorts: Mapping[str, Cohort]
+    tables: Mapping[str, Table]
 
     def rows(self) -> list[SiteRows]:
         """The cohorts' parts as raw examples, in order of site names."""
@@ -46,7 +47,9 @@ class Gathered:
 
 def schema_of(study: Study, tables: Mapping[str, Table]) -> CohortSchema:
     """The schema a study describes; what it leaves open is inferred from the tables."""
-    return agreed_schema(study.model_dump(exclude_none=True), tables)
+    schema, plan = agreed_schema(study.model_dump(exclude_none=True), tables), study.cohort
+    said = {"rows": plan.rows, "bad_records": plan.bad_records, "predict_at": plan.predict_at}
+    return replace(schema, **{name: value for name, value in said.items() if value is not None})  # type: ignore[arg-type]
 
 
 def gather(study: Study, tables: Mapping[str, Table], *, chance: Chance) -> Gathered:
@@ -73,7 +76,7 @@ def gather(study: Study, tables: Mapping[str, Table], *, chance: Chance) -> Gath
         raise DataError("\n".join(problems))
     check_cohorts(list(cohorts.values()))
     _check_parts(cohorts, folds=bool(evaluation.folds))
-    return Gathered(schema=schema, cohorts=cohorts)
+    return Gathered(schema=schema, cohorts=cohorts, tables=tables)
 
 
 def _check_parts(cohorts: Mapping[str, Cohort], *, folds: bool) -> None:

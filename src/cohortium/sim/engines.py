@@ -16,10 +16,11 @@ _STACK_FROM = 4
 
 
 def choose_engine(asked: str, works: Sequence[SiteWork]) -> str:
-    """`auto` stacks from 4 sites on where the learner offers it."""
+    """`auto` stacks from 4 sites on, where the learner offers it and trains at all."""
     if asked != "auto":
         return asked
-    stackable = isinstance(works[0].program.learner, StackedLearner)
+    learner = works[0].program.learner
+    stackable = isinstance(learner, StackedLearner) and learner.learns_by == "weights"
     return "stacked" if stackable and len(works) >= _STACK_FROM else "sequential"
 
 

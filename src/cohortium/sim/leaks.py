@@ -12,6 +12,7 @@ from cohortium.data.leakage import (
     check_features,
     check_fitting,
     check_parts,
+    check_patient_key,
     check_shortcut,
     check_time_zero,
     check_timing,
@@ -34,7 +35,7 @@ def leakage_checks(study: Study, gathered: Gathered) -> list[Check]:
         )
         for one in rows
     }
-    checks = _by_sites(parts)
+    checks = _by_sites(parts) + _by_sites(_patient_keys(study, gathered))
     if training:
         together = concatenate(list(training.values()))
         checks += check_features(together, acknowledged=known)
@@ -57,6 +58,22 @@ def refuse_leaks(checks: Iterable[Check]) -> None:
     failed = [f"{one.id}: {one.found}" + (f"; {one.fix}" if one.fix else "") for one in checks if one.level == "fail"]
     if failed:
         raise DataError("\n".join(failed))
+
+
+def _patient_keys(study: Study, gathered: Gathered) -> dict[str, list[Check]]:
+    """What each site's text columns say of undeclared patient keys; the outcome is none."""
+    outcome = gathered.schema.outcome.sources
+    return {
+        site: check_patient_key(
+            {
+                name: [value or None for value in table.texts(name).tolist()]
+                for name in table.names
+                if name not in outcome and table.is_text(name)
+            },
+            patient=study.cohort.patient or "",
+        )
+        for site, table in gathered.tables.items()
+    }
 
 
 def _by_sites(found: Mapping[str, list[Check]]) -> list[Check]:

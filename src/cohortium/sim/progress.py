@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cohortium.swarm.notices import Notice, RoundRecord, Troubled
+from cohortium.swarm.notices import Notice, RoundRecord
 
 __all__ = ["MergedRound", "Progress"]
 
@@ -39,7 +39,6 @@ class Progress:
         self.stages = stages
         self.rounds: list[MergedRound] = []
         self.seconds: list[float] = []
-        self.troubles: list[Troubled] = []
         self._max = max_rounds
         self._say = say
         self._said = 0
@@ -47,8 +46,6 @@ class Progress:
 
     def hear(self, notice: Notice) -> None:
         """Take one notice of any node."""
-        if isinstance(notice, Troubled) and notice not in self.troubles:
-            self.troubles.append(notice)
         if not isinstance(notice, RoundRecord):
             return
         known = next((one for one in reversed(self.rounds) if one.turn == notice.turn), None)

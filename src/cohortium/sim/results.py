@@ -107,7 +107,7 @@ def _json(metadata: Mapping[str, str], name: str) -> Any:
 
 
 def _usable(model: TrainedModel, layout: Layout) -> bool:
-    """Whether the state is a finished one and predicts three made-up rows: a hostile file may hold any arrays."""
+    """Whether the state has the right shapes and predicts three made-up rows: a hostile file may hold any arrays."""
     survival = layout.outcome == "survival"
     ones = np.ones(3)
     rows = Examples(
@@ -122,7 +122,7 @@ def _usable(model: TrainedModel, layout: Layout) -> bool:
     )
     try:
         with np.errstate(all="ignore"):
-            return model.program.finished(model.state) and len(model.scores(made_up, rows)) == 3
+            return _shaped(model) and len(model.scores(made_up, rows)) == 3
     except (
         ArithmeticError,
         AttributeError,
@@ -134,6 +134,19 @@ def _usable(model: TrainedModel, layout: Layout) -> bool:
         ValueError,
     ):
         return False
+
+
+def _shaped(model: TrainedModel) -> bool:
+    """Whether all stages are over, and the arrays they began with have kept their shapes (empty ones may grow)."""
+    program, state = model.program, model.state
+    if not program.finished(state):
+        return False
+    for index, stage in enumerate(program.stages):
+        held = state.under(f"{stage.name}/model")
+        first = stage.learner.initial(program.prepared_layout(state, index), rng=program.chance.stream("shape"))
+        if any(a.size and name in held and held[name].shape != a.shape for name, a in first.items()):
+            return False
+    return True
 
 
 def read_record(path: Path) -> RunRecord:

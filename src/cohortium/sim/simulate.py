@@ -11,8 +11,8 @@ import platform
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -136,7 +136,7 @@ def run_simulation(
         draw(gathered, study.evaluation.folds, seed=study.evaluation.seed)
     with blamed_on(loaded_code(study)):
         check_fit(study, gathered.schema.layout())
-        folder = nullcontext() if out is None else _folder(out, study, tables, options)
+        folder = _nowhere(options) if out is None else _folder(out, study, tables, options)
         with folder as home:
             warnings = _warnings(gathered, checks)
             _say_warnings(warnings, warn)
@@ -331,6 +331,16 @@ def _folder(
         resume=options.resume,
         discard=options.discard,
     )
+
+
+@contextmanager
+def _nowhere(options: Options) -> Iterator[Path | None]:
+    """No folder at all; a ledger on disk gets one that is gone with the run."""
+    if options.ledger == "memory":
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="cohortium-") as home:
+        yield Path(home)
 
 
 def _warnings(gathered: Gathered, checks: Iterable[Check]) -> list[str]:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from cohortium.assembly import default_min_sites
 from cohortium.core.identity import LedgerKey
 from cohortium.core.parameters import Parameters
 from cohortium.core.randomness import Chance
-from cohortium.core.seams import LedgerEvent
+from cohortium.core.seams import LedgerEvent, Work
 from cohortium.core.study import Study
-from cohortium.errors import RunFailed
+from cohortium.core.update import Update
+from cohortium.errors import RunFailed, TrainingFailed
 from cohortium.ledger import ENGINES
 from cohortium.ledger.genesis import Genesis
 from cohortium.ledger.rules import Founder
@@ -83,12 +84,16 @@ def policy_of(study: Study) -> Policy:
 
 def run_swarm(setting: Setting) -> SwarmRun:
     """Run the nodes to the end of the study's run. Raises RunFailed when it ends as `failed`."""
+    swarm = _Swarm(setting)
     try:
-        run = run_virtual(_Swarm(setting).run())
+        run = run_virtual(swarm.run())
     except BaseExceptionGroup as group:
         raise _first(group) from None
     if run.outcome.status == "failed":
-        raise RunFailed(run.outcome.site, run.outcome.stage, run.outcome.reason)
+        run.ledger.close()
+        failed = RunFailed(run.outcome.site, run.outcome.stage, run.outcome.reason)
+        failed.hint = "; ".join(swarm.causes)
+        raise failed
     return run
 
 
@@ -98,6 +103,23 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+class _Overheard:
+    """A site's work that also keeps why a merge failed: peers are told a code only, this process may know more."""
+
+    def __init__(self, work: SiteWork, causes: dict[str, None]) -> None:
+        self._work, self._causes = work, causes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._work, name)
+
+    def merge(self, state: Parameters, updates: Sequence[Update]) -> Parameters:
+        try:
+            return self._work.merge(state, updates)
+        except TrainingFailed as failed:
+            self._causes |= dict.fromkeys(text for text in (str(failed), failed.hint) if text)
+            raise
 
 
 class _Swarm:
@@ -112,6 +134,7 @@ class _Swarm:
         self.bell = Bell()
         self.stores: list[Store] = []
         self.merged = 0
+        self.causes: dict[str, None] = {}
 
     async def run(self) -> SwarmRun:
         loop = asyncio.get_running_loop()
@@ -192,6 +215,7 @@ class _Swarm:
             chain_id=ledger.chain_id,
             study=study.digest,
             proposal=proposal if site == self.sites[0] else None,
+            terms=proposal,
         )
 
     def _ports(self, ledger: Any, network: MemoryNetwork, site: str) -> Ports:
@@ -206,7 +230,7 @@ class _Swarm:
             ledger=ledger,
             transport=network.join(site),
             store=self._store(site),
-            work=self.setting.works[site],
+            work=cast(Work, _Overheard(self.setting.works[site], self.causes)),
             key=key,
             sign_call=sign,
             next_nonce=lambda: ledger.nonce(key.address),

@@ -1,0 +1,38 @@
+"""What `study check` says before anybody trains; it changes nothing."""
+
+import pytest
+
+from cohortium.errors import DataError
+from cohortium.sim.preflight import preflight
+
+
+def test_without_data_only_the_study_is_said(study):
+    found = preflight(study, None)
+    assert (found.columns, found.sites, found.checks) == ((), (), ())
+    assert found.document()["digest"] == study.digest.hex()
+
+
+def test_columns_sites_and_advice_come_from_the_data(study, tables):
+    found = preflight(study, tables)
+    assert ("sex", "category", "feature", "") in found.columns
+    assert ("label", "flag", "outcome", "") in found.columns
+    assert [row[:3] for row in found.sites] == [("bonn", "60", "60"), ("lund", "80", "80"), ("porto", "70", "70")]
+    assert "site 'porto': no values for b" in found.advice
+
+
+def test_two_sites_are_told_what_two_means(study, tables):
+    del tables["porto"]
+    assert any(
+        sentence.startswith("two sites: nobody can be voted out") for sentence in preflight(study, tables).advice
+    )
+
+
+def test_a_quorum_that_can_never_act_is_said(make_study, tables, make_table):
+    tables["oslo"] = make_table(50, seed=7)
+    found = preflight(make_study(strategy={"min_sites": 2}), tables)
+    assert any("such a quorum can never act" in sentence for sentence in found.advice)
+
+
+def test_a_model_for_another_outcome_is_refused_before_training(make_study, tables):
+    with pytest.raises(DataError, match="'cox' needs an outcome of kind survival, got binary"):
+        preflight(make_study(model={"name": "cox"}), tables)

@@ -1,0 +1,116 @@
+"""A whole swarm in virtual time: the same at every node, and always with an end."""
+
+import pytest
+
+from cohortium.core.randomness import Chance
+from cohortium.errors import DataError, RunFailed, TrainingFailed
+from cohortium.models.glm import Logistic
+from cohortium.sim.swarm import Setting, policy_of, run_swarm
+
+CHANCE = Chance(0, secrets_from_system=False)
+
+
+def run(study, works, **options):
+    return run_swarm(Setting(study=study, works=works, chance=CHANCE, **options))
+
+
+def test_the_newest_merge_on_the_ledger_is_the_state(study, works_of):
+    heard = []
+    found = run(study, works_of(study), observe=heard.append)
+    finals = [event.args for event in found.events if event.name == "Final"]
+    assert str(found.outcome) == "complete"
+    assert len(finals) == found.outcome.rounds
+    assert heard
+    assert found.study == study.digest
+    assert set(found.bytes_sent) == {"bonn", "lund", "porto"}
+    assert all(n > 0 for n in found.bytes_sent.values())
+    found.ledger.close()
+
+
+def test_stages_are_told_by_round(study, works_of):
+    stages = {}
+    run(study, works_of(study), stages=stages).ledger.close()
+    assert [stages[number] for number in (1, 2, 3, 4)] == ["presence", "standard", "mean", "model"]
+
+
+def test_the_studys_rules_reach_the_machine(make_study):
+    policy = policy_of(make_study(swarm={"wait": "quorum", "late": "carry"}, strategy={"round_timeout_s": 7.0}))
+    assert (policy.wait, policy.late, policy.round_timeout_s) == ("quorum", "carry", 7.0)
+
+
+@pytest.mark.parametrize(("attest", "drawn"), [("all", False), ("auto", False), ("drawn", True)])
+def test_the_ledger_knows_who_attests(attest, drawn, make_study, works_of):
+    study = make_study(swarm={"attest": attest}, strategy={"name": "fedavg", "rounds": 1})
+    found = run(study, works_of(study))
+    proposed = next(event.args for event in found.events if event.name == "Proposed")
+    assert bool(proposed["flags"] & 1) is drawn
+    found.ledger.close()
+
+
+def broken_at(works, site, error):
+    def train(round, state):
+        raise error
+
+    works[site].train = train
+    return works
+
+
+def test_a_site_that_cannot_train_is_left_behind_by_the_others(study, works_of):
+    works = broken_at(works_of(study), "porto", TrainingFailed("no memory", code="memory"))
+    found = run(study, works)
+    assert str(found.outcome) == "partial (2/3 sites)"
+    assert found.outcome.reasons["porto"] == ("train, memory",)
+    found.ledger.close()
+
+
+def test_when_too_few_can_train_the_run_fails_at_once_with_site_stage_and_reason(study, works_of):
+    error = TrainingFailed("array 'w' is not finite", code="not_finite")
+    works = broken_at(broken_at(works_of(study), "porto", error), "bonn", error)
+    with pytest.raises(RunFailed, match=r"^failed \(porto, train, not_finite\)$") as caught:
+        run(study, works)
+    assert caught.value.hint == "array 'w' is not finite"
+
+
+def test_an_error_of_the_plan_stays_what_it_is(study, works_of):
+    works = broken_at(works_of(study), "bonn", DataError("strata 'x' is no subgroup"))
+    with pytest.raises(DataError, match="strata 'x' is no subgroup"):
+        run(study, works)
+
+
+def test_a_failure_in_the_half_that_every_node_repeats_is_said_once(make_study, works_of, monkeypatch):
+    def advance(self, start, total):
+        raise TrainingFailed("separation: raise l2", code="separation")
+
+    monkeypatch.setattr(Logistic, "advance", advance)
+    study = make_study()
+    with pytest.raises(RunFailed, match="merge") as caught:
+        run(study, works_of(study))
+    assert caught.value.hint == "separation: raise l2"
+
+
+def test_a_run_without_any_merge_ends_instead_of_hanging(make_study, works_of, monkeypatch):
+    from cohortium.sim import swarm
+
+    class Patient(swarm.Bench):
+        """A bench that takes every failure for one that may pass."""
+
+        def _judged(self, order, failed):
+            return failed
+
+    monkeypatch.setattr(swarm, "Bench", Patient)
+    study = make_study(swarm={"answer_timeout_s": 600.0, "max_round_s": 1200.0})
+    works = works_of(study)
+    for site in works:
+        broken_at(works, site, TrainingFailed("no"))
+    with pytest.raises(RunFailed):
+        run(study, works)
+
+
+def test_a_swarm_on_disk_can_be_opened_again_to_the_same_state(study, works_of, tmp_path):
+    pytest.importorskip("eth")
+    states = []
+    for _ in range(2):
+        found = run(study, works_of(study), ledger="local", home=tmp_path)
+        states.append(found.state)
+        found.ledger.close()
+    assert states[0] == states[1] == run(study, works_of(study)).state
