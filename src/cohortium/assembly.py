@@ -16,6 +16,7 @@ from cohortium.core.registry import Registry
 from cohortium.core.seams import Learner, Preparation, Strategy
 from cohortium.core.study import Study
 from cohortium.data import PREPARATIONS
+from cohortium.data.spread import Spread
 from cohortium.errors import CohortiumError, Problem, StudyError, UsageError
 from cohortium.models import MODELS
 from cohortium.strategies import STRATEGIES
@@ -81,11 +82,11 @@ def build_strategy(study: Study, learner: Learner, layout: Layout | None = None)
 
 def build_program(study: Study, layout: Layout, *, sites: Sequence[str], chance: Chance) -> Program:
     """The stages the study asks for: preparations by exact sums, then the model. Raises StudyError."""
+    learner = build_learner(study)
     stages = [
         Stage(name=name, learner=preparation, strategy=_sums(), max_rounds=_rounds_by_sums(preparation))
-        for name, preparation in _preparations(study, layout)
+        for name, preparation in _preparations(study, layout, learner)
     ]
-    learner = build_learner(study)
     strategy = build_strategy(study, learner, layout)
     by_sums = learner.learns_by == "sums"
     rounds = _rounds_by_sums(learner) if by_sums else study.strategy.rounds
@@ -153,13 +154,17 @@ def _too_few(study: Study, strategy: Strategy | None, n_sites: int) -> list[Prob
     return []
 
 
-def _preparations(study: Study, layout: Layout) -> list[tuple[str, Preparation]]:
+def _preparations(study: Study, layout: Layout, learner: Learner) -> list[tuple[str, Preparation]]:
     names = [] if layout.image is not None else ["presence"]
     if study.cohort.scale != "none":
         names.append(study.cohort.scale)
     if study.cohort.fill != "none" and layout.image is None:
         names.append(study.cohort.fill)
-    return [(name, PREPARATIONS.resolve(name)()) for name in names]
+    stages: list[tuple[str, Preparation]] = [(name, PREPARATIONS.resolve(name)()) for name in names]
+    unscaled = study.cohort.scale == "none" and layout.image is None
+    if unscaled and learner.learns_by == "sums" and getattr(learner, "reads_columns", True):
+        stages.append(("spread", Spread()))
+    return stages
 
 
 def _sums() -> Strategy:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cohortium.core.randomness import Chance
-from cohortium.errors import UsageError
+from cohortium.errors import TrainingFailed, UsageError
 from cohortium.sim.cohorts import gather
 from cohortium.sim.comparison import compare, train_plainly
 from cohortium.sim.evaluation import score
@@ -92,3 +92,14 @@ def test_rules_among_sites_leave_one_trainer_with_plain_training(tables, make_st
     expected = compare(plain, rows, chance=CHANCE)
     for name in ("pooled", "own/bonn"):
         assert found.models[name].state.under("model/model") == expected.models[name].state.under("model/model")
+
+
+def test_a_column_too_small_for_sums_ends_the_run_instead_of_losing_its_coefficient(tables, make_study):
+    """Coefficient and sd of `a` belong together: at a millionth of the scale it would round to nothing."""
+    study = make_study(cohort={"scale": "none"})
+    rows = gather(study, tables, chance=CHANCE).rows()
+    assert abs(train_plainly(study, rows, chance=CHANCE).state["model/model/coefficients"][0]) > 0.5
+    small = {name: table.with_column("a", table.column("a") * 1e-6) for name, table in tables.items()}
+    rows = gather(study, small, chance=CHANCE).rows()
+    with pytest.raises(TrainingFailed, match=r"column 'a': sd below 0.0039"):
+        train_plainly(study, rows, chance=CHANCE)

@@ -76,6 +76,7 @@ class KaplanMeier:
 
     learns_by: ClassVar[Literal["sums"]] = "sums"
     max_rounds: ClassVar[int] = 1
+    reads_columns: ClassVar[bool] = False  # groups come from subgroups, so the scale of features is no matter
 
     def __post_init__(self) -> None:
         if not (2 <= self.n_groups <= 100 if self.by else self.n_groups == 1):
