@@ -131,7 +131,9 @@ class SumWork:
         self.kept = memory
 
 
-def make_node(ledger, network, site, *, proposal=None, policy=None, store=None, work=None, bell=None, **ports):
+def make_node(
+    ledger, network, site, *, proposal=None, terms=None, policy=None, store=None, work=None, bell=None, **ports
+):
     chance = Chance(7, secrets_from_system=False)
     options = {
         "transport": network.join(site) if network is not None else None,
@@ -142,7 +144,7 @@ def make_node(ledger, network, site, *, proposal=None, policy=None, store=None, 
     }
     return Node(
         site,
-        Charter(consortium=bytes(32), contract=CONTRACT, chain_id=CHAIN, study=SPEC, proposal=proposal),
+        Charter(consortium=bytes(32), contract=CONTRACT, chain_id=CHAIN, study=SPEC, proposal=proposal, terms=terms),
         Ports(
             ledger=ledger,
             store=store or MemoryStore(),

@@ -13,6 +13,7 @@ from cohortium.core.exact import weighted_sum
 from cohortium.core.frames import pack
 from cohortium.core.messages import Manifest, Offer
 from cohortium.core.parameters import Parameters
+from cohortium.core.seams import LedgerEvent
 from cohortium.core.update import Update
 from cohortium.errors import LedgerForked, TrainingFailed, VerificationFailed
 from cohortium.ledger.genesis import Genesis
@@ -451,3 +452,27 @@ def test_offers_for_rounds_far_away_are_refused_before_they_are_kept(swarm) -> N
     assert said == [f"message of 'site-2' for round {round}, here is round 1" for round in (4, 1 << 31)]
     assert kept == [False]
     assert set(result.outcomes.values()) == {"complete"}
+
+
+def test_run_on_other_terms_than_the_studys_is_none_of_ours(swarm) -> None:
+    """Any member may propose the study's digest with numbers of its own: one round, two sites, a larger budget."""
+    terms = Proposal(min_sites=3, n_rounds=2)
+    ledger = swarm.RulesLedger(["site-0", "site-1", "site-2"])
+    for flags, budget, rounds, least in ((0, 0, 1, 2), (0, 9, 2, 3), (1, 0, 2, 3), (0, 0, 1, 3)):
+        ledger.apply("site-2", "propose", swarm.SPEC, least, rounds, 86_400, 120, budget, flags)
+    ledger.apply("site-2", "propose", bytes(31) + b"\1", 3, 2, 86_400, 120, 0, 0)
+    ledger.apply("site-1", "propose", swarm.SPEC, 3, 2, 86_400, 120, 0, 0)
+    ledger.apply("site-2", "propose", swarm.SPEC, 3, 2, 86_400, 120, 0, 0)
+
+    async def chosen(past):
+        node = swarm.make_node(ledger, MemoryNetwork(rng=np.random.default_rng(0)), "site-0", terms=terms)
+        node._propose_on_first_look = False
+        await node._look_for_run(past)
+        return node._view.run
+
+    assert run_virtual(chosen(ledger.events())) == 6, "the first open run on these terms, whatever came after it"
+    ended = LedgerEvent(99, 0, "Ended", {"run": 6, "state": 5, "reason": 9})
+    assert run_virtual(chosen([*ledger.events(), ended])) == 7
+    both = [*ledger.events(), ended, LedgerEvent(99, 1, "Ended", {"run": 7, "state": 4, "reason": 0})]
+    assert run_virtual(chosen(both)) == 7
+    assert run_virtual(chosen([event for event in ledger.events() if event.args.get("run", 0) < 6])) == 0

@@ -61,6 +61,8 @@ from cohortium.swarm.workshop import Workshop
 
 __all__ = ["Charter", "Node", "Ports", "Proposal", "in_line"]
 
+_TERMS = ("min_sites", "n_rounds", "answer_timeout_s", "leader_timeout_s", "budget", "flags")
+
 
 class Node:
     """One site in one run. `run` returns the outcome; `state` is the newest adopted merge.
@@ -206,22 +208,39 @@ class Node:
             await ports.bell.wait(rings, timeout_s=ports.poll_s)
 
     async def _look_for_run(self, past: list[LedgerEvent]) -> None:
-        """Start with the newest run of this study; propose one if there is none and that is this node's part."""
-        for event in past:
-            if event.name == "Proposed" and event.args["spec"] == self._charter.study:
-                self._proposal = event
+        """Start with the first open run of this study, else its newest; propose one if that is this node's part.
+
+        Whoever proposes the study again meanwhile cannot draw away the nodes that start anew.
+        """
+        ended = {event.args["run"] for event in past if event.name == "Ended"}
+        runs = [event for event in past if event.name == "Proposed" and self._is_ours(event)]
+        still_open = [event for event in runs if event.args["run"] not in ended]
+        if runs:
+            self._proposal = (still_open or runs[-1:])[0]
         if self._proposal is not None:
             await self._resume(int(str(self._proposal.args["run"])), past)
         elif self._propose_on_first_look:
             self._propose_on_first_look = False
             self._propose()
 
+    def _is_ours(self, proposed: LedgerEvent) -> bool:
+        """Whether a proposal is of this study, and on its terms."""
+        said, terms = proposed.args, self._charter.terms
+        return said["spec"] == self._charter.study and (
+            terms is None or tuple(said[name] for name in _TERMS) == self._spoken(terms)
+        )
+
+    def _spoken(self, terms: Proposal) -> tuple[int, ...]:
+        """Terms as the contract takes them."""
+        flags = (1 if terms.drawn else 0) | (2 if self._ports.guard.recipe.masked else 0)
+        return (
+            terms.min_sites, terms.n_rounds, terms.answer_timeout_s, terms.leader_timeout_s, terms.budget, flags,
+        )  # fmt: skip
+
     def _propose(self) -> None:
-        wanted = self._charter.proposal
-        if wanted is not None:
-            flags = (1 if wanted.drawn else 0) | (2 if self._ports.guard.recipe.masked else 0)
-            terms = (wanted.min_sites, wanted.n_rounds, wanted.answer_timeout_s, wanted.leader_timeout_s, wanted.budget)
-            self._clerk.submit(do.Submit("propose", (self._charter.study, *terms, flags), (0, "propose")))
+        if self._charter.proposal is not None:
+            spoken = self._spoken(self._charter.proposal)
+            self._clerk.submit(do.Submit("propose", (self._charter.study, *spoken), (0, "propose")))
 
     async def _resume(self, run: int, past: list[LedgerEvent]) -> None:
         """A machine for the run, told everything this node and the ledger remember."""

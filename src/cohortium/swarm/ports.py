@@ -39,13 +39,18 @@ class Proposal:
 
 @dataclass(frozen=True, kw_only=True)
 class Charter:
-    """Which consortium, which contract, which study. proposal: None unless this node proposes the run."""
+    """Which consortium, which contract, which study. proposal: None unless this node proposes the run.
+
+    terms: what a proposal of the study must say to be one; the ledger binds a run to the study's digest, but any
+    member may propose it, with numbers of its own. None takes any.
+    """
 
     consortium: bytes
     contract: bytes
     chain_id: int
     study: bytes
     proposal: Proposal | None = None
+    terms: Proposal | None = None
 
 
 async def in_line(work: Callable[[], T]) -> T:
