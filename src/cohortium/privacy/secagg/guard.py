@@ -1,0 +1,202 @@
+"""`MaskedGuard`: the masked recipe at one site (seam `core.exchange.Guard`), and the memory that keeps it honest.
+
+The machine says who is asked what and when; `member` and `leader` compute. What lives here are the rules that need
+remembering, across restarts too (privacy.md section 3.4):
+
+- one context per attempt: a second question of the same attempt over another set, base or layout is refused;
+- one header per attempt: a vector is masked for one set of keys only, so no stream is used twice;
+- one set of survivors per round: an answer is given once, and after it no other attempt of that round is served.
+
+`memory` holds 32 random bytes and three digests for each attempt of the newest round; the node writes it before the
+payload leaves. Equal questions get equal bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cohortium.core.exchange import MASKED, Context, Received
+from cohortium.core.parameters import Parameters
+from cohortium.core.update import Aggregate, Update
+from cohortium.errors import InvariantBroken, PeerError
+from cohortium.privacy.secagg.context import Binding
+from cohortium.privacy.secagg.layout import WordLayout
+from cohortium.privacy.secagg.leader import open_sum
+from cohortium.privacy.secagg.member import announce, answer, deal_shares, header_of, mask
+from cohortium.privacy.secagg.messages import Answer, Keys, Shares
+from cohortium.privacy.secagg.secrets import ROOT_BYTES, Secrets
+
+__all__ = ["MaskedGuard"]
+
+_Attempt = tuple[int, int, int]
+"""Run, round, attempt."""
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class _Kept:
+    """What must survive a restart. header: once masked; answered: digest of the survivors, once answered."""
+
+    root: bytes
+    ctx: bytes
+    layout: bytes
+    header: bytes = b""
+    answered: bytes = b""
+
+
+class MaskedGuard:
+    """One site's part in masked rounds. entropy: n secret bytes, of the operating system outside of simulations.
+
+    word_bits: of floating values; 16 halves the bytes of 32, 64 is for sums of moments. Integers always take 64.
+    """
+
+    recipe = MASKED
+
+    def __init__(self, site: str, *, entropy: Callable[[int], bytes], word_bits: int = 32) -> None:
+        self.site = site
+        self.word_bits = word_bits
+        self._entropy = entropy
+        self._kept: dict[_Attempt, _Kept] = {}
+        WordLayout((), word_bits)  # refuses other widths here, not in the first round
+
+    def step(self, step: str, context: Context, *, own: Update, received: Received) -> Parameters:
+        """This site's payload of a step. Raises PeerError when asked against a rule, TrainingFailed out of range."""
+        layout = WordLayout.of(own.parameters, word_bits=self.word_bits)
+        binding = Binding(context=context, layout=layout)
+        binding.check(self.site)
+        kept = self._begin(binding) if step == "keys" else self._known(binding)
+        secrets = Secrets.from_root(kept.root, kept.ctx)
+        if step == "keys":
+            return announce(binding, self.site, secrets, own).to_parameters()
+        keys = _all_keys(binding, received)
+        if step == "shares":
+            return deal_shares(binding, self.site, secrets, keys).to_parameters()
+        shares = _all_shares(binding, received)
+        if step == "masked":
+            self._bind_header(binding, kept, header_of(binding, keys))
+            return mask(binding, self.site, secrets, own, keys)
+        if step == "unmask":
+            survivors = tuple(sorted(received.get("survivors", {})))
+            self._bind_answer(binding, kept, survivors, header_of(binding, keys))
+            given = answer(binding, self.site, secrets, keys=keys, shares=shares, survivors=survivors)
+            return given.to_parameters()
+        raise InvariantBroken(f"masked recipe has no step '{step}' that a guard computes")
+
+    def open(self, context: Context, *, survivors: Sequence[str], received: Received) -> Aggregate:
+        """The sum over the survivors. Raises PeerError, naming the site where that is certain."""
+        at = _attempt(context)
+        if at not in self._kept:
+            raise PeerError(f"site '{self.site}' took no part in attempt {context.attempt} of round {context.round}")
+        binding = Binding(context=context, layout=WordLayout.from_bytes(self._kept[at].layout))
+        if binding.digest != self._kept[at].ctx:
+            raise PeerError("asked to open a sum of another set, base model or layout than was masked")
+        answered = received.get("unmask", {})
+        return open_sum(
+            binding,
+            survivors=tuple(sorted(survivors)),
+            keys=_all_keys(binding, received),
+            shares=_all_shares(binding, received),
+            masked=received.get("masked", {}),
+            answers={
+                site: Answer.from_parameters(arrays, binding, site=site)
+                for site, arrays in sorted(answered.items())
+                if site in survivors
+            },
+        )
+
+    def memory(self) -> Parameters:
+        """Roots and digests of the newest round's attempts."""
+        held: dict[str, object] = {}
+        for at, kept in sorted(self._kept.items()):
+            room = "/".join(str(one) for one in at)
+            for name in ("root", "ctx", "layout", "header", "answered"):
+                held[f"{room}/{name}"] = np.array(bytearray(getattr(kept, name)), dtype=np.uint8)
+        return Parameters(held)
+
+    def restore(self, memory: Parameters) -> None:
+        """Put back what `memory` gave; of one attempt, what was promised before is never taken back."""
+        rooms = dict.fromkeys(name.rpartition("/")[0] for name in memory)
+        for room in rooms:
+            run, round, attempt = (int(one) for one in room.split("/"))
+            found = {name: array.tobytes() for name, array in memory.under(room).items()}
+            before = self._kept.get((run, round, attempt))
+            for name in ("header", "answered"):
+                if before is not None and not found[name]:
+                    found[name] = getattr(before, name)
+            self._kept[run, round, attempt] = _Kept(**found)
+        self._forget()
+
+    # --- what is remembered ------------------------------------------------------------------------------------
+
+    def _begin(self, binding: Binding) -> _Kept:
+        """Secrets of a new attempt, or of this one again."""
+        at = _attempt(binding.context)
+        if at not in self._kept:
+            self._refuse_after_answer(at)
+            root = self._entropy(ROOT_BYTES)
+            if len(root) != ROOT_BYTES:
+                raise InvariantBroken(f"entropy gave {len(root)} bytes, asked for {ROOT_BYTES}")
+            self._kept[at] = _Kept(root=root, ctx=binding.digest, layout=binding.layout.to_bytes())
+            self._forget()
+        return self._known(binding)
+
+    def _known(self, binding: Binding) -> _Kept:
+        at = _attempt(binding.context)
+        self._refuse_after_answer(at)
+        kept = self._kept.get(at)
+        if kept is None:
+            raise PeerError(f"site '{self.site}' announced no keys in attempt {at[2]} of round {at[1]}")
+        if kept.ctx != binding.digest:
+            raise PeerError(f"attempt {at[2]} of round {at[1]} was begun over another set, base model or layout")
+        return kept
+
+    def _refuse_after_answer(self, at: _Attempt) -> None:
+        """A second sum of the same round over a smaller set would uncover the missing site by subtraction."""
+        for other, kept in self._kept.items():
+            if kept.answered and other[:2] == at[:2] and other != at:
+                raise PeerError(f"round {at[1]} was unmasked in attempt {other[2]}; attempt {at[2]} is refused")
+
+    def _bind_header(self, binding: Binding, kept: _Kept, header: bytes) -> None:
+        if kept.header not in (b"", header):
+            raise PeerError("asked to mask again for other keys than before")
+        self._kept[_attempt(binding.context)] = replace(kept, header=header)
+
+    def _bind_answer(self, binding: Binding, kept: _Kept, survivors: tuple[str, ...], header: bytes) -> None:
+        binding.check_survivors(survivors)
+        if self.site not in survivors:
+            raise PeerError(f"site '{self.site}' is no survivor and answers nothing")
+        if kept.header != header:
+            raise PeerError("asked to unmask for other keys than were masked for")
+        said = hashlib.sha256("|".join(survivors).encode()).digest()
+        if kept.answered not in (b"", said):
+            raise PeerError(f"round {binding.context.round} was unmasked for other survivors")
+        self._kept[_attempt(binding.context)] = replace(kept, answered=said)
+
+    def _forget(self) -> None:
+        """Keep the newest round only."""
+        newest = max(at[:2] for at in self._kept)
+        self._kept = {at: kept for at, kept in self._kept.items() if at[:2] == newest}
+
+
+def _attempt(context: Context) -> _Attempt:
+    return context.run, context.round, context.attempt
+
+
+def _all_keys(binding: Binding, received: Received) -> dict[str, Keys]:
+    held = _complete(binding, received, "keys")
+    return {site: Keys.from_parameters(held[site], binding, site=site) for site in binding.sites}
+
+
+def _all_shares(binding: Binding, received: Received) -> dict[str, Shares]:
+    held = _complete(binding, received, "shares")
+    return {site: Shares.from_parameters(held[site], binding, site=site) for site in binding.sites}
+
+
+def _complete(binding: Binding, received: Received, step: str) -> Mapping[str, Parameters]:
+    held = received.get(step, {})
+    if missing := [site for site in binding.sites if site not in held]:
+        raise PeerError(f"step '{step}' is not complete: missing {', '.join(missing)}")
+    return held

@@ -1,0 +1,124 @@
+"""Who merges: masked vectors and answers in, the exact sum out. Leader and attestors compute the same bits.
+
+Of each survivor the self mask is rebuilt and its stream taken away; of each lost site the mask key, and with it what
+every survivor added for that site. The lost site's own vector, should it arrive late, is never touched: its self mask
+stays. Rebuilt secrets are checked against what their owner announced, shares against what their dealer showed to all,
+so a fault has a name. Integers only, so it does not matter which shares were used. Design: privacy.md section 3.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cohortium.core.parameters import Parameters
+from cohortium.core.update import Aggregate
+from cohortium.errors import PeerError
+from cohortium.privacy.secagg.context import Binding
+from cohortium.privacy.secagg.fixed_point import decode
+from cohortium.privacy.secagg.member import header_of, pair_key, ranges_of, self_key
+from cohortium.privacy.secagg.messages import KEY_SHARE, SELF_SHARE, Answer, Keys, Shares
+from cohortium.privacy.secagg.secrets import SELF_BYTES, public_key, self_digest, share_digest
+from cohortium.privacy.secagg.shamir import SHARE_BYTES, combine
+from cohortium.privacy.secagg.streams import apply_streams
+
+__all__ = ["open_sum"]
+
+_Words = NDArray[np.unsignedinteger]
+
+
+def open_sum(
+    binding: Binding,
+    *,
+    survivors: tuple[str, ...],
+    keys: Mapping[str, Keys],
+    shares: Mapping[str, Shares],
+    masked: Mapping[str, Parameters],
+    answers: Mapping[str, Answer],
+) -> Aggregate:
+    """sum of w_i x_i over the survivors, and nothing about any one of them.
+
+    answers: of survivors, at least `binding.threshold`. Raises PeerError, with the site where it is certain: a share
+    that is not the one dealt, a secret that is not the one announced, masks that do not cancel, a sum out of range.
+    """
+    binding.check_survivors(survivors)
+    for site in survivors:
+        if site not in masked:
+            raise PeerError(f"the masked vector of survivor '{site}' is not here")
+        binding.layout.check(masked[site], site=site)
+    rebuilt = {
+        site: _rebuild(binding, site, SELF_SHARE if site in survivors else KEY_SHARE, keys, shares, answers)
+        for site in binding.sites
+    }
+    header = header_of(binding, keys)
+    total: dict[str, _Words] = {}
+    for segment, empty, length in binding.layout.segments():
+        words: _Words = np.zeros(length, dtype=empty.dtype)
+        for site in survivors:
+            np.add(words, masked[site][segment], out=words)
+        apply_streams(words, _to_remove(binding, segment, header, survivors, keys, rebuilt))
+        total[segment] = words
+    opened = decode(total, binding.layout, weights=binding.weights, ranges=ranges_of(binding, keys))
+    weight = sum(binding.weights[site] for site in survivors)
+    return Aggregate(total=opened, weight=weight, contributors=tuple(sorted(survivors)))
+
+
+def _to_remove(
+    binding: Binding,
+    segment: str,
+    header: bytes,
+    survivors: tuple[str, ...],
+    keys: Mapping[str, Keys],
+    rebuilt: Mapping[str, bytes],
+) -> list[tuple[bytes, int]]:
+    """Stream keys and signs that undo what survivors added: all self masks, and the masks shared with lost sites."""
+    streams = [(self_key(rebuilt[site], header=header, segment=segment, site=site), -1) for site in survivors]
+    for lost in binding.sites:
+        if lost in survivors:
+            continue
+        for site in survivors:
+            public = keys[site].mask_key
+            key = pair_key(rebuilt[lost], public, header=header, segment=segment, pair=(lost, site), peer=site)
+            streams.append((key, -1 if lost > site else 1))
+    return streams
+
+
+def _rebuild(
+    binding: Binding,
+    owner: str,
+    kind: int,
+    keys: Mapping[str, Keys],
+    shares: Mapping[str, Shares],
+    answers: Mapping[str, Answer],
+) -> bytes:
+    """A secret from the first `threshold` good shares of it."""
+    ctx, place = binding.digest, binding.sites.index(owner)
+    good: dict[int, bytes] = {}
+    liars: list[str] = []
+    for x, holder in enumerate(binding.sites):
+        share = answers[holder].shares[place] if holder in answers else None
+        if share is None or len(good) == binding.threshold:
+            continue
+        digest = share_digest(ctx, dealer=owner, holder=holder, kind=kind, share=share)
+        if digest == shares[owner].digests[x][kind]:
+            good[x + 1] = share
+        else:
+            liars.append(holder)
+    if len(good) < binding.threshold:
+        found = f"{len(good)} of {binding.threshold} shares of site '{owner}' are here"
+        if liars:
+            raise PeerError(f"{found}; '{liars[0]}' answered another share than it was dealt", site=liars[0])
+        n_answers = sum(holder in answers for holder in binding.sites)
+        raise PeerError(found, site=owner if n_answers >= binding.threshold else "")
+    secret = combine(good, n_bytes=SELF_BYTES if kind == SELF_SHARE else SHARE_BYTES)
+    if secret is None or not _fits(secret, kind, keys[owner], ctx):
+        raise PeerError(f"site '{owner}' dealt shares of another secret than it announced", site=owner)
+    return secret
+
+
+def _fits(secret: bytes, kind: int, announced: Keys, ctx: bytes) -> bool:
+    if kind == SELF_SHARE:
+        return self_digest(ctx, secret) == announced.self_digest
+    return public_key(secret) == announced.mask_key

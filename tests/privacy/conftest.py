@@ -1,0 +1,97 @@
+"""Worlds for tests of privacy: several sites' guards, a context, and payloads carried by hand."""
+
+import hashlib
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from cohortium.core.exchange import Context
+from cohortium.core.parameters import Parameters
+from cohortium.core.update import Update
+from cohortium.privacy.secagg.context import Binding
+from cohortium.privacy.secagg.guard import MaskedGuard
+from cohortium.privacy.secagg.layout import WordLayout
+
+
+def entropy_of(site):
+    """Different bytes at every call, repeatable: what the operating system gives, for tests."""
+    calls = iter(range(1_000_000))
+    return lambda n: hashlib.shake_256(f"{site}|{next(calls)}".encode()).digest(n)
+
+
+class Masked:
+    """n sites in one masked round; `run` carries the payloads of each step to everybody."""
+
+    def __init__(self, n=5, *, n_joiners=None, word_bits=32, seed=0, floats=12, integers=6, weights=None) -> None:
+        self.sites = [f"site-{i:02d}" for i in range(n)]
+        rng = np.random.default_rng(seed)
+        self.updates = {}
+        for i, site in enumerate(self.sites):
+            arrays = {}
+            if floats:
+                arrays["w"] = rng.normal(size=floats).astype(np.float32)
+            if integers:
+                arrays["sums"] = rng.integers(-(2**50), 2**50, size=integers)
+            weight = (weights or [1] * n)[i]
+            self.updates[site] = Update(site=site, parameters=Parameters(arrays), weight=weight)
+        self.word_bits = word_bits
+        self.n_joiners = n_joiners or n
+        self.guards = {site: self.guard(site) for site in self.sites}
+        self.received = {}
+
+    def guard(self, site):
+        return MaskedGuard(site, entropy=entropy_of(site), word_bits=self.word_bits)
+
+    def context(self, **fields):
+        given = {
+            "consortium": b"c", "study": b"s", "run": 1, "round": 1, "attempt": 1, "base": b"b",
+            "frozen": tuple(self.sites), "weights": {s: u.weight for s, u in self.updates.items()},
+            "n_joiners": self.n_joiners,
+        }  # fmt: skip
+        return Context(**{**given, **fields})
+
+    def binding(self, **fields):
+        layout = WordLayout.of(self.updates[self.sites[0]].parameters, word_bits=self.word_bits)
+        return Binding(context=self.context(**fields), layout=layout)
+
+    def ask(self, site, step, *, received=None, **fields):
+        held = self.received if received is None else received
+        return self.guards[site].step(step, self.context(**fields), own=self.updates[site], received=held)
+
+    def run(self, *steps, survivors=None, answering=None, **fields):
+        """Carry out the steps; `survivors` are agreed after the vectors, `answering` of them answer."""
+        for step in steps or ("keys", "shares", "masked", "unmask"):
+            if step == "unmask":
+                self.received["survivors"] = dict.fromkeys(survivors or self.sites, Parameters())
+                asked = answering if answering is not None else survivors or self.sites
+            else:
+                asked = self.sites
+            self.received[step] = {site: self.ask(site, step, **fields) for site in asked}
+        return self
+
+    def open(self, by=None, *, survivors=None, received=None, **fields):
+        survivors = tuple(survivors or self.sites)
+        guard = self.guards[by or survivors[0]]
+        return guard.open(self.context(**fields), survivors=survivors, received=received or self.received)
+
+    def total(self, survivors, name="sums"):
+        """The plain sum of integer arrays."""
+        return sum(self.updates[s].weight * self.updates[s].parameters[name].astype(np.int64) for s in survivors)
+
+    def mean(self, survivors, name="w"):
+        """The plain weighted mean in float64."""
+        total = sum(self.updates[s].weight * self.updates[s].parameters[name].astype(np.float64) for s in survivors)
+        return total / sum(self.updates[s].weight for s in survivors)
+
+
+@pytest.fixture(scope="session")
+def masked():
+    """`masked(n, ...)`: a masked round of n sites."""
+    return Masked
+
+
+@pytest.fixture(scope="session")
+def privacy():
+    """What tests of privacy build worlds from."""
+    return SimpleNamespace(Masked=Masked, entropy_of=entropy_of)

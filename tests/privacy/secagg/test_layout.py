@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from cohortium.core.parameters import Parameters
+from cohortium.errors import FrameError
+from cohortium.privacy.secagg.layout import ZERO_WORDS, WordLayout
+
+UPDATE = Parameters(
+    {"w": np.zeros((2, 3), np.float32), "n": np.zeros(4, np.int64), "control/w": np.zeros(5), "metric/loss": 0.5}
+)
+
+
+def test_floats_and_integers_go_into_vectors_of_their_own_with_zero_words_behind() -> None:
+    layout = WordLayout.of(UPDATE, word_bits=32)
+    found = [(name, empty.dtype.str, length) for name, empty, length in layout.segments()]
+    assert found == [("floats", "<u4", 6 + 5 + 1 + ZERO_WORDS), ("integers", "<u8", 4 + ZERO_WORDS)]
+    assert [(e.name, s) for e, s in layout.slices(floats=True)] == [
+        ("w", slice(0, 6)), ("control/w", slice(6, 11)), ("metric/loss", slice(11, 12)),
+    ]  # fmt: skip
+
+
+def test_sums_alone_need_no_vector_of_floats() -> None:
+    layout = WordLayout.of(UPDATE.without(["w", "control/w", "metric/loss"]), word_bits=32)
+    assert [name for name, _, _ in layout.segments()] == ["integers"]
+    assert layout.groups == ()
+
+
+def test_ranges_are_shared_by_room_and_at_16_bits_by_array() -> None:
+    assert WordLayout.of(UPDATE, word_bits=32).groups == ("", "control/", "metric/")
+    two = Parameters({"a": np.zeros(1), "b": np.zeros(1)})
+    assert WordLayout.of(two, word_bits=64).groups == ("",)
+    assert WordLayout.of(two, word_bits=16).groups == ("a", "b")
+
+
+def test_layout_comes_back_from_its_bytes_and_every_part_of_it_counts() -> None:
+    layout = WordLayout.of(UPDATE, word_bits=32)
+    assert WordLayout.from_bytes(layout.to_bytes()) == layout
+    others = [WordLayout.of(UPDATE, word_bits=16), WordLayout.of(UPDATE.without(["n"]), word_bits=32)]
+    others.append(WordLayout.of(UPDATE.map(lambda a: a.astype(np.float64)), word_bits=32))
+    assert len({layout.digest, *(other.digest for other in others)}) == 4
+
+
+def test_other_word_widths_are_refused() -> None:
+    with pytest.raises(ValueError, match="word_bits must be 16, 32 or 64, got 8"):
+        WordLayout((), 8)
+
+
+def test_vectors_of_another_layout_are_refused_by_name() -> None:
+    layout = WordLayout.of(UPDATE, word_bits=32)
+    right = {name: np.zeros(length, empty.dtype) for name, empty, length in layout.segments()}
+    layout.check(Parameters(right), site="porto")
+    for wrong in (
+        {"floats": right["floats"]},
+        {**right, "floats": right["floats"][:-1]},
+        {**right, "floats": right["floats"].astype(np.uint64)},
+        {"integers": right["integers"], "floats": right["floats"]},
+    ):
+        with pytest.raises(FrameError, match="masked vector of site 'porto'") as refused:
+            layout.check(Parameters(wrong), site="porto")
+        assert refused.value.site == "porto"
