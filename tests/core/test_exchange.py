@@ -74,7 +74,8 @@ def test_committed_weight_no_update_may_have_is_a_peers_fault_and_named(weight: 
 
 def test_recipes_number_their_steps_and_name_them_once() -> None:
     assert [step.name for step in PLAIN.steps] == ["updates"]
-    assert [step.name for step in MASKED.steps] == ["shares", "masked", "survivors", "unmask"]
+    assert [step.name for step in MASKED.steps] == ["keys", "shares", "masked", "survivors", "unmask"]
+    assert [step.number for step in MASKED.steps] == [0, 1, 2, 3, 4]  # the contract knows 2 and 3
     step = Step(name="a", number=1, payload="computed")
     with pytest.raises(ValueError, match="its own name"):
         Recipe(name="r", steps=(step, Step(name="a", number=2, payload="computed")))

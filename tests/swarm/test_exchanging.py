@@ -26,6 +26,8 @@ class ToyGuard:
 
     def step(self, step, context, *, own, received):
         size = np.asarray(own.parameters["w"]).size
+        if step == "keys":
+            return Parameters()
         if step == "shares":
             seeds = {peer: self._secret(context, peer).integers(1 << 60, size=size) for peer in context.frozen}
             return Parameters(seeds)
@@ -33,7 +35,7 @@ class ToyGuard:
             y = np.asarray(np.rint(np.asarray(own.parameters["w"]) * own.weight * 1000), np.int64)
             return Parameters({"y": y + self._mask(context, received["shares"], self.site, context.frozen)})
         assert step == "unmask"
-        lost = [site for site in context.frozen if site not in received["masked"]]
+        lost = [site for site in context.frozen if site not in received["survivors"]]
         return Parameters({site: self._mask(context, received["shares"], self.site, [site]) for site in lost})
 
     def _mask(self, context, shares, site, peers):

@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from cohortium.core.parameters import Parameters
-from cohortium.core.update import MAX_WEIGHT, Update
+from cohortium.core.update import MAX_WEIGHT, Aggregate, Update
 from cohortium.errors import PeerError
 
 __all__ = [
@@ -69,8 +69,9 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.steps or len({step.name for step in self.steps}) != len(self.steps):
             raise ValueError(f"recipe {self.name!r} needs at least one step, each with its own name")
-        if [step.number for step in self.steps] != list(range(1, len(self.steps) + 1)):
-            raise ValueError(f"recipe {self.name!r}: steps must be numbered 1 to {len(self.steps)}")
+        first = min(self.steps[0].number, 1)
+        if first < 0 or [step.number for step in self.steps] != list(range(first, first + len(self.steps))):
+            raise ValueError(f"recipe {self.name!r}: steps must be numbered 1 to {len(self.steps)}, or from 0 on")
 
 
 PLAIN = Recipe(name="plain", steps=(Step(name="updates", number=1, payload="committed"),))
@@ -79,6 +80,7 @@ MASKED = Recipe(
     name="masked",
     masked=True,
     steps=(
+        Step(name="keys", number=0, payload="computed", receivers="each", on_late="drop_restart"),
         Step(name="shares", number=1, payload="computed", receivers="each", on_late="drop_restart"),
         Step(name="masked", number=2, payload="computed", posted=True, need="deadline", on_late="shrink"),
         Step(name="survivors", number=3, payload="survivors", receivers="each", need="agreed", on_late="wait"),
@@ -110,7 +112,8 @@ def inputs_root(commits: Mapping[str, bytes]) -> bytes:
 class Context:
     """What every key, mask and answer of one attempt is bound to; equal at all sites, `term` is not in it.
 
-    weights: as committed, by site of the frozen set. base: digest of the state all trained from.
+    weights: as committed, by site of the frozen set. base: digest of the state all trained from. n_joiners: sites of
+    the run when the set was frozen, absent ones too.
     """
 
     consortium: bytes
@@ -121,15 +124,16 @@ class Context:
     base: bytes
     frozen: tuple[str, ...]
     weights: Mapping[str, int] = field(compare=False)
+    n_joiners: int = 0
 
     def digest(self) -> bytes:
-        """32 bytes over all of it but the weights."""
+        """32 bytes over all of it but the weights and the number of joiners."""
         fields = (self.consortium, self.study, self.run, self.round, self.attempt, self.base, sorted(self.frozen))
         return hashlib.sha256(b"cohortium-context-1" + msgspec.msgpack.encode(fields)).digest()
 
 
 Received = Mapping[str, Mapping[str, Parameters]]
-"""Payloads by step and by sender."""
+"""Payloads by step and by sender; of a step of survivors, once agreed, an empty one for each of them."""
 
 
 class Guard(Protocol):
@@ -142,8 +146,8 @@ class Guard(Protocol):
         """This site's payload of a step; the same arrays whenever it is asked again within an attempt."""
         ...
 
-    def open(self, context: Context, *, survivors: Sequence[str], received: Received) -> tuple[Update, ...]:
-        """The updates a merge may use, sorted by site: one each, or one sum for all survivors."""
+    def open(self, context: Context, *, survivors: Sequence[str], received: Received) -> tuple[Update, ...] | Aggregate:
+        """What a merge may use: each survivor's update, sorted by site, or their sum where it hides them."""
         ...
 
     def memory(self) -> Parameters:

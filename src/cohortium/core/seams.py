@@ -150,8 +150,8 @@ class Work(Protocol):
         """This site's contribution; raises TrainingFailed."""
         ...
 
-    def merge(self, state: Parameters, updates: Sequence[Update]) -> Parameters:
-        """The next state from updates sorted by site; the same bits on every node."""
+    def merge(self, state: Parameters, updates: Sequence[Update] | Aggregate) -> Parameters:
+        """The next state from updates sorted by site, or from their sum; the same bits on every node."""
         ...
 
     def adopt(self, round: int, state: Parameters, own: Update | None) -> Mapping[str, float]:

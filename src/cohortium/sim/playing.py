@@ -14,13 +14,14 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from cohortium.core.exact import weighted_sum
 from cohortium.core.frames import pack
 from cohortium.core.identity import LedgerKey
 from cohortium.core.messages import Manifest, Offer, body_of, decode, encode, sealed
 from cohortium.core.parameters import Parameters
 from cohortium.core.randomness import Chance
 from cohortium.core.seams import Head, LedgerEvent, Receipt
-from cohortium.core.update import Update
+from cohortium.core.update import Aggregate, Update
 from cohortium.errors import CohortiumError, FrameError, LedgerUnreachable, TrainingFailed
 from cohortium.ledger.genesis import Genesis
 from cohortium.ledger.memory import MemoryLedger
@@ -123,11 +124,9 @@ class _VectorWork:
         vector = np.asarray(state["w"], np.float64) + (self.index + 1) * round
         return Update(site=self.site, parameters=Parameters({"w": vector}), weight=10 + self.index)
 
-    def merge(self, state: Parameters, updates: Sequence[Update]) -> Parameters:
-        total = np.zeros(self.size)
-        for update in updates:
-            total = total + update.weight * np.asarray(update.parameters["w"], np.float64)
-        mean = total / sum(update.weight for update in updates)
+    def merge(self, state: Parameters, updates: Sequence[Update] | Aggregate) -> Parameters:
+        whole = updates if isinstance(updates, Aggregate) else weighted_sum(updates)
+        mean = np.divide(whole.total["w"], float(whole.weight))
         return Parameters({"w": mean + 1 if self.forge else mean, "merges": np.asarray(state["merges"]) + 1})
 
     def adopt(self, round: int, state: Parameters, own: Update | None) -> Mapping[str, float]:

@@ -90,7 +90,8 @@ def _run_step(desk: Desk, round: RoundView, step: Step, merging: tuple[str, ...]
     if me not in receivers or not sent:
         return sent
     here = desk.own.received[slot]
-    absent = (desk.view.live & set(senders)) - here.keys() - {me}
+    awaited = set(senders) if _whole(desk, step) else desk.view.live & set(senders)
+    absent = awaited - here.keys() - {me}
     if absent:
         _collect(desk, round, step, absent, holders=receivers)
     if step.need == "threshold":
@@ -98,6 +99,11 @@ def _run_step(desk: Desk, round: RoundView, step: Step, merging: tuple[str, ...]
     if step.need == "deadline" and (me != round.leader or desk.age_s >= step.deadline_s):
         return True
     return not absent
+
+
+def _whole(desk: Desk, step: Step) -> bool:
+    """Whether a step is worth nothing without each of its senders, even one that is gone: then a new attempt comes."""
+    return desk.recipe.masked and step.need == "all"
 
 
 def _send(desk: Desk, round: RoundView, step: Step, receivers: tuple[str, ...]) -> bool:
@@ -121,10 +127,13 @@ def _send(desk: Desk, round: RoundView, step: Step, receivers: tuple[str, ...]) 
 
 
 def _inputs_so_far(desk: Desk, round: RoundView, upto: Step) -> Mapping[str, Mapping[str, bytes]]:
-    """Digests of what the earlier steps brought, own payloads included."""
+    """Digests of what the earlier steps brought, own payloads included; agreed survivors with no digest."""
     inputs: dict[str, dict[str, bytes]] = {}
-    for step in desk.recipe.steps[: upto.number - 1]:
+    for step in desk.recipe.steps[: desk.recipe.steps.index(upto)]:
         slot = slot_of(round, step)
+        if step.payload == "survivors":
+            inputs[step.name] = dict.fromkeys(contributors_of(desk, round), b"")
+            continue
         held = dict(desk.own.received[slot])
         if slot in desk.own.stepped:
             held[desk.me] = desk.own.stepped[slot].digest
@@ -157,7 +166,7 @@ def _agree(desk: Desk, round: RoundView, step: Step) -> bool:
     if (round.attempt, step.number) in round.agreed:
         return True
     own, slot, me = desk.own, slot_of(round, step), desk.me
-    before = desk.recipe.steps[step.number - 2]
+    before = desk.recipe.steps[desk.recipe.steps.index(step) - 1]
     earlier = slot_of(round, before)
     if slot not in own.survivors:
         bitmap = _proposal(desk, round, slot, earlier)
@@ -203,7 +212,13 @@ def _merge(desk: Desk, round: RoundView) -> None:
     merged = own.merges.get(key)
     if merged is None:
         inputs = _merge_inputs(desk, round, contributors)
-        if inputs is not None and desk.once(number, "merge", key):
+        if inputs is None:
+            return
+        n_answers, spoiled = _n_answers(desk, inputs), own.spoiled.get(number)
+        if spoiled is not None and n_answers == len(contributors) == spoiled:
+            desk.submit("vote_void", number, REASONS["share"], round=number)
+        elif (spoiled is None or n_answers > spoiled) and desk.once(number, "merge", key, spoiled):
+            own.asked[number] = n_answers
             newest = desk.view.newest
             base = newest.digest if newest else b""
             make = Merge if me == round.leader else Recompute
@@ -219,6 +234,11 @@ def _merge(desk: Desk, round: RoundView) -> None:
         # not before it is on the ledger: a site that goes meanwhile makes it another merge, and two signed for one
         # term convict their leader
         _offer_merge(desk, round, merged, contributors, published.inputs_root)
+
+
+def _n_answers(desk: Desk, inputs: Mapping[str, Mapping[str, bytes]]) -> int:
+    """Payloads of the steps of which a threshold is enough."""
+    return sum(len(inputs[step.name]) for step in desk.recipe.steps if step.need == "threshold")
 
 
 def _offer_merge(desk: Desk, round: RoundView, merged: bytes, contributors: tuple[str, ...], root: bytes) -> None:

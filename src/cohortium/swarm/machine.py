@@ -303,6 +303,9 @@ class RoundMachine:
         if event.stage == "merge":
             self._merge_failed(event)
             return
+        if event.stage == "exchange" and event.code != "lost":
+            self._step_failed(event)
+            return
         desk.out.append(Tell(event.stage, event.code, event.where))
         own.failures += 1
         if event.stage == "train":
@@ -323,9 +326,23 @@ class RoundMachine:
         elif event.site:
             self._refuse(event.site, "a payload that cannot be merged")
             desk.submit("vote_drop", event.site, REASONS["unusable"], round=event.round, slot=(event.site, "unusable"))
+            if desk.recipe.masked:  # more answers may still open the sum
+                desk.own.spoiled[event.round] = desk.own.asked.get(event.round, 0)
         else:
             desk.out.append(Tell("merge", event.code, event.where))
             desk.submit("vote_end", int(RunState.FAILED), code_of(event.code), round=event.round)
+
+    def _step_failed(self, event: ev.Failed) -> None:
+        """A step the guard will not compute: without the site that made it impossible, or not by this node."""
+        desk, view = self._desk, self._desk.view
+        if view.round is None or event.round != view.round.number or desk.me not in view.live:
+            return
+        if event.site == desk.me:
+            desk.submit("withdraw", REASONS["unusable"])
+            return
+        self._refuse(event.site or view.round.leader, event.where)
+        if event.site:
+            desk.submit("vote_drop", event.site, code_of(event.code), round=event.round, slot=(event.site, event.code))
 
     def _denied(self, event: ev.Denied) -> None:
         desk = self._desk

@@ -28,7 +28,8 @@ class Own:
     survivors: bitmap posted by slot. merges: digest by (round, attempt, contributors). attested: by (round, term).
     adopted: round and digest of the state held. received: payload digests by slot and sender. offers: what others
     say they have, by slot and sender. fetching: whose payload was asked for, given: to whom own payloads were
-    offered, by slot. proposals: the leader's survivors by slot. held: digests of merges that are here.
+    offered, by slot. proposals: the leader's survivors by slot. held: digests of merges that are here. asked: how many
+    answers the newest merge of a round was made of; spoiled: how many were there when it could not be made.
     """
 
     consent: tuple[bool, bytes, bytes] | None = None
@@ -55,6 +56,8 @@ class Own:
     given: dict[Slot, set[str]] = field(default_factory=lambda: defaultdict(set))
     proposals: dict[Slot, tuple[str, int]] = field(default_factory=dict)
     held: set[bytes] = field(default_factory=set)
+    asked: dict[int, int] = field(default_factory=dict)
+    spoiled: dict[int, int] = field(default_factory=dict)
 
     def remember(self, fact: Fact) -> None:
         """Fold one fact, new or from the store."""
@@ -93,6 +96,6 @@ class Own:
         for table in tables:
             for key in [key for key in table if key[0] < round]:
                 del table[key]
-        for past in (self.trained, self.revealed):
+        for past in (self.trained, self.revealed, self.asked, self.spoiled):
             for number in [number for number in past if number < round]:
                 del past[number]

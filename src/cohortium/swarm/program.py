@@ -117,13 +117,13 @@ class Program:
             layout = preparation.layout(state.under(f"{done.name}/model"), layout)
         return layout
 
-    def merge(self, state: Parameters, updates: Sequence[Update]) -> Parameters:
-        """The next state from the round's updates; the same bits for every order of the updates."""
+    def merge(self, state: Parameters, updates: Sequence[Update] | Aggregate) -> Parameters:
+        """The next state from the round's updates, or from their sum under masks; the same bits for every order."""
         index, exchanges = self.position(state)
         stage = self.stages[index]
-        if stage.learner.learns_by == "sums" and (heavy := [u.site for u in updates if u.weight != 1]):
+        whole = updates if isinstance(updates, Aggregate) else weighted_sum(updates)
+        if stage.learner.learns_by == "sums" and (heavy := [u.site for u in whole.single or () if u.weight != 1]):
             raise PeerError(f"update of site '{heavy[0]}': sums over patients carry weight 1", site=heavy[0])
-        whole = weighted_sum(updates)
         aggregate = Aggregate(
             total=whole.total.without([_LOSS]),
             weight=whole.weight,
@@ -199,7 +199,7 @@ class SiteWork:
         """Whether the program is over."""
         return self.program.finished(state)
 
-    def merge(self, state: Parameters, updates: Sequence[Update]) -> Parameters:
+    def merge(self, state: Parameters, updates: Sequence[Update] | Aggregate) -> Parameters:
         """The program's merge."""
         return self.program.merge(state, updates)
 

@@ -86,7 +86,10 @@ class Departure:
 
 @dataclass(slots=True)
 class RoundView:
-    """The round that is running. frozen: sorted. agreed: by attempt and step number."""
+    """The round that is running. frozen: sorted. n_joiners: of the run when the set was frozen.
+
+    agreed: by attempt and step number.
+    """
 
     number: int
     leader: str
@@ -96,6 +99,7 @@ class RoundView:
     commits: dict[str, Commit] = field(default_factory=dict)
     frozen: tuple[str, ...] = ()
     threshold: int = 0
+    n_joiners: int = 0
     posts: dict[tuple[int, int], dict[str, bytes]] = field(default_factory=dict)
     agreed: dict[tuple[int, int], bytes] = field(default_factory=dict)
     published: Published | None = None
@@ -253,6 +257,7 @@ def _freeze(view: RunView, round: RoundView, args: Args) -> None:
     round.frozen = view.names(args["frozen"])
     round.leader = args["leader"]
     round.threshold = args["threshold"]
+    round.n_joiners = len(view.joiners)
     round.published = None
     round.judged = set()
 

@@ -132,15 +132,23 @@ class Workshop:
         weight = max(1, int(late.weight / math.sqrt(1 + action.round - action.late_round)))
         return await self.pack_update(replace(late, weight=weight), run=run, round=action.round)
 
-    async def run_step(self, action: do.RunStep, view: RunView) -> ev.Stepped | None:
-        """The guard's payload of a step, salted; None when the round has moved on."""
+    async def run_step(self, action: do.RunStep, view: RunView) -> ev.Stepped | ev.Failed | None:
+        """The guard's payload of a step, salted; None when the round has moved on.
+
+        What a peer sent may be unusable, or asked against a rule: then `Failed`, naming the peer where that is certain.
+        """
         guard, context = self._ports.guard, self._context(view, action.round, action.attempt)
         commit = view.round.commits.get(self._site) if view.round else None
         own = self._updates.get(commit.digest) if commit else None
-        if context is None or own is None:
+        if context is None or own is None or view.round is None or view.round.attempt != action.attempt:
             return None
         received = self._gather(action.inputs)
-        arrays = await self._ports.blocking(lambda: guard.step(action.step, context, own=own, received=received))
+        try:
+            arrays = await self._ports.blocking(lambda: guard.step(action.step, context, own=own, received=received))
+        except PeerError as wrong:
+            return ev.Failed("exchange", "dealing", where=str(wrong), round=action.round, site=wrong.site)
+        except TrainingFailed as failed:
+            return ev.Failed("exchange", failed.code, where=str(failed), round=action.round, site=self._site)
         salt = self._ports.entropy(16, "salt", view.run, action.round, action.attempt, action.step).hex()
         packed = pack(arrays, {"site": self._site, "run": view.run, "round": action.round, "salt": salt})
         self._courier.hold(packed, round=action.round)
@@ -200,6 +208,7 @@ class Workshop:
             base=newest.digest if newest else b"",
             frozen=current.frozen,
             weights={site: commit.weight for site, commit in current.commits.items()},
+            n_joiners=current.n_joiners,
         )
 
     def _check_origin(self, inputs: Mapping[str, Mapping[str, bytes]], *, run: int, round: int) -> None:
@@ -209,16 +218,17 @@ class Workshop:
         """
         for held in inputs.values():
             for site, digest in held.items():
+                if not digest:
+                    continue
                 said = read_header(self._courier.payloads[digest].header, limits=self._ports.limits).context
                 if (said.get("site"), said.get("run"), said.get("round")) != (site, run, round):
                     raise PeerError(f"payload of site '{site}' was made by another, or for another round", site=site)
 
+    def _payload(self, digest: bytes) -> Parameters:
+        if not digest:
+            return _NONE
+        return self._updates[digest].parameters if digest in self._updates else self._arrays(digest)
+
     def _gather(self, inputs: Mapping[str, Mapping[str, bytes]]) -> dict[str, dict[str, Parameters]]:
         """Arrays by step and sender; own updates without reading them back."""
-        return {
-            step: {
-                site: self._updates[digest].parameters if digest in self._updates else self._arrays(digest)
-                for site, digest in held.items()
-            }
-            for step, held in inputs.items()
-        }
+        return {step: {site: self._payload(digest) for site, digest in held.items()} for step, held in inputs.items()}
