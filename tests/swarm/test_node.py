@@ -476,3 +476,15 @@ def test_run_on_other_terms_than_the_studys_is_none_of_ours(swarm) -> None:
     both = [*ledger.events(), ended, LedgerEvent(99, 1, "Ended", {"run": 7, "state": 4, "reason": 0})]
     assert run_virtual(chosen(both)) == 7
     assert run_virtual(chosen([event for event in ledger.events() if event.args.get("run", 0) < 6])) == 0
+
+
+def test_timer_that_fires_after_its_node_has_stopped_starts_nothing(swarm) -> None:
+    """Killed while it waited for an offer, a node asked for it two seconds later from a closed task group."""
+    node = swarm.run(3, rounds=1).nodes["site-0"]
+
+    async def main():
+        work = node._beat()
+        node._spawn(work)
+        return work.cr_frame
+
+    assert run_virtual(main()) is None, "closed, not left to be collected unawaited"

@@ -171,7 +171,11 @@ class Node:
         self._arrival.set()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._tasks.create_task(work)
+        try:
+            task = self._tasks.create_task(work)
+        except RuntimeError:  # a timer of a node that has stopped
+            work.close()
+            return
         self._jobs.add(task)
         task.add_done_callback(self._jobs.discard)
 
