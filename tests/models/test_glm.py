@@ -164,3 +164,13 @@ def test_four_hospitals_learn_the_pooled_model(kit, l2):
     assert swarm == pooled
     assert np.abs(oracle.coef_[0] - swarm["coefficients"]).max() < CLOSE
     assert rounds <= 8
+
+
+def test_speech_features_beyond_patients_without_a_penalty_are_called_separation(kit):
+    """751 columns, many nearly copies, of 252 people: the first step is in the millions, and must not overflow."""
+    frame = kit.shared("parkinson_speech")
+    columns = [c for c in frame.columns if c not in ("id", "label") and frame[c].dtype.kind in "fi"]
+    x = kit.standardised(frame, columns)
+    examples = kit.table(x, np.asarray(frame["label"], dtype=float), "binary")
+    with pytest.raises(TrainingFailed, match="separation"):
+        kit.learn(Logistic(l2=0.0), [examples])

@@ -6,7 +6,16 @@ import pytest
 from cohortium.core.parameters import Parameters
 from cohortium.errors import TrainingFailed
 from cohortium.models import newton
-from cohortium.models.newton import Search, aliased, covariance, newton_step, raise_if_failed
+from cohortium.models.newton import (
+    LIMIT,
+    SEPARATED,
+    Search,
+    aliased,
+    covariance,
+    newton_step,
+    out_of_rounds,
+    raise_if_failed,
+)
 
 NONE = np.zeros(2, dtype=bool)
 
@@ -131,3 +140,19 @@ def test_separation_without_a_large_coefficient_names_no_column(kit):
 def test_a_coefficient_beyond_15_sd_is_separation():
     search = Search.begin(np.array([15.5])).moved(np.ones(1), objective=1.0, max_rounds=9)
     assert search.status == newton.SEPARATED
+
+
+def test_a_step_far_beyond_separation_is_shortened_so_that_sites_can_sum_it():
+    search = Search.begin(np.zeros(2)).moved(np.array([3e6, -1.5e6]), objective=1.0, max_rounds=25)
+    assert search.point.tolist() == [60.0, -30.0]
+    again = search.moved(np.array([1.0, 0.0]), objective=0.5, max_rounds=25)
+    assert again.status == SEPARATED
+
+
+def test_a_search_cut_off_by_its_rounds_is_known_as_such():
+    cut = Search.begin(np.zeros(1)).moved(np.ones(1), objective=1.0, max_rounds=1)
+    assert cut.status == LIMIT
+    assert out_of_rounds(Parameters(cut.write()))
+    done = Search.begin(np.zeros(1)).moved(np.zeros(1), objective=1.0, max_rounds=1)
+    assert not out_of_rounds(Parameters(done.write()))
+    assert not out_of_rounds(Parameters({"weights": np.zeros(3)}))

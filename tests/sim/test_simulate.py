@@ -153,3 +153,13 @@ def test_a_result_shows_itself_in_a_notebook_and_writes_its_page(finished, tmp_p
     assert result.sentence == "complete"
     assert result.report(tmp_path / "page.html").read_bytes() == (out / "report.html").read_bytes()
     assert "<html" in result._repr_html_()
+
+
+def test_a_model_that_ran_out_of_rounds_says_so(make_study, tables):
+    said: list[str] = []
+    cut = make_study(model={"max_rounds": 2}, evaluation={"per_site": False, "leave_one_out": False})
+    result = run_simulation(cut, tables, warn=said.append)
+    assert [one for one in result.record.notes if "without reaching its optimum" in one]
+    assert [one for one in said if "raise model.max_rounds" in one]
+    whole = make_study(evaluation={"per_site": False, "leave_one_out": False})
+    assert not [one for one in run_simulation(whole, tables).record.notes if "optimum" in one]

@@ -37,6 +37,7 @@ __all__ = [
     "covariance",
     "flat",
     "newton_step",
+    "out_of_rounds",
     "over",
     "raise_if_failed",
 ]
@@ -51,6 +52,7 @@ STEP_TOLERANCE = 2.0**-16
 SEPARATION = 15.0
 """A coefficient per standard deviation beyond this means that the outcome is told apart perfectly."""
 
+_FURTHEST = 4 * SEPARATION
 _SMALLEST_SHARE = 2.0**-20
 _SMALLEST_PIVOT = 2.0**-20
 _FLAT = 2.0**-20  # curvature per patient and squared sd: below, the outcome is told apart perfectly
@@ -113,11 +115,18 @@ class Search:
             return replace(here, point=on_grid(self.point + step), step=step, status=CONVERGED)
         if np.max(np.abs(self.point), initial=0.0) > SEPARATION:
             return replace(here, status=SEPARATED)
+        step = _within_reach(self.point, step)
         status = here._limit(max_rounds, spent=0)
         return replace(here, point=self.point if status else on_grid(self.point + step), step=step, status=status)
 
     def _limit(self, max_rounds: int, *, spent: int = 1) -> int:
         return LIMIT if self.rounds + spent >= max_rounds else RUNNING
+
+
+def _within_reach(point: Floats, step: Floats) -> Floats:
+    """The step, shortened where it ends so far beyond separation that sites could not sum the predictors."""
+    furthest = float(np.max(np.abs(point + step), initial=0.0))
+    return step if furthest <= _FURTHEST else step * (_FURTHEST / float(np.max(np.abs(step))))
 
 
 def newton_step(gradient: Floats, hessian: Floats, *, held: NDArray[np.bool_], n: int) -> Floats | None:
@@ -177,6 +186,11 @@ def covariance(hessian: Floats, *, held: NDArray[np.bool_]) -> Floats:
 def over(state: Parameters) -> bool:
     """Whether the search has ended with a model: converged, or out of rounds."""
     return int(state["newton/record"][3]) in (CONVERGED, LIMIT)
+
+
+def out_of_rounds(state: Parameters) -> bool:
+    """Whether a search was cut off by its `max_rounds`: a model, but not yet the optimum. False for other models."""
+    return "newton/record" in state and int(state["newton/record"][3]) == LIMIT
 
 
 def raise_if_failed(state: Parameters, layout: Layout) -> None:

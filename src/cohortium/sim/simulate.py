@@ -27,6 +27,7 @@ from cohortium.errors import StudyError, UsageError
 from cohortium.ledger import ENGINES
 from cohortium.ledger.archive import Verified, verify
 from cohortium.ledger.story import Merge
+from cohortium.models.newton import out_of_rounds
 from cohortium.reports.pages import Report
 from cohortium.reports.record import LedgerRecord, Member, ModelRecord, RoundRecord, RunRecord, Timings
 from cohortium.sim.cohorts import Gathered, flow_of, gather
@@ -163,6 +164,8 @@ def _run(
     swarm, model, progress, engine = _train(study, rows, chance=chance, options=options, home=home, screen=screen)
     trained = time.monotonic()
     scored, missing = _compared(study, gathered, model, chance=chance, engine=options.engine, screen=screen)
+    if cut_off := _cut_off(model):
+        warn(cut_off)
     if not_trained := _grouped(missing):
         warn(not_trained)
     measured = evaluate(
@@ -207,13 +210,23 @@ def _run(
         subgroups=measured.subgroups,
         gaps=measured.gaps,
         checks=tuple(checks),
-        notes=(options.note, *_fold_note(study), *warnings, *filter(None, [not_trained])),
+        notes=(options.note, *_fold_note(study), *warnings, *filter(None, [cut_off, not_trained])),
         timings=Timings(
             rounds=tuple(progress.seconds),
             stages={"train": trained - began, "compare and evaluate": time.monotonic() - trained},
         ),
     )
     return Result(record=record, model=model, gathered=gathered, study=study, rows=rows), exported
+
+
+def _cut_off(model: TrainedModel) -> str:
+    """What to say of a model by sums that had no time to converge."""
+    if not out_of_rounds(model.program.model(model.state)):
+        return ""
+    return (
+        f"the model ended after {model.program.stages[-1].max_rounds} rounds without reaching its optimum; "
+        "raise model.max_rounds"
+    )
 
 
 def _compared(
