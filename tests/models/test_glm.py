@@ -171,6 +171,6 @@ def test_speech_features_beyond_patients_without_a_penalty_are_called_separation
     frame = kit.shared("parkinson_speech")
     columns = [c for c in frame.columns if c not in ("id", "label") and frame[c].dtype.kind in "fi"]
     x = kit.standardised(frame, columns)
-    examples = kit.table(x, np.asarray(frame["label"], dtype=float), "binary")
+    examples = kit.table(x, (frame["label"] == frame["label"].iloc[0]).to_numpy(dtype=float), "binary")
     with pytest.raises(TrainingFailed, match="separation"):
         kit.learn(Logistic(l2=0.0), [examples])
