@@ -75,7 +75,9 @@ def test_our_own_bug_leaves_places_and_no_value_not_even_in_the_crash_file(monke
     crash.unlink()
 
 
-@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied", "x.csv"), OSError(28, "No space left", "y")])
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "Permission denied", "x.csv"), OSError(28, "No space left", "y")]
+)
 def test_what_the_system_refuses_is_a_sentence_with_the_file(error, monkeypatch, capsys):
     monkeypatch.setattr(cli, "app", raising(error))
     assert run(["demo"]) == 2

@@ -13,6 +13,7 @@ import typer
 
 from cohortium import __version__
 from cohortium.cli import audit, demo, evaluate, report, simulate, study
+from cohortium.cli.simulate import Interrupted
 from cohortium.errors import CohortiumError
 
 __all__ = ["app", "run"]
@@ -58,10 +59,15 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line; returns the exit code. Never prints a traceback or a local value."""
     try:
         code = app(list(arguments), standalone_mode=False)
+        if code == Interrupted.exit_code:  # typer turns Ctrl-C into this code without a word
+            print("interrupted", file=sys.stderr)
         return code if isinstance(code, int) else 0
     except (typer.Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
-        return simulate.INTERRUPTED
+        return Interrupted.exit_code
+    except Interrupted as stopped:
+        print(stopped, file=sys.stderr)
+        return stopped.exit_code
     except _CommandLineError as error:
         text = error.format_message()  # type: ignore[attr-defined]
         print(text if type(error).__name__ == "NoArgsIsHelpError" else f"error: {text}", file=sys.stderr)

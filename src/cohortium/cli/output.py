@@ -37,10 +37,6 @@ class Screen:
         """A line of the result; goes to stderr when stdout belongs to JSON."""
         print(text, file=sys.stderr if self.as_json else sys.stdout, flush=True)
 
-    def last(self, text: str) -> None:
-        """A line that must be seen, also when quiet."""
-        print(text, file=sys.stderr, flush=True)
-
     def document(self, content: Mapping[str, Any]) -> None:
         """The JSON document of `--json`, and nothing without it."""
         if self.as_json:

@@ -12,10 +12,16 @@ import typer
 
 from cohortium.cli.output import Screen
 from cohortium.cli.study import AsJson, Data, SiteColumn, StudyFile
+from cohortium.errors import CohortiumError
 
-__all__ = ["INTERRUPTED", "finish", "simulate"]
+__all__ = ["Interrupted", "finish", "simulate"]
 
-INTERRUPTED = 130
+
+class Interrupted(CohortiumError):
+    """A person has stopped the run; the message says how it goes on."""
+
+    exit_code = 130
+
 
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for run.json, report, model and ledger.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Errors and the final lines only.")]
@@ -51,8 +57,7 @@ def simulate(
     except KeyboardInterrupt:
         if kept_state(out) is None:
             raise
-        screen.last(f"interrupted; the state is saved, go on with: {again} --resume")
-        raise typer.Exit(INTERRUPTED) from None
+        raise Interrupted(f"interrupted; the state is saved, go on with: {again} --resume") from None
     finish(screen, result, out)
 
 

@@ -1,0 +1,46 @@
+"""`cohortium demo`: real patients, one command, the same every time."""
+
+import json
+
+import pytest
+
+from cohortium.cli import demo
+from cohortium.cli.app import run
+from cohortium.cli.output import Screen
+
+pytest.importorskip("sklearn")
+
+
+def test_the_demo_runs_twice_into_the_same_folder(tmp_path, capsys):
+    arguments = ["demo", "--out", str(tmp_path / "d"), "--ledger", "memory", "--sites", "3", "--json"]
+    records = []
+    for _ in range(2):
+        assert run(arguments) == 0
+        out, err = capsys.readouterr()
+        records.append(json.loads(out))
+    for record in records:
+        del record["seconds"], record["timings"]
+    assert records[0] == records[1]
+    assert "real patients, simulated sites" in records[0]["notes"]
+    assert records[0]["test"]["swarm"]["auroc"] > records[0]["test"]["single_mean"]["auroc"]
+    assert err.splitlines()[0] == "real patients (Wisconsin breast cancer, 569), simulated sites"
+    assert len(err.splitlines()) <= len(records[0]["rounds"]) + 8
+
+
+def test_an_unknown_model_is_a_sentence(tmp_path, capsys):
+    assert run(["demo", "--out", str(tmp_path / "d"), "--model", "logistik", "--ledger", "memory"]) == 2
+    assert "did you mean 'logistic'?" in capsys.readouterr().err
+    assert not (tmp_path / "d").exists()
+
+
+def test_no_browser_is_opened_where_nobody_looks(monkeypatch, tmp_path):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setenv("DISPLAY", ":0")
+    demo._open_if_possible(tmp_path / "report.html", Screen())
+    assert opened == [], "stdout is no terminal here"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    demo._open_if_possible(tmp_path / "report.html", Screen(as_json=True))
+    assert opened == []
+    demo._open_if_possible(tmp_path / "report.html", Screen())
+    assert opened == [(tmp_path / "report.html").as_uri()]
