@@ -1,0 +1,144 @@
+"""A study becomes objects, or every reason why it cannot, each at its key."""
+
+import numpy as np
+import pytest
+
+from cohortium.assembly import (
+    build_learner,
+    build_program,
+    build_strategy,
+    check_fit,
+    check_study,
+    default_min_sites,
+    learner_options,
+    strategy_name,
+)
+from cohortium.core.examples import Layout
+from cohortium.core.randomness import Chance
+from cohortium.core.study import Study
+from cohortium.errors import DataError, StudyError
+from cohortium.models import MODELS
+from cohortium.strategies import STRATEGIES
+
+LAYOUT = Layout(features=("a", "b"), outcome="binary", classes=("0", "1"))
+IMAGES = Layout(features=(), outcome="binary", classes=("0", "1"), image=(1, 8, 8))
+
+
+def study_of(model=None, strategy=None, **sections):
+    content = {"study": {"name": "s", "outcome": "y"}, "model": model or {"name": "logistic"}, **sections}
+    return Study.model_validate(content | ({"strategy": strategy} if strategy else {}))
+
+
+def problems(study, **options):
+    return {problem.key: problem.message for problem in check_study(study, **options)}
+
+
+@pytest.mark.parametrize(("n", "least"), [(2, 2), (3, 2), (4, 3), (5, 3), (20, 11), (83, 42)])
+def test_the_quorum_is_more_than_half_and_at_least_two(n, least):
+    assert default_min_sites(n) == least
+    assert 2 * least > n
+
+
+def test_a_plain_study_is_possible():
+    assert check_study(study_of(), n_sites=2) == ()
+
+
+def test_auto_takes_exact_sums_where_the_model_learns_by_sums():
+    for model, name in [("logistic", "exact-sums"), ("cox", "exact-sums"), ("mlp", "fedavg")]:
+        study = study_of({"name": model})
+        learner = build_learner(study)
+        assert strategy_name(study, learner) == name
+        assert type(build_strategy(study, learner)) is STRATEGIES.resolve(name)
+
+
+def test_a_strategy_by_weights_makes_a_model_that_can_do_both_learn_by_weights():
+    assert build_learner(study_of()).learns_by == "sums"
+    assert build_learner(study_of(strategy={"name": "fedavg"})).learns_by == "weights"
+    said = {"name": "logistic", "learn": "sums"}
+    assert build_learner(study_of(said, {"name": "fedavg"})).learns_by == "sums", "what the study says wins"
+
+
+def test_all_problems_come_at_once():
+    study = study_of({"name": "logistic", "l2": -1.0}, {"name": "fedavgg", "min_sites": 9})
+    assert set(problems(study, n_sites=3)) == {"model.l2", "strategy.name", "strategy.min_sites"}
+
+
+@pytest.mark.parametrize(
+    ("model", "strategy", "key", "sentence"),
+    [
+        ({"name": "logistc"}, None, "model.name", "did you mean 'logistic'"),
+        ({"name": "logistic", "max_round": 3}, None, "model.max_round", "did you mean 'max_rounds'"),
+        ({"name": "kaplan-meier", "zzz": 3}, None, "model.zzz", "it takes: by, min_at_risk"),
+        ({"name": "logistic"}, {"name": "fedprox", "mu": -1.0}, "strategy.mu", "-1.0"),
+        ({"name": "cox"}, {"name": "fedavg"}, "strategy.name", "learns by sums, merge 'fedavg' serves weights"),
+        ({"name": "mlp"}, {"name": "exact-sums"}, "strategy.name", "choose 'fedavg'"),
+        ({"name": "mlp", "optimiser": "adam"}, {"name": "scaffold"}, "strategy.name", "needs plain SGD"),
+        ({"name": "cox"}, {"name": "auto", "stop": {"patience": 3}}, "strategy.stop", "ends by itself"),
+    ],
+)
+def test_what_cannot_go_together_is_refused_at_its_key(model, strategy, key, sentence):
+    found = problems(study_of(model, strategy))
+    assert key in found, found
+    assert sentence in found[key]
+
+
+def test_too_few_sites_are_refused():
+    assert "at least 2 sites, found 1" in problems(study_of(), n_sites=1)[""]
+    assert (
+        "4 sites are required, found 3"
+        in problems(study_of(strategy={"min_sites": 4}), n_sites=3)["strategy.min_sites"]
+    )
+    assert check_study(study_of(strategy={"min_sites": 3}), n_sites=3) == ()
+
+
+def test_a_program_prepares_and_then_learns():
+    program = build_program(study_of(), LAYOUT, sites=["lund", "bonn"], chance=Chance(0))
+    assert [stage.name for stage in program.stages] == ["presence", "standard", "mean", "model"]
+    assert program.sites == ("bonn", "lund")
+    plain = study_of(cohort={"scale": "none", "fill": "none"})
+    stages = build_program(plain, LAYOUT, sites=["a", "b"], chance=Chance(0)).stages
+    assert [stage.name for stage in stages] == ["presence", "spread", "model"]
+
+
+def test_images_are_neither_filled_nor_looked_for():
+    program = build_program(study_of({"name": "cnn-small"}), IMAGES, sites=["a", "b"], chance=Chance(0))
+    assert [stage.name for stage in program.stages] == ["standard", "model"]
+
+
+def test_the_studys_rounds_and_stop_are_for_models_by_weights():
+    stop = {"patience": 2, "min_delta": 0.01}
+    weights = build_program(
+        study_of(strategy={"name": "fedavg", "rounds": 7, "stop": stop}), LAYOUT, sites=["a", "b"], chance=Chance(0)
+    )
+    assert weights.stages[-1].max_rounds == 7
+    assert (weights.stop.patience, weights.stop.min_delta) == (2, 0.01)
+    sums = build_program(study_of(strategy={"name": "auto", "rounds": 7}), LAYOUT, sites=["a", "b"], chance=Chance(0))
+    assert sums.stages[-1].max_rounds != 7
+    assert sums.stop is None
+
+
+def test_layers_that_stay_at_home_are_found_in_the_model():
+    pytest.importorskip("torch")
+    study = study_of({"name": "mlp"}, {"name": "fedper"})
+    learner = build_learner(study)
+    head = learner.parts(learner.initial(LAYOUT, rng=np.random.default_rng(0)))["head"]
+    assert build_strategy(study, learner, LAYOUT).private == tuple(head)
+    named = study_of({"name": "mlp"}, {"name": "fedper", "private": ["layers.0.*"]})
+    assert build_strategy(named, learner, LAYOUT).private == ("layers.0.*",)
+
+
+def test_a_model_is_tried_on_the_columns_before_anybody_trains():
+    check_fit(study_of(), LAYOUT)
+    with pytest.raises(DataError, match="needs an outcome of kind survival, got binary"):
+        check_fit(study_of({"name": "cox"}), LAYOUT)
+    with pytest.raises(DataError, match="learns from table columns, got images"):
+        check_fit(study_of(), IMAGES)
+
+
+def test_options_of_every_model_can_be_listed():
+    for name in MODELS:
+        assert all(isinstance(field.name, str) for field in learner_options(name))
+        assert check_study(study_of({"name": name} | ({"factory": "net:build"} if name == "module" else {}))) == ()
+    assert next(field.name for field in learner_options("logistic")) == "l2"
+    with pytest.raises(StudyError, match=r"model\.name: unknown model 'x'"):
+        learner_options("x")
