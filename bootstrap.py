@@ -314,15 +314,22 @@ def fill_wheelhouse(line, call=call):
     return call(pip(place, *wheelhouse_plan(line, folder)))
 
 
+def outlast(command):
+    """Run a command to its own end, also after Ctrl-C: it was told too, and may still be saving."""
+    child = subprocess.Popen(command, cwd=HERE)
+    while True:
+        try:
+            return child.wait()
+        except KeyboardInterrupt:
+            continue
+
+
 def run(place, line):
     """The verb's commands one after another, up to the first that fails; arguments go to the last."""
     commands = COMMANDS[line.verb]
     for command in commands:
         more = line.arguments if command is commands[-1] else []
-        try:
-            code = subprocess.run([place.python, *command, *more], cwd=HERE, check=False).returncode
-        except KeyboardInterrupt:
-            return 130
+        code = outlast([place.python, *command, *more])
         if code:
             return code if code > 0 else 128 - code
     return 0
@@ -347,6 +354,9 @@ def main(arguments):
     except Stop as stop:
         say(str(stop))
         return stop.code
+    except KeyboardInterrupt:
+        say("interrupted; the next call goes on")
+        return 130
 
 
 if __name__ == "__main__":

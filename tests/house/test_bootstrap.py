@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -327,25 +328,50 @@ def test_a_python_without_venv_names_the_package_to_install(bootstrap, monkeypat
         set_up(bootstrap, "demo", Pip())
 
 
-def test_a_set_up_place_costs_less_than_a_second_and_passes_the_exit_code_on(tmp_path):
+@pytest.fixture
+def checkout(tmp_path):
+    """A checkout that is set up for `type`, with the text of its Python to be written by the test."""
     for name in ("pyproject.toml", "constraints.txt", "bootstrap.py"):
         shutil.copy(ROOT / name, tmp_path)
     prepare = (
-        "import sys, json, os, bootstrap as b\n"
+        "import json, os, bootstrap as b\n"
         "line = b.read_line(['type'])\n"
         "place = b.place_of(line)\n"
         "os.makedirs(os.path.dirname(place.python))\n"
         "json.dump(b.stamp_of(line), open(place.stamp, 'w'))\n"
     )
     subprocess.run([sys.executable, "-c", prepare], cwd=tmp_path, check=True)
-    python = tmp_path / ".venv" / "bin" / "python"
-    python.write_text('#!/bin/sh\necho "$@"\nexit 7\n')
-    python.chmod(0o755)
+
+    def write(text):
+        python = tmp_path / ".venv" / "bin" / "python"
+        python.write_text(text)
+        python.chmod(0o755)
+        return tmp_path
+
+    return write
+
+
+def test_a_set_up_place_costs_less_than_a_second_and_passes_the_exit_code_on(checkout):
+    place = checkout('#!/bin/sh\necho "$@"\nexit 7\n')
     used = os.times()
     began = used.children_user + used.children_system
-    done = subprocess.run(
-        [sys.executable, "bootstrap.py", "type", "--strict"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "bootstrap.py", "type", "--strict"]
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
     used = os.times()
     assert (done.returncode, done.stdout, done.stderr) == (7, "-m mypy --strict\n", "")
     assert used.children_user + used.children_system - began < 1.0
+
+
+def test_an_interrupted_verb_may_save_before_it_ends(checkout):
+    saving = (
+        f"#!{sys.executable}\nimport signal, sys\n"
+        "signal.signal(signal.SIGINT, lambda *_: None)\n"
+        "print('ready', flush=True)\nsignal.pause()\n"
+        "sum(range(30_000_000))\nprint('saved', flush=True)\nsys.exit(130)\n"  # longer than run() would wait
+    )
+    command = [sys.executable, "bootstrap.py", "type"]
+    with subprocess.Popen(command, cwd=checkout(saving), stdout=subprocess.PIPE, start_new_session=True) as running:
+        assert running.stdout.readline() == b"ready\n"
+        os.killpg(running.pid, signal.SIGINT)
+        rest, _ = running.communicate(timeout=60)
+    assert (rest, running.returncode) == (b"saved\n", 130)
