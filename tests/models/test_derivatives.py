@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 
 from cohortium.core.parameters import Parameters
-from cohortium.models.derivatives import derivative_sums, gradient_of, point_of, precision, second_derivatives
+from cohortium.models.derivatives import (
+    derivative_sums,
+    first_precision,
+    gradient_of,
+    point_of,
+    precision,
+    second_derivatives,
+)
 from cohortium.models.families import FAMILIES
 
 
@@ -56,3 +63,11 @@ def test_large_counts_give_up_bits_and_bound_the_predictor():
     assert few["limit"][0] == pytest.approx(np.log(2000))
     assert many["limit"][0] == 14
     assert precision(FAMILIES["binary"])["limit"][0] == np.inf
+
+
+def test_bits_go_only_where_a_binary_outcome_has_more_rows_than_full_precision_can_hold():
+    few, many = (precision(FAMILIES["binary"], rows=rows)["precision"].tolist() for rows in (2**18 - 1, 2**21))
+    assert few == [20, 18]
+    assert many == [16, 14]
+    assert first_precision(FAMILIES["binary"])["precision"].tolist() == [1, 2]
+    assert first_precision(FAMILIES["count"]) == precision(FAMILIES["count"])

@@ -8,6 +8,7 @@ from cohortium.core.parameters import Parameters
 from cohortium.core.update import Instructions
 from cohortium.errors import DataError, TrainingFailed
 from cohortium.models.glm import Logistic, Poisson
+from cohortium.models.penalised import ElasticNet
 
 CLOSE = 2e-5  # per sd; the design asks for 2e-4
 
@@ -174,3 +175,16 @@ def test_speech_features_beyond_patients_without_a_penalty_are_called_separation
     examples = kit.table(x, (frame["label"] == frame["label"].iloc[0]).to_numpy(dtype=float), "binary")
     with pytest.raises(TrainingFailed, match="separation"):
         kit.learn(Logistic(l2=0.0), [examples])
+
+
+@pytest.mark.parametrize("learner", [Logistic(l2=0.01), ElasticNet(l1=0.0, l2=0.01)], ids=["logistic", "elastic-net"])
+def test_one_site_may_hold_more_than_half_a_million_patients(kit, learner):
+    """Second derivatives at full precision left int64 from 2^19 rows a site on."""
+    n = 600_000
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(n, 1))
+    y = (rng.random(n) < 1 / (1 + np.exp(2.0 - x[:, 0]))).astype(float)
+    state, _ = kit.learn(learner, [kit.table(x, y, "binary")])
+    oracle = LogisticRegression(C=1 / (0.01 * n), tol=1e-10, solver="newton-cholesky").fit(x, y)
+    assert abs(oracle.coef_[0, 0] - state["coefficients"][0]) < CLOSE
+    assert abs(oracle.intercept_[0] - state["intercept"][0]) < CLOSE

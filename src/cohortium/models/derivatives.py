@@ -27,24 +27,38 @@ from cohortium.models.row_sums import (
     unpacked,
 )
 
-__all__ = ["derivative_sums", "gradient_of", "point_of", "precision", "second_derivatives"]
+__all__ = ["derivative_sums", "first_precision", "gradient_of", "point_of", "precision", "second_derivatives"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 _ROOMY_COUNT = 13  # 2^13 events leave full precision, and room for 16 times as many in a step too far
+_ROOMY_ROWS = 18
 _COARSE = 12
 
 
-def precision(family: Family, *, events: int = 0) -> Parameters:
+def first_precision(family: Family) -> Parameters:
+    """The `precision` of the first exchange, in which all coefficients are 0 and nobody knows how many rows there are.
+
+    A binary outcome then has residuals of one half and weights of one quarter: few bits hold them exactly.
+    """
+    if family.outcome != "binary":
+        return precision(family)
+    return precision(family) | Parameters({"precision": np.array([1, 2], dtype=np.int64)})
+
+
+def precision(family: Family, *, events: int = 0, rows: int = 0) -> Parameters:
     """`precision`: fractional bits of residuals and weights; `limit`: the largest predictor that is summed.
 
     Counts may be large: at the optimum the means add up to the `events` counted in the first exchange, so a
     row beyond twice that sum is a step too far, and bits are given up where that sum needs them. That first
-    exchange is used for the number of events only and is coarse.
+    exchange is used for the number of events only and is coarse. Beyond 2^18 rows of a binary outcome a bit goes
+    for every doubling, so that a site may hold millions.
     """
     known = family.outcome != "count" or events > 0
     spare = max(0, events.bit_length() - _ROOMY_COUNT) if known else _COARSE
+    if family.outcome == "binary":
+        spare = max(0, rows.bit_length() - _ROOMY_ROWS)
     limit = min(family.limit, float(fp.log(2.0 * events))) if events else family.limit
     bits = np.array([RESIDUAL_BITS - spare, HESSIAN_WEIGHT_BITS - spare], dtype=np.int64)
     return Parameters({"precision": bits, "limit": [limit]})

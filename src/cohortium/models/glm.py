@@ -29,6 +29,7 @@ from cohortium.errors import DataError
 from cohortium.models import newton
 from cohortium.models.derivatives import (
     derivative_sums,
+    first_precision,
     gradient_of,
     point_of,
     precision,
@@ -240,7 +241,7 @@ def _initial(model: Logistic | Poisson, layout: Layout, *, model_name: str) -> P
         return start
     q = layout.n_features + 1
     held = {"held": np.zeros(q, dtype=np.uint8), **Search.begin(np.zeros(q)).write()}
-    return start | Parameters(held) | precision(FAMILIES[model.outcome])
+    return start | Parameters(held) | first_precision(FAMILIES[model.outcome])
 
 
 def predicted_mean(parameters: Parameters, examples: Examples) -> Floats:
@@ -280,6 +281,7 @@ def _advance(model: Logistic | Poisson, start: Parameters, total: Parameters) ->
             to_mean[0] = float(fp.log(y / n))
             moved = search.moved(to_mean, objective=objective, max_rounds=model.max_rounds, converged=False)
             return _written(start, moved)
+        start |= precision(FAMILIES[model.outcome], rows=n)
     held = np.asarray(start["held"], dtype=bool)
     step = newton.newton_step(gradient, plain + np.diag(penalty), held=held, n=n)
     search = search.moved(step, objective=objective, max_rounds=model.max_rounds)

@@ -25,7 +25,14 @@ from cohortium.core.update import Fitted, Instructions
 from cohortium.errors import DataError
 from cohortium.models import newton
 from cohortium.models.coordinate_descent import minimise, violations
-from cohortium.models.derivatives import derivative_sums, gradient_of, point_of, precision, second_derivatives
+from cohortium.models.derivatives import (
+    derivative_sums,
+    first_precision,
+    gradient_of,
+    point_of,
+    precision,
+    second_derivatives,
+)
 from cohortium.models.families import FAMILIES, check_layout
 from cohortium.models.glm import predicted_mean
 from cohortium.models.least_squares import moment_sums, moments
@@ -144,7 +151,7 @@ def _initial(layout: Layout, *, model: str) -> Parameters:
     kind = np.array([_OUTCOMES.index(layout.outcome)], dtype=np.int64)
     found = {"coefficients": np.zeros(p), "intercept": np.zeros(1), "kind": kind, "violation": np.zeros(1)}
     search = Search.begin(np.zeros(p + 1)).write()
-    return Parameters({**found, "working": working, **search}) | precision(FAMILIES[layout.outcome])
+    return Parameters({**found, "working": working, **search}) | first_precision(FAMILIES[layout.outcome])
 
 
 def _sums(start: Parameters, examples: Examples) -> Fitted:
@@ -181,6 +188,8 @@ def _advance(start: Parameters, total: Parameters, *, l1: float, l2: float, max_
     slope = -gradient_of(start, total) / n
     broken = float(np.max(violations(slope, theta, **penalties)))
     state = start | Parameters({"violation": [broken]})
+    if search.rounds == 0:
+        state |= precision(FAMILIES[kind], rows=n)
     working = np.concatenate([[0], np.asarray(start["working"], dtype=np.int64) + 1])
     hessian = second_derivatives(start, total, len(working))
     step = np.zeros_like(theta)
