@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from cohortium.assembly import (
+    build_guard,
     build_learner,
     build_program,
     build_strategy,
@@ -11,9 +12,11 @@ from cohortium.assembly import (
     check_study,
     default_min_sites,
     learner_options,
+    quorum,
     strategy_name,
 )
 from cohortium.core.examples import Layout
+from cohortium.core.exchange import MASKED, PLAIN
 from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
 from cohortium.errors import DataError, StudyError
@@ -142,3 +145,50 @@ def test_options_of_every_model_can_be_listed():
     assert next(field.name for field in learner_options("logistic")) == "l2"
     with pytest.raises(StudyError, match=r"model\.name: unknown model 'x'"):
         learner_options("x")
+
+
+MASKS = {"secure_aggregation": True}
+
+
+def test_updates_travel_under_masks_only_where_the_study_says_so():
+    assert build_guard(study_of(), "bonn", entropy=bytes).recipe is PLAIN
+    assert build_guard(study_of(privacy=MASKS), "bonn", entropy=bytes).recipe is MASKED
+
+
+@pytest.mark.parametrize(("n", "least"), [(3, 3), (4, 3), (5, 3), (6, 4), (20, 11)])
+def test_quorum_under_masks_is_at_least_three(n, least):
+    assert quorum(study_of(privacy=MASKS), n) == least
+    assert quorum(study_of(), n) == default_min_sites(n)
+    assert quorum(study_of(strategy={"min_sites": 7}, privacy=MASKS), 20) == 7
+
+
+def test_masks_need_three_to_sixty_four_sites():
+    for n, works in ((2, False), (3, True), (64, True), (65, False)):
+        found = problems(study_of(privacy=MASKS), n_sites=n)
+        assert ("privacy.secure_aggregation" in found) is not works
+    assert (
+        "each sees the other's update as the difference"
+        in problems(study_of(privacy=MASKS), n_sites=2)["privacy.secure_aggregation"]
+    )
+    assert (
+        "needs at least 3, found 2"
+        in problems(study_of(strategy={"min_sites": 2}, privacy=MASKS))["strategy.min_sites"]
+    )
+
+
+def test_masks_rule_out_late_updates_carried_into_another_round():
+    found = problems(study_of(privacy=MASKS, swarm={"late": "carry"}))
+    assert list(found) == ["swarm.late"]
+    assert problems(study_of(swarm={"late": "carry"})) == {}
+
+
+@pytest.mark.parametrize("name", sorted(STRATEGIES))
+def test_masks_go_with_every_strategy_that_sees_sums_and_with_no_other(name):
+    made = STRATEGIES.resolve(name)()
+    model = {"name": "logistic"} if made.learns_by == "sums" else {"name": "mlp", "optimiser": "sgd"}
+    found = problems(study_of(model, {"name": name}, privacy=MASKS), n_sites=8)
+    if made.sums:
+        assert found == {}
+    else:
+        wanted = f"merge '{name}' needs single updates, but secure aggregation reveals only their sum"
+        assert wanted in found["strategy.name"]

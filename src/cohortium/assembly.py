@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cohortium.core.examples import Layout
+from cohortium.core.exchange import Guard, PlainGuard
 from cohortium.core.randomness import Chance
 from cohortium.core.registry import Registry
 from cohortium.core.seams import Learner, Preparation, Strategy
@@ -19,10 +20,12 @@ from cohortium.data import PREPARATIONS
 from cohortium.data.spread import Spread
 from cohortium.errors import CohortiumError, Problem, StudyError, UsageError
 from cohortium.models import MODELS
+from cohortium.privacy.secagg.context import MAX_SITES
 from cohortium.strategies import STRATEGIES
 from cohortium.swarm.program import Program, Stage, Stop
 
 __all__ = [
+    "build_guard",
     "build_learner",
     "build_program",
     "build_strategy",
@@ -30,15 +33,32 @@ __all__ = [
     "check_study",
     "default_min_sites",
     "learner_options",
+    "quorum",
     "strategy_name",
 ]
 
 _MAX_ROUNDS_BY_SUMS = 400
+_LEAST_MASKED = 3
 
 
 def default_min_sites(n_sites: int) -> int:
     """The smallest number of sites that is more than half, and at least 2."""
     return max(2, n_sites // 2 + 1)
+
+
+def build_guard(study: Study, site: str, *, entropy: Callable[[int], bytes]) -> Guard:
+    """How a site's updates travel: open to the members, or under masks. entropy: n secret bytes."""
+    if not study.privacy.secure_aggregation:
+        return PlainGuard()
+    from cohortium.privacy.secagg.guard import MaskedGuard  # loads the ciphers
+
+    return MaskedGuard(site, entropy=entropy)
+
+
+def quorum(study: Study, n_sites: int) -> int:
+    """Fewest sites a round may close with: the study's word, or more than half; under masks at least 3."""
+    least = study.strategy.min_sites or default_min_sites(n_sites)
+    return max(least, _LEAST_MASKED) if study.privacy.secure_aggregation else least
 
 
 def build_learner(study: Study) -> Learner:
@@ -112,6 +132,8 @@ def check_study(study: Study, *, n_sites: int | None = None) -> tuple[Problem, .
         problems += error.problems
     if learner is not None and strategy is not None:
         problems += _impossible(study, learner, strategy)
+    if study.privacy.secure_aggregation:
+        problems += _unmaskable(study, n_sites)
     if n_sites is not None:
         problems += _too_few(study, strategy, n_sites)
     return tuple(problems)
@@ -137,9 +159,28 @@ def _impossible(study: Study, learner: Learner, strategy: Strategy) -> list[Prob
     if getattr(strategy, "plain_sgd", False) and optimiser != "sgd":
         sentence = f"merge '{name}' needs plain SGD, model '{model}' uses {optimiser}"
         return [Problem("strategy.name", f"{sentence}; set model.optimiser = \"sgd\" or choose 'fedadam'")]
+    if study.privacy.secure_aggregation and not strategy.sums:
+        sentence = f"merge '{name}' needs single updates, but secure aggregation reveals only their sum"
+        return [Problem("strategy.name", f"{sentence}; choose 'fedavg' or switch it off")]
     if learner.learns_by == "sums" and study.strategy.stop is not None:
         return [Problem("strategy.stop", f"model '{model}' ends by itself when it has converged; leave stop out")]
     return []
+
+
+def _unmaskable(study: Study, n_sites: int | None) -> list[Problem]:
+    """What secure aggregation rules out whatever the model."""
+    problems = []
+    if study.swarm.late == "carry":
+        sentence = "a late update cannot be carried into another round's masks"
+        problems.append(Problem("swarm.late", f"{sentence}; set late = \"discard\" or switch secure aggregation off"))
+    if study.strategy.min_sites is not None and study.strategy.min_sites < _LEAST_MASKED:
+        found = f"found {study.strategy.min_sites}"
+        problems.append(Problem("strategy.min_sites", f"secure aggregation needs at least {_LEAST_MASKED}, {found}"))
+    if n_sites is not None and not _LEAST_MASKED <= n_sites <= MAX_SITES:
+        why = f"secure aggregation needs {_LEAST_MASKED} to {MAX_SITES} sites, found {n_sites}"
+        hint = ": with two, each sees the other's update as the difference" if n_sites < _LEAST_MASKED else ""
+        problems.append(Problem("privacy.secure_aggregation", why + hint))
+    return problems
 
 
 def _too_few(study: Study, strategy: Strategy | None, n_sites: int) -> list[Problem]:

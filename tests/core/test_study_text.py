@@ -71,9 +71,19 @@ def test_features_and_exclude_together_are_refused():
 
 
 def test_what_this_release_cannot_do_is_said_not_ignored():
-    found = problems(GOOD + "[privacy]\nsecure_aggregation = true\n")
+    found = problems(GOOD + '[quality]\ndetector = "influence"\n')
     assert "not available in this release" in found[0]
-    assert parse_study(GOOD + "[privacy]\nsecure_aggregation = false\n").privacy.secure_aggregation is False
+    found = problems(GOOD + "[privacy]\nepsilon = 3.0\n")
+    assert "unknown key 'epsilon'" in found[0]
+
+
+def test_secure_aggregation_is_asked_for_by_a_truth_value_and_off_by_default():
+    assert parse_study(GOOD).privacy.secure_aggregation is False
+    assert parse_study(GOOD + "[privacy]\nsecure_aggregation = true\n").privacy.secure_aggregation is True
+    assert (
+        "privacy.secure_aggregation: input should be a valid boolean"
+        in problems(GOOD + '[privacy]\nsecure_aggregation = "yes"\n')[0]
+    )
 
 
 def test_text_that_is_not_toml_is_refused_with_its_line():

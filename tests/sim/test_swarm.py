@@ -3,6 +3,7 @@
 import pytest
 
 from cohortium.core.randomness import Chance
+from cohortium.core.study import PrivacyPlan
 from cohortium.errors import DataError, RunFailed, TrainingFailed
 from cohortium.models.glm import Logistic
 from cohortium.sim.swarm import Setting, policy_of, run_swarm
@@ -114,3 +115,30 @@ def test_a_swarm_on_disk_can_be_opened_again_to_the_same_state(study, works_of, 
         states.append(found.state)
         found.ledger.close()
     assert states[0] == states[1] == run(study, works_of(study)).state
+
+
+def masked(study):
+    return study.model_copy(update={"privacy": PrivacyPlan(secure_aggregation=True)})
+
+
+def test_masked_run_of_exact_sums_ends_with_the_very_bits_of_the_plain_run(study, works_of):
+    plain, hidden = run(study, works_of(study)), run(masked(study), works_of(study))
+    assert str(hidden.outcome) == "complete"
+    assert hidden.state.digest == plain.state.digest
+    proposed = next(event.args for event in hidden.events if event.name == "Proposed")
+    assert proposed["flags"] & 2
+    assert proposed["min_sites"] == 3
+    agreed = [event for event in hidden.events if event.name == "Agreed" and event.args["step"] == 3]
+    assert len(agreed) == hidden.outcome.rounds
+    for found in (plain, hidden):
+        found.ledger.close()
+
+
+def test_masked_run_of_averaged_weights_ends_within_fixed_point_of_the_plain_run(make_study, works_of):
+    plan = make_study(strategy={"name": "fedavg", "rounds": 3, "stop": {"patience": 3}})
+    plain, hidden = run(plan, works_of(plan)), run(masked(plan), works_of(plan))
+    one, other = (hidden.state.under("model"), plain.state.under("model"))
+    assert one.like(other)
+    assert one.vector() == pytest.approx(other.vector(), abs=1e-7)
+    for found in (plain, hidden):
+        found.ledger.close()

@@ -1,12 +1,16 @@
 """The exchange of a closed round: a masked recipe through the unchanged machine, and what plain rounds ask for."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
+from cohortium.core.exact import weighted_sum
 from cohortium.core.exchange import MASKED
 from cohortium.core.messages import body_of, decode
 from cohortium.core.parameters import Parameters
-from cohortium.core.update import Update
+from cohortium.core.update import Aggregate, Update
+from cohortium.privacy.secagg.guard import MaskedGuard
 from cohortium.swarm import actions as do
 from cohortium.swarm import events as ev
 from cohortium.swarm.waiting import Policy
@@ -183,3 +187,158 @@ def test_leader_signs_one_merge_a_term_though_a_site_goes_before_it_is_published
     (published,) = game.ledger.named("Published")
     assert offers == [(1, published["term"], published["digest"])]
     assert swarm.finals(game) == [published["digest"]]
+
+
+# --- the real guard through the same machine ---
+
+
+class CountWork:
+    """Toy work by integer sums: each site adds its own counts; the state is the total."""
+
+    def __init__(self, site: str) -> None:
+        self.site, self.kept = site, Parameters()
+
+    def start(self):
+        return Parameters({"total": np.zeros(50, np.int64), "n": np.zeros((), np.int64)})
+
+    def train(self, round, state):
+        digest = hashlib.shake_256(f"{self.site} {round}".encode()).digest(50 * 8)
+        counts = np.frombuffer(digest, np.int64) >> 9  # up to 2^54
+        return Update(site=self.site, parameters=Parameters({"counts": counts}), weight=1)
+
+    def merge(self, state, updates):
+        whole = updates if isinstance(updates, Aggregate) else weighted_sum(updates)
+        return Parameters({"total": whole.total["counts"], "n": state["n"] + 1})
+
+    def adopt(self, round, state, own):
+        return {}
+
+    def finished(self, state):
+        return False
+
+    def memory(self):
+        return self.kept
+
+    def restore(self, memory):
+        self.kept = memory
+
+
+def guard_of(site):
+    calls = iter(range(1000))
+    return MaskedGuard(site, entropy=lambda n: hashlib.shake_256(f"{site} {next(calls)}".encode()).digest(n))
+
+
+def counting(kit, n_sites=5, *, masked=True, change=None, **more):
+    options = {}
+    for site in (f"site-{i}" for i in range(n_sites)):
+        options[site] = {"work": CountWork(site)} | ({"guard": guard_of(site)} if masked else {})
+        if change is not None and site in change:
+            options[site]["guard"] = change[site](options[site]["guard"])
+    return kit.run(n_sites, min_sites=3, options=options, **more)
+
+
+def counts(sites, round=1):
+    return sum(CountWork(site).train(round, None).parameters["counts"] for site in sites)
+
+
+def test_masked_digest_of_integer_sums_is_the_plain_digest(swarm) -> None:
+    hidden, plain = counting(swarm, rounds=3), counting(swarm, rounds=3, masked=False)
+    assert set(hidden.outcomes.values()) == {"complete"}
+    assert hidden.digests == plain.digests
+    assert len(hidden.digests) == 1
+
+
+class DiesAfterItsVector:
+    """A store whose node is killed when it has sent its masked vector, and stays dead for many restarts."""
+
+    def __init__(self, kit, *, lives_after=60) -> None:
+        self.inner, self.kit, self.left, self.sent = kit.MortalStore(-1, after=True), kit, lives_after, False
+
+    def add(self, fact):
+        if self.sent and self.left > 0:
+            self.left -= 1
+            self.inner.dies_at, self.inner.writes, self.inner.after = 1, 0, False
+        self.inner.add(fact)
+        self.sent = self.sent or fact.step == "masked"
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+@pytest.mark.parametrize("dead", ["site-0", "site-2", "site-4"])
+def test_site_killed_after_its_vector_was_sent_is_in_the_sum_bit_for_bit(swarm, dead) -> None:
+    stores = {dead: DiesAfterItsVector(swarm)}
+    result = counting(swarm, rounds=1, stores=stores, policy=Policy(linger_s=60.0))
+    plain = counting(swarm, rounds=1, masked=False)
+    survivors = {result.ledger.view.names(int.from_bytes(a["digest"], "big")) for a in result.ledger.named("Agreed")}
+    final = result.ledger.named("Final")[0]
+    assert result.ledger.view.names(final["contributors"]) in survivors
+    contributors = result.ledger.view.names(final["contributors"])
+    alive = next(node for site, node in result.nodes.items() if site != dead)
+    assert np.array_equal(alive.state["total"], counts(contributors))
+    if dead in contributors:
+        assert final["digest"] in plain.digests
+    else:  # the leader itself was killed: the next attempt is made by those who are left
+        assert len(contributors) == 4
+
+
+def test_restart_at_any_write_gives_the_same_final_digest(swarm) -> None:
+    undisturbed = counting(swarm, rounds=2)
+    for dies_at in range(3, 16):
+        stores = {"site-1": swarm.MortalStore(dies_at, after=dies_at % 2 == 0)}
+        result = counting(swarm, rounds=2, stores=stores, policy=Policy(linger_s=600.0))
+        assert result.digests == undisturbed.digests, dies_at
+        assert set(result.outcomes.values()) == {"complete"}
+
+
+class Changed:
+    """A site whose guard sends something else in one step."""
+
+    recipe = MASKED
+
+    def __init__(self, inner, step, change) -> None:
+        self.inner, self.at, self.change = inner, step, change
+
+    def step(self, step, context, **given):
+        arrays = self.inner.step(step, context, **given)
+        return self.change(arrays) if step == self.at and context.round == 1 else arrays
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+def test_wrong_share_does_not_stop_the_round_and_its_holder_is_named(swarm) -> None:
+    def lie(arrays):
+        shares = np.array(arrays["shares"])
+        shares[:, 0] ^= 1
+        return arrays | Parameters({"shares": shares})
+
+    result = counting(swarm, rounds=2, change={"site-3": lambda guard: Changed(guard, "unmask", lie)})
+    assert len(result.digests) == 1
+    total = result.nodes["site-0"].state["total"]
+    contributors = result.ledger.view.names(result.ledger.named("Final")[-1]["contributors"])
+    assert np.array_equal(total, counts(contributors, round=2))
+
+
+def test_bad_key_is_noticed_by_all_and_its_sender_voted_out(swarm) -> None:
+    def spoil(arrays):
+        return arrays | Parameters({"mask_key": np.zeros(32, np.uint8)})
+
+    result = counting(swarm, rounds=1, change={"site-3": lambda guard: Changed(guard, "keys", spoil)})
+    dropped = result.ledger.named("Dropped")
+    assert [(a["site"], a["reason"]) for a in dropped[:1]] == [("site-3", 5)]  # dealing
+    assert np.array_equal(result.nodes["site-0"].state["total"], counts(["site-0", "site-1", "site-2", "site-4"]))
+    assert result.ledger.view.finals[0].contributors == ("site-0", "site-1", "site-2", "site-4")
+
+
+def test_round_with_a_secret_that_cannot_be_rebuilt_is_void_and_goes_on_without_its_dealer(swarm) -> None:
+    def spoil(arrays):
+        return arrays | Parameters({"self_digest": np.zeros(32, np.uint8)})
+
+    result = counting(swarm, rounds=1, change={"site-3": lambda guard: Changed(guard, "keys", spoil)})
+    assert "site-3" in {a["site"] for a in result.ledger.named("Dropped") + result.ledger.named("Withdrawn")}
+    assert [(a["round"], a["reason"]) for a in result.ledger.named("Void")] == [(1, 6)]  # share
+    final = result.ledger.named("Final")[-1]
+    assert np.array_equal(
+        result.nodes["site-0"].state["total"], counts(result.ledger.view.names(final["contributors"]), round=1)
+    )

@@ -147,9 +147,9 @@ class EvaluationPlan(_Plan):
 
 
 class PrivacyPlan(_Plan):
-    """This release moves plain updates between members and says so; nothing else can be asked for yet."""
+    """Whether members see each other's updates. secure_aggregation: by masks, then a merge sees only their sum."""
 
-    secure_aggregation: Literal[False] = False
+    secure_aggregation: bool = False
 
 
 class QualityPlan(_Plan):

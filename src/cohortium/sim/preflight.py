@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cohortium.assembly import build_learner, build_strategy, check_fit, default_min_sites, strategy_name
+from cohortium.assembly import build_learner, build_strategy, check_fit, quorum, strategy_name
 from cohortium.core.check import Check
 from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
@@ -76,9 +76,11 @@ def _advice(study: Study, gathered: Gathered) -> tuple[str, ...]:
     sizes = {site: cohort.n_rows("train") for site, cohort in gathered.cohorts.items()}
     said = list(advise(strategy_name(study, learner), sizes, learns_by=strategy.learns_by))
     said += [sentence for cohort in gathered.cohorts.values() for sentence in cohort.warnings]
-    n, least = len(sizes), study.strategy.min_sites or default_min_sites(len(sizes))
+    n, least = len(sizes), quorum(study, len(sizes))
     if n == 2:
         said.append("two sites: nobody can be voted out of a round, so a silent site pauses the run")
+    if n == 3 and study.privacy.secure_aggregation:
+        said.append("three sites under secure aggregation: a lost one stalls the exchange; with four one may be lost")
     if least <= n / 2:
         said.append(f"min_sites = {least} is not more than half of {n} sites: such a quorum can never act")
     return tuple(said)

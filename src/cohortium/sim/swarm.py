@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from cohortium.assembly import default_min_sites
+from cohortium.assembly import build_guard, quorum
 from cohortium.core.identity import LedgerKey
 from cohortium.core.parameters import Parameters
 from cohortium.core.randomness import Chance
@@ -129,7 +129,7 @@ class _Swarm:
         self.setting = setting
         self.sites = sorted(setting.works)
         self.keys = {site: self._key(site) for site in self.sites}
-        self.quorum = setting.study.strategy.min_sites or default_min_sites(len(self.sites))
+        self.quorum = quorum(setting.study, len(self.sites))
         self.bench = Bench(setting.works, engine=setting.engine, quorum=self.quorum, stages=setting.stages)
         self.bell = Bell()
         self.stores: list[Store] = []
@@ -236,6 +236,7 @@ class _Swarm:
             next_nonce=lambda: ledger.nonce(key.address),
             entropy=lambda n, *names: chance.secret(n, "node", site, *names),
             trainer=self.bench.trainer(site),
+            guard=build_guard(self.setting.study, site, entropy=lambda n: chance.secret(n, "masks", site)),
             observe=self._observe,
             bell=self.bell,
         )
