@@ -422,3 +422,23 @@ def test_xray_copies_within_training_warn_and_those_shared_with_validation_fail(
     }
     without = {p: parts[p] for p in ("train", "test")}
     assert "fail" not in levels(lk.check_parts(without))
+
+
+def followed(scale, n=60, seed=0) -> Examples:
+    rng = np.random.default_rng(seed)
+    layout = Layout(features=("a",), outcome="survival", resolution=30.4375)
+    time = rng.weibull(1.2, n) * 1500 * scale
+    return Examples(layout=layout, x=np.zeros((n, 1)), time=time, event=(rng.random(n) < 0.6).astype(np.int8))
+
+
+@pytest.mark.parametrize(("scale", "word"), [(1 / 30.4375, "30"), (1 / 365.25, "365"), (30.4375, "30")])
+def test_l7_one_site_in_another_unit_of_time_is_named(scale, word):
+    sites = {"bonn": followed(1.0), "lund": followed(scale, seed=1), "porto": followed(1.3, seed=2)}
+    checks = [check for check in lk.check_follow_up(sites) if check.level == "warn"]
+    assert any("site 'lund'" in check.found and f"near {word}" in check.found for check in checks)
+
+
+def test_l7_sites_followed_for_different_spans_are_honest():
+    sites = {"bonn": followed(1.0), "lund": followed(3.0, seed=1), "porto": followed(0.3, seed=2)}
+    assert levels(lk.check_follow_up(sites)) == ["ok"]
+    assert levels(lk.check_follow_up({"bonn": followed(1.0), "tiny": followed(0.03, n=5)})) == ["skipped"]

@@ -4,6 +4,7 @@
     check_patient_key   L1  a column that looks like a patient key nobody declared
     check_features      L2  one column, or its missingness, that gives the outcome away
     check_timing        L3  features known after `predict_at`, or named like a second outcome; L7 treatments by name
+    check_follow_up     L7  one site's times in another unit than the others' (days taken for months)
     check_time_zero     L7  entry after the event; carriers who cannot die early (immortal time)
     check_fitting       L4, L8  what the preparations were fitted on
     check_shortcut      L5  sites that are recognisable and differ in outcome
@@ -31,6 +32,7 @@ __all__ = [
     "check_confounding",
     "check_features",
     "check_fitting",
+    "check_follow_up",
     "check_parts",
     "check_patient_key",
     "check_shortcut",
@@ -48,6 +50,8 @@ SHARE_GAP = 0.3
 _SURE = 30  # of each side: fewer and a perfect column may be chance, so it only warns
 _LEAST = 10  # of each side: fewer and nothing is said
 _MOST_COLUMNS = 2_000  # for recognising sites
+_FEW_FOLLOWED = 10
+_UNIT_FACTORS = (30.4375, 365.25)  # days in a month, in a year
 _EARLY = 0.1  # quantile of event times before which carriers are looked for
 _DUPLICATES = 0.01  # of the smaller part
 _TELLING = 3  # rare values that make an equal row the same patient
@@ -157,6 +161,27 @@ def check_time_zero(examples: Examples, *, acknowledged: Acknowledged = _NOTHING
         found = f"column '{name}': carriers have next to no early events: they had to survive to carry it"
         checks.append(_judged("L7", name, "fail", found, acknowledged))
     return checks or [Check(id="L7", level="ok", found="time zero is the same for all")]
+
+
+def check_follow_up(sites: Mapping[str, Examples]) -> list[Check]:
+    """L7. Whether one site's median follow-up is that of the others in another unit: days taken for months or years."""
+    medians = {
+        site: float(np.median(examples.time))
+        for site, examples in sites.items()
+        if examples.time is not None and len(examples) >= _FEW_FOLLOWED
+    }
+    if len(medians) < 2:
+        return [Check(id="L7", level="skipped", found="fewer than two sites with follow-up to compare")]
+    checks = []
+    for site, median in medians.items():
+        others = float(np.median([value for name, value in medians.items() if name != site]))
+        ratio = max(median, others) / max(min(median, others), 1e-9)
+        near = [factor for factor in _UNIT_FACTORS if abs(np.log(ratio / factor)) < np.log(1.5)]
+        if near:
+            word = "shorter" if median < others else "longer"
+            found = f"site '{site}': median follow-up {ratio:.0f} times {word} than elsewhere, near {near[0]:g}"
+            checks.append(Check(id="L7", level="warn", found=found, fix="see whether its times are in another unit"))
+    return checks or [Check(id="L7", level="ok", found="follow-up is in one unit at all sites")]
 
 
 def check_fitting(scaling: str = "training") -> list[Check]:

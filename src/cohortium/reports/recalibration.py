@@ -1,9 +1,9 @@
 """Repair at one site, on its calibration part only: risks recalibrated, a threshold chosen. The model stays as it is.
 
 `CalibrationPart` is the only thing the two fits accept, so test rows cannot reach them by mistake. Below 10 of a
-class only the prevalence shift is left: from what the model expects at the site to what the site has seen in all
-its rows but the test part; below 50 of the rarer class the intercept; else intercept and slope, the slope drawn to
-1 with weight 5. Isotonic regression on request, from 1,000 records.
+class only the prevalence shift is left: from what the model expects there to what was seen, both in the
+calibration part unless the caller knows better; below 50 of the rarer class the intercept; else intercept and
+slope, the slope drawn to 1 with weight 5. Isotonic regression on request, from 1,000 records.
 
 Sources: Steyerberg 2009, chapter 20 (updating); Elkan 2001 (prevalence shift); Ayer et al. 1955 (pooled
 adjacent violators); Youden 1950; Vickers, Elkin 2006.

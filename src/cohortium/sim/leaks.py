@@ -11,6 +11,7 @@ from cohortium.data.leakage import (
     check_confounding,
     check_features,
     check_fitting,
+    check_follow_up,
     check_parts,
     check_patient_key,
     check_shortcut,
@@ -41,6 +42,8 @@ def leakage_checks(study: Study, gathered: Gathered) -> list[Check]:
         checks += check_features(together, acknowledged=known)
         checks += check_time_zero(together, acknowledged=known)
         checks += check_shortcut(training)
+        if schema.outcome_kind == "survival":
+            checks += check_follow_up(training)
         checks += check_confounding({site: class_counts(examples) for site, examples in training.items()})
     checks += check_timing(
         [column.name for column in schema.features],
