@@ -40,3 +40,14 @@ def test_the_ledger_of_another_study_or_none_ends_with_two(finished, tmp_path, c
     assert audit(out / "ledger.jsonl", "--study", str(folder / "study.toml"), "--seed", "9") == 2
     assert audit(tmp_path / "none.jsonl") == 2
     assert "does not exist" in capsys.readouterr().err
+
+
+def test_a_ledger_is_held_to_the_consortium_its_reader_expects(finished, capsys):
+    path = finished[1] / "ledger.jsonl"
+    assert audit(path, "--json") == 0
+    identity = json.loads(capsys.readouterr().out)["consortium"]
+    assert audit(path, "--consortium", identity[:20]) == 0
+    assert identity[:16] in capsys.readouterr().out
+    other = ("0" if identity[0] != "0" else "1") + identity[1:]
+    assert audit(path, "--consortium", other) == 5
+    assert audit(path, "--consortium", "short") == 2

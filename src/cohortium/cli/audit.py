@@ -27,12 +27,15 @@ def ledger(
         Path | None, typer.Option("--study", metavar="STUDY.toml", help="Also check that it records this study.")
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="The --seed the study was run with.")] = None,
+    consortium: Annotated[
+        str | None, typer.Option("--consortium", metavar="HEX", help="The identity it must have, 16 digits or more.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Replay every transaction, compare roots, hashes and signatures, name the first bad record."""
     from cohortium.sim.results import verify_ledger
 
-    found = verify_ledger(path, study, seed=seed)
+    found = verify_ledger(path, study, seed=seed, consortium=consortium)
     screen = Screen(as_json=as_json)
     screen.document(found.document())
     for line in found.sentences():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from cohortium.core.foreign_json import read_json
 from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
 from cohortium.data.schema import CohortSchema
-from cohortium.errors import DataError, FrameError, InvariantBroken, StudyError, UsageError
+from cohortium.errors import DataError, FrameError, InvariantBroken, StudyError, UsageError, VerificationFailed
 from cohortium.ledger.archive import Verified, verify
 from cohortium.reports.pages import Report
 from cohortium.reports.record import RunRecord
@@ -190,6 +191,7 @@ class LedgerCheck:
         found = self.found
         return {
             "verified": True,
+            "consortium": found.consortium.hex(),
             "engine": found.engine,
             "height": found.height,
             "head": found.head.hex(),
@@ -213,7 +215,8 @@ class LedgerCheck:
         """For people."""
         found = self.found
         lines = [
-            f"verified: {self.path.name}, {found.height} blocks, {len(found.members)} members, engine {found.engine}"
+            f"verified: {self.path.name}, {found.height} blocks, {len(found.members)} members, engine {found.engine}, "
+            f"consortium {found.consortium.hex()[:16]}"
         ]
         for run in found.runs:
             digest = run.merges[-1].digest.hex()[:16] if run.merges else "none"
@@ -221,16 +224,25 @@ class LedgerCheck:
         return lines
 
 
-def verify_ledger(path: Path, study: Path | None, *, seed: int | None = None) -> LedgerCheck:
+def verify_ledger(
+    path: Path, study: Path | None, *, seed: int | None = None, consortium: str | None = None
+) -> LedgerCheck:
     """Replay an export; with a study (and the seed it was run with) also that the export records a run of it.
 
+    consortium: at least 16 hexadecimal digits of the identity it must have, as its members know it.
     Raises VerificationFailed where a record does not hold, UsageError where it is the ledger of another study.
     """
     from cohortium.sim.inputs import read_study
 
     if not path.is_file():
         raise UsageError(f"ledger file '{path}' does not exist")
+    if consortium is not None and not re.fullmatch(r"[0-9a-f]{16,64}", consortium):
+        raise UsageError(f"--consortium must be 16 to 64 hexadecimal digits, got {consortium!r:.80}")
     found = verify(path)
+    if consortium is not None and not found.consortium.hex().startswith(consortium):
+        raise VerificationFailed(
+            f"{path.name} is the ledger of consortium {found.consortium.hex()[:16]}, expected {consortium[:16]}"
+        )
     if study is not None:
         wanted = read_study(study).with_seed(seed).digest
         if wanted not in {run.study for run in found.runs}:
