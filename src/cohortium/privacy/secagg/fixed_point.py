@@ -130,8 +130,10 @@ def decode(
     for entry, place in layout.slices(floats=True):
         steps = scale(exponent_of[layout.group_of(entry)], word_bits=layout.word_bits, n=n)
         words = vectors["floats"][place]
-        mean = np.divide(words.view(f"<i{words.itemsize}").astype(np.float64), steps)
-        opened[entry.name] = np.multiply(mean, float(whole)).reshape(entry.shape)
+        values = words.view(f"<i{words.itemsize}").astype(np.float64)
+        np.divide(values, steps, out=values)
+        np.multiply(values, float(whole), out=values)
+        opened[entry.name] = values.reshape(entry.shape)
     for entry, place in layout.slices(floats=False):
         opened[entry.name] = vectors["integers"][place].view(np.int64).reshape(entry.shape)
     return Parameters({entry.name: opened[entry.name] for entry in layout.entries})
