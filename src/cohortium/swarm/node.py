@@ -13,10 +13,9 @@
         next_nonce=lambda: ledger.nonce(key.address), entropy=lambda n, *names: chance.secret(n, "porto", *names),
     )
 
-The same class runs in a simulation (blocking calls in line, virtual clock, memory ledger and transport, one bell for
-all) and at a hospital. A node that is killed at any point and constructed again with the same store goes on where it
-was. What happens next is decided in the machine; `line.py` speaks and listens, `courier.py` carries payloads,
-`clerk.py` signs transactions, `workshop.py` computes.
+The same class runs in a simulation (blocking calls in line, virtual clock, one bell for all) and at a hospital. Killed
+at any point and constructed again with the same store, it goes on where it was. What happens next is decided in the
+machine; `line.py` speaks and listens, `courier.py` carries, `clerk.py` signs, `workshop.py` computes.
 """
 
 from __future__ import annotations
