@@ -172,7 +172,7 @@ def _unmaskable(study: Study, n_sites: int | None) -> list[Problem]:
     problems = []
     if study.swarm.late == "carry":
         sentence = "a late update cannot be carried into another round's masks"
-        problems.append(Problem("swarm.late", f"{sentence}; set late = \"discard\" or switch secure aggregation off"))
+        problems.append(Problem("swarm.late", f'{sentence}; set late = "discard" or switch secure aggregation off'))
     if study.strategy.min_sites is not None and study.strategy.min_sites < _LEAST_MASKED:
         found = f"found {study.strategy.min_sites}"
         problems.append(Problem("strategy.min_sites", f"secure aggregation needs at least {_LEAST_MASKED}, {found}"))
