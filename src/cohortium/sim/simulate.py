@@ -312,6 +312,7 @@ def _rounds(progress: Progress, swarm: SwarmRun, merges: Sequence[Merge]) -> tup
                 metrics=progress.merged(heard) if heard else {},
                 per_site={site: dict(values) for site, values in sorted(heard.per_site.items())} if heard else {},
                 n_attested=attested[merge.round],
+                bytes=swarm.bytes_sent.get(turn, 0) - swarm.bytes_sent.get(turn - 1, 0),
             )
         )
     return tuple(records)

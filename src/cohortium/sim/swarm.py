@@ -56,7 +56,10 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SwarmRun:
-    """What came of it. state: the last merge all adopted; memories: private arrays by site (they never left)."""
+    """What came of it. state: the last merge all adopted; memories: private arrays by site (they never left).
+
+    bytes_sent: merge -> bytes of all sites together, from the beginning until it was first adopted.
+    """
 
     outcome: Outcome
     study: bytes
@@ -64,7 +67,7 @@ class SwarmRun:
     memories: Mapping[str, Parameters]
     ledger: Any
     events: tuple[LedgerEvent, ...]
-    bytes_sent: Mapping[str, int]
+    bytes_sent: Mapping[int, int]
     virtual_s: float
 
 
@@ -134,12 +137,13 @@ class _Swarm:
         self.bell = Bell()
         self.stores: list[Store] = []
         self.merged = 0
+        self.sent: dict[int, int] = {}  # bytes of all sites together until each merge was first adopted
         self.causes: dict[str, None] = {}
 
     async def run(self) -> SwarmRun:
         loop = asyncio.get_running_loop()
         ledger = self._open_ledger(loop.time)
-        network = MemoryNetwork(rng=self.setting.chance.stream("network"))
+        self.network = network = MemoryNetwork(rng=self.setting.chance.stream("network"))
         try:
             nodes = [
                 Node(s, self._charter(ledger, s), self._ports(ledger, network, s), self._policy) for s in self.sites
@@ -157,7 +161,6 @@ class _Swarm:
         finally:
             for store in self.stores:
                 store.close()
-        sent = {site: sum(n for (one, _), n in network.sent_bytes.items() if one == site) for site in self.sites}
         return SwarmRun(
             outcome=running[0].result(),
             study=self.setting.study.digest,
@@ -165,7 +168,7 @@ class _Swarm:
             memories={site: work.memory() for site, work in self.setting.works.items()},
             ledger=ledger,
             events=events,
-            bytes_sent=sent,
+            bytes_sent=dict(self.sent),
             virtual_s=loop.time(),
         )
 
@@ -179,8 +182,9 @@ class _Swarm:
         raise RunFailed("ledger", "round", "standstill")
 
     def _observe(self, notice: Notice) -> None:
-        if isinstance(notice, RoundRecord):
-            self.merged = max(self.merged, notice.turn)
+        if isinstance(notice, RoundRecord) and notice.turn > self.merged:
+            self.merged = notice.turn
+            self.sent[notice.turn] = sum(self.network.sent_bytes.values())
         self.setting.observe(notice)
 
     @property
