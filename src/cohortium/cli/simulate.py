@@ -35,7 +35,7 @@ def simulate(
     out: Out = Path("run"),
     ledger: Annotated[str, typer.Option("--ledger", help="memory or local (embedded EVM, one file).")] = "memory",
     engine: Engine = "auto",
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Instead of [evaluation] seed.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Instead of the seed of the study.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --out.")] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,

@@ -78,5 +78,6 @@ def show(path: StudyFile, as_json: AsJson = False) -> None:
     for section, values in content.items():
         screen.result(f"[{section}]")
         for key, value in values.items():
-            screen.result(f"{key} = {json.dumps(value, ensure_ascii=False)}")
+            shown = f"{key} = {json.dumps(value, ensure_ascii=False)}" if value is not None else f"# {key} is not set"
+            screen.result(shown)
     screen.result(f"# digest {study.digest.hex()}")
