@@ -331,6 +331,35 @@ def test_bad_key_is_noticed_by_all_and_its_sender_voted_out(swarm) -> None:
     assert result.ledger.view.finals[0].contributors == ("site-0", "site-1", "site-2", "site-4")
 
 
+def test_run_whose_sums_never_open_ends_after_three_rounds_and_accuses_nobody(swarm) -> None:
+    class Garbage(Changed):
+        def step(self, step, context, **given):
+            arrays = self.inner.step(step, context, **given)
+            return arrays | Parameters({"integers": np.asarray(arrays["integers"]) * 3}) if step == "masked" else arrays
+
+    result = counting(swarm, rounds=2, change={"site-3": lambda guard: Garbage(guard, "", None)})
+    assert [a["round"] for a in result.ledger.named("Void")] == [1, 2]
+    assert result.ledger.named("Dropped") == result.ledger.named("Withdrawn") == []
+    assert len({*result.outcomes.values()}) == 1
+    assert "failed" in result.outcomes["site-0"]
+    assert "share" in result.outcomes["site-0"]
+
+
+def test_lying_holder_and_a_dead_site_together_cost_rounds_and_not_the_run(swarm) -> None:
+    def says_nothing(arrays):
+        return arrays | Parameters({"held": np.zeros(5, np.uint8)[: len(np.asarray(arrays["held"]))]})
+
+    result = counting(
+        swarm, rounds=1, change={"site-3": lambda guard: Changed(guard, "unmask", says_nothing)},
+        stores={"site-4": DiesAfterItsVector(swarm)}, policy=Policy(linger_s=60.0),
+    )  # fmt: skip
+    final = result.ledger.named("Final")[-1]
+    assert np.array_equal(
+        result.nodes["site-0"].state["total"], counts(result.ledger.view.names(final["contributors"]), round=1)
+    )
+    assert "site-3" not in {a["site"] for a in result.ledger.named("Dropped")}
+
+
 def test_round_with_a_secret_that_cannot_be_rebuilt_is_void_and_goes_on_without_its_dealer(swarm) -> None:
     def spoil(arrays):
         return arrays | Parameters({"self_digest": np.zeros(32, np.uint8)})

@@ -17,7 +17,7 @@ from cohortium.swarm.desk import Desk
 from cohortium.swarm.election import attestors
 from cohortium.swarm.own import Slot
 from cohortium.swarm.reasons import REASONS
-from cohortium.swarm.view import Phase, RoundView
+from cohortium.swarm.view import Phase, RoundView, RunState
 from cohortium.swarm.waiting import overdue
 
 __all__ = ["contributors_of", "decide_exchange", "expected_digest", "merging_sites", "root_of", "slot_of"]
@@ -215,8 +215,8 @@ def _merge(desk: Desk, round: RoundView) -> None:
         if inputs is None:
             return
         n_answers, spoiled = _n_answers(desk, inputs), own.spoiled.get(number)
-        if spoiled is not None and n_answers == len(contributors) == spoiled:
-            desk.submit("vote_void", number, REASONS["share"], round=number)
+        if spoiled is not None and n_answers == spoiled:
+            _give_up(desk, round, inputs, contributors)
         elif (spoiled is None or n_answers > spoiled) and desk.once(number, "merge", key, spoiled):
             own.asked[number] = n_answers
             newest = desk.view.newest
@@ -234,6 +234,21 @@ def _merge(desk: Desk, round: RoundView) -> None:
         # not before it is on the ledger: a site that goes meanwhile makes it another merge, and two signed for one
         # term convict their leader
         _offer_merge(desk, round, merged, contributors, published.inputs_root)
+
+
+def _give_up(
+    desk: Desk, round: RoundView, inputs: Mapping[str, Mapping[str, bytes]], contributors: tuple[str, ...]
+) -> None:
+    """A sum that does not open and nobody left to help: the next round, or after as many as attempts the end."""
+    answered = {site for step in desk.recipe.steps if step.need == "threshold" for site in inputs[step.name]}
+    if set(contributors) & desk.view.live - answered:
+        return
+    newest = desk.view.newest
+    voids = sum(number > (newest.round if newest else 0) for number, _ in desk.view.voids)
+    if voids + 1 < desk.policy.max_attempts:
+        desk.submit("vote_void", round.number, REASONS["share"], round=round.number)
+    else:
+        desk.submit("vote_end", int(RunState.FAILED), REASONS["share"], round=round.number)
 
 
 def _n_answers(desk: Desk, inputs: Mapping[str, Mapping[str, bytes]]) -> int:

@@ -321,13 +321,15 @@ class RoundMachine:
         desk, view = self._desk, self._desk.view
         if view.round is None or event.round != view.round.number or desk.me not in view.live:
             return
+        if desk.recipe.masked:  # more answers may still open the sum
+            desk.own.spoiled[event.round] = desk.own.asked.get(event.round, 0)
         if event.site == desk.me:
             desk.submit("withdraw", REASONS["unusable"])
         elif event.site:
             self._refuse(event.site, "a payload that cannot be merged")
             desk.submit("vote_drop", event.site, REASONS["unusable"], round=event.round, slot=(event.site, "unusable"))
-            if desk.recipe.masked:  # more answers may still open the sum
-                desk.own.spoiled[event.round] = desk.own.asked.get(event.round, 0)
+        elif desk.recipe.masked:
+            self._refuse(view.round.leader, "a sum that does not open")
         else:
             desk.out.append(Tell("merge", event.code, event.where))
             desk.submit("vote_end", int(RunState.FAILED), code_of(event.code), round=event.round)

@@ -48,12 +48,14 @@ def test_other_word_widths_are_refused() -> None:
 def test_vectors_of_another_layout_are_refused_by_name() -> None:
     layout = WordLayout.of(UPDATE, word_bits=32)
     right = {name: np.zeros(length, empty.dtype) for name, empty, length in layout.segments()}
+    right["seen"] = np.zeros(32, np.uint8)
     layout.check(Parameters(right), site="porto")
     for wrong in (
         {"floats": right["floats"]},
+        {name: array for name, array in right.items() if name != "seen"},
         {**right, "floats": right["floats"][:-1]},
         {**right, "floats": right["floats"].astype(np.uint64)},
-        {"integers": right["integers"], "floats": right["floats"]},
+        {"integers": right["integers"], "floats": right["floats"], "seen": right["seen"]},
     ):
         with pytest.raises(FrameError, match="masked vector of site 'porto'") as refused:
             layout.check(Parameters(wrong), site="porto")

@@ -11,7 +11,7 @@ from cohortium.core.parameters import Parameters
 from cohortium.errors import FrameError, PeerError
 from cohortium.privacy.secagg.fixed_point import decode, encode, error_bound
 from cohortium.privacy.secagg.leader import _rebuild, open_sum
-from cohortium.privacy.secagg.member import header_of, pair_key, ranges_of, self_key
+from cohortium.privacy.secagg.member import deal_shares, header_of, pair_key, ranges_of, self_key
 from cohortium.privacy.secagg.messages import KEY_SHARE, Answer, Keys, Shares
 from cohortium.privacy.secagg.secrets import Secrets, public_key, share_digest
 from cohortium.privacy.secagg.shamir import combine
@@ -200,7 +200,7 @@ def test_leader_and_colluders_see_only_the_sum_of_the_honest_sites(masked) -> No
     victims = world.sites[1:]
     bare = {}
     for victim in victims:  # everything the coalition can take away
-        b = _rebuild(binding, victim, 0, keys, shares, answers)
+        b = _rebuild(binding, victim, 0, keys, shares, answers, set())
         words = np.array(world.received["masked"][victim]["floats"])
         pair = pair_key(
             mine.a, keys[victim].mask_key, header=header, segment="floats", pair=("site-00", victim), peer=victim
@@ -222,7 +222,7 @@ def test_survivors_that_are_not_allowed_are_refused_whatever_was_answered(masked
     world = masked(5).run()
     for survivors in (world.sites[:3], [*world.sites[:4], "lund"]):
         with pytest.raises(PeerError):
-            open_sum(world.binding(), survivors=tuple(survivors), keys={}, shares={}, masked={}, answers={})
+            open_sum(world.binding(), survivors=tuple(survivors), keys={}, shares={}, masked={}, answers={}, seen=b"")
 
 
 def test_mask_key_share_digest_is_not_that_of_the_self_mask(masked) -> None:
@@ -233,3 +233,40 @@ def test_mask_key_share_digest_is_not_that_of_the_self_mask(masked) -> None:
     digest = share_digest(binding.digest, dealer="site-03", holder="site-00", kind=KEY_SHARE, share=given)
     assert digest == shares.digests[0][KEY_SHARE]
     assert digest != shares.digests[0][0]
+
+
+def test_dealer_that_shows_two_faces_cannot_have_an_honest_holder_blamed(masked) -> None:
+    """site-02 shows other shares to site-00 than to the rest: site-00's answer fits what it saw."""
+    world = masked(4).run("keys", "shares")
+    binding = world.binding()
+    kept = world.guards["site-02"]._kept[1, 1, 1]
+    secrets = Secrets.from_root(kept.root, kept.ctx)
+    keys = {s: Keys.from_parameters(p, binding, site=s) for s, p in world.received["keys"].items()}
+    other = Secrets(a=secrets.a, e=secrets.e, b=secrets.b, seeds=(b"another", b"polynomial"))
+    shown = {**world.received, "shares": {**world.received["shares"]}}
+    shown["shares"]["site-02"] = deal_shares(binding, "site-02", other, keys).to_parameters()
+    views = {site: shown if site == "site-00" else world.received for site in world.sites}
+    masked_by = {s: world.ask(s, "masked", received=views[s]) for s in world.sites}
+    survivors = dict.fromkeys(world.sites, Parameters())
+    answers = {s: world.ask(s, "unmask", received={**views[s], "survivors": survivors}) for s in world.sites}
+    assert answers["site-00"]["held"].tolist() == [1, 1, 1, 1]
+    held = {**world.received, "masked": masked_by, "unmask": answers}
+    assert np.array_equal(
+        world.open("site-01", survivors=world.sites, received=held).total["sums"], world.total(world.sites)
+    )
+    del answers["site-03"]  # now its share would be needed: the round cannot be opened, and nobody is accused
+    with pytest.raises(PeerError, match="2 of 3 shares of site 'site-02'") as refused:
+        world.open("site-01", survivors=world.sites, received=held)
+    assert refused.value.site == ""
+
+
+def test_colluders_who_say_they_got_nothing_cannot_have_an_honest_dealer_blamed(masked) -> None:
+    world = masked(5).run()  # c = 1, t = 4
+    held = np.array(world.received["unmask"]["site-01"]["held"])
+    held[3] = 0
+    lied = changed(world, "unmask", "site-01", held=held)
+    assert np.array_equal(world.open(received=lied).total["sums"], world.total(world.sites))
+    del lied["unmask"]["site-04"]
+    with pytest.raises(PeerError, match="3 of 4 shares of site 'site-03'") as refused:
+        world.open(received=lied)
+    assert refused.value.site == ""

@@ -61,7 +61,9 @@ def test_masked_words_are_uniform_though_the_update_is_constant(masked) -> None:
     world.updates = {s: Update(site=s, parameters=constant, weight=1) for s in world.sites}
     binding, sites, keys, _ = dealt(world)
     for name in world.sites:
-        words = np.asarray(mask(binding, name, sites[name].secrets, world.updates[name], keys)["floats"])
+        words = np.asarray(
+            mask(binding, name, sites[name].secrets, world.updates[name], keys, seen=bytes(32))["floats"]
+        )
         counts = np.bincount(words.view(np.uint8), minlength=256)
         assert stats.chisquare(counts).pvalue > 1e-4
         assert abs(np.corrcoef(words[:-1].astype(float), words[1:].astype(float))[0, 1]) < 0.03
@@ -74,7 +76,7 @@ def test_planted_update_leaves_no_trace_in_the_masked_vector(masked) -> None:
     binding, sites, keys, _ = dealt(world)
     name = world.sites[2]
     planted = world.updates[name].parameters["w"].astype(float)
-    words = np.asarray(mask(binding, name, sites[name].secrets, world.updates[name], keys)["floats"])
+    words = np.asarray(mask(binding, name, sites[name].secrets, world.updates[name], keys, seen=bytes(32))["floats"])
     seen = words[:-8].view(np.int32).astype(float)
     assert abs(np.corrcoef(planted, seen)[0, 1]) < 4 / np.sqrt(20_000)
 
@@ -156,7 +158,14 @@ def test_bad_mask_key_of_a_peer_is_named_before_anything_is_sent(masked) -> None
     bad = Keys(ctx=binding.digest, mask_key=bytes(32), seal_key=keys["site-01"].seal_key, self_digest=bytes(32),
                exponents=keys["site-01"].exponents)  # fmt: skip
     with pytest.raises(PeerError, match="'site-01'"):
-        mask(binding, "site-00", sites["site-00"].secrets, world.updates["site-00"], {**keys, "site-01": bad})
+        mask(
+            binding,
+            "site-00",
+            sites["site-00"].secrets,
+            world.updates["site-00"],
+            {**keys, "site-01": bad},
+            seen=bytes(32),
+        )
     worse = Keys(ctx=binding.digest, mask_key=public_key(b"k" * 32), seal_key=bytes(32), self_digest=bytes(32),
                  exponents=keys["site-01"].exponents)  # fmt: skip
     with pytest.raises(PeerError, match="'site-01'"):

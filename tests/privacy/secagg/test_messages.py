@@ -20,7 +20,7 @@ def test_sizes_are_those_of_the_design(masked) -> None:
     assert keys.size_bytes == 4 * 32 + 1
     assert shares.size_bytes == 10 * (2 * 32 + 80)
     assert answer.size_bytes == 10 * 33
-    assert world.received["masked"]["site-03"].size_bytes == (12 + 8) * 4 + (6 + 8) * 8
+    assert world.received["masked"]["site-03"].size_bytes == (12 + 8) * 4 + (6 + 8) * 8 + 32
 
 
 @pytest.mark.parametrize("step", ["keys", "shares", "unmask"])

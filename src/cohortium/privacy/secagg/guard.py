@@ -27,7 +27,7 @@ from cohortium.privacy.secagg.context import Binding
 from cohortium.privacy.secagg.layout import WordLayout
 from cohortium.privacy.secagg.leader import open_sum
 from cohortium.privacy.secagg.member import announce, answer, deal_shares, header_of, mask
-from cohortium.privacy.secagg.messages import Answer, Keys, Shares
+from cohortium.privacy.secagg.messages import Answer, Keys, Shares, seen_digest
 from cohortium.privacy.secagg.secrets import ROOT_BYTES, Secrets
 
 __all__ = ["MaskedGuard"]
@@ -77,7 +77,8 @@ class MaskedGuard:
         shares = _all_shares(binding, received)
         if step == "masked":
             self._bind_header(binding, kept, header_of(binding, keys))
-            return mask(binding, self.site, secrets, own, keys)
+            seen = seen_digest(received["keys"], received["shares"])
+            return mask(binding, self.site, secrets, own, keys, seen=seen)
         if step == "unmask":
             survivors = tuple(sorted(received.get("survivors", {})))
             self._bind_answer(binding, kept, survivors, header_of(binding, keys))
@@ -105,6 +106,7 @@ class MaskedGuard:
                 for site, arrays in sorted(answered.items())
                 if site in survivors
             },
+            seen=seen_digest(received["keys"], received["shares"]),
         )
 
     def memory(self) -> Parameters:

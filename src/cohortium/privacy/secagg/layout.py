@@ -22,10 +22,14 @@ from cohortium.core import payload
 from cohortium.core.parameters import Parameters
 from cohortium.errors import FrameError
 
-__all__ = ["ZERO_WORDS", "Entry", "WordLayout"]
+__all__ = ["SEEN_BYTES", "ZERO_WORDS", "Entry", "WordLayout"]
 
 ZERO_WORDS = 8
 """Zeros behind each vector: what is left of them after unmasking says whether all masks cancelled."""
+
+
+SEEN_BYTES = 32
+"""Digest beside a masked vector: of the keys and shares its sender has seen."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ class WordLayout:
                 at += entry.size
 
     def check(self, vectors: Parameters, *, site: str) -> None:
-        """Raise FrameError unless these are the vectors of this layout."""
+        """Raise FrameError unless these are the vectors of this layout and the digest of what their sender saw."""
         expected = [[name, payload.dtype_code(empty.dtype), [length]] for name, empty, length in self.segments()]
-        if payload.layout(dict(vectors)) != expected:
+        if payload.layout(dict(vectors)) != [*expected, ["seen", "U8", [SEEN_BYTES]]]:
             raise FrameError(f"masked vector of site '{site}' is not of the agreed layout", site=site)

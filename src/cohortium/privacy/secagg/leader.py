@@ -2,8 +2,10 @@
 
 Of each survivor the self mask is rebuilt and its stream taken away; of each lost site the mask key, and with it what
 every survivor added for that site. The lost site's own vector, should it arrive late, is never touched: its self mask
-stays. Rebuilt secrets are checked against what their owner announced, shares against what their dealer showed to all,
-so a fault has a name. Integers only, so it does not matter which shares were used. Design: privacy.md section 3.3.
+stays. Rebuilt secrets are checked against what their owner announced, shares against what their dealer showed: a fault
+has a name, but only where no honest site can get it. A holder is named if it had seen the same shares, a dealer if more
+sites than can collude say that it gave them nothing that fits. Integers only, so it does not matter which shares were
+used. Design: privacy.md section 3.3.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from cohortium.core.exchange import n_colluders
 from cohortium.core.parameters import Parameters
 from cohortium.core.update import Aggregate
 from cohortium.errors import PeerError
@@ -37,19 +40,22 @@ def open_sum(
     shares: Mapping[str, Shares],
     masked: Mapping[str, Parameters],
     answers: Mapping[str, Answer],
+    seen: bytes,
 ) -> Aggregate:
     """sum of w_i x_i over the survivors, and nothing about any one of them.
 
-    answers: of survivors, at least `binding.threshold`. Raises PeerError, with the site where it is certain: a share
-    that is not the one dealt, a secret that is not the one announced, masks that do not cancel, a sum out of range.
+    answers: of survivors, at least `binding.threshold`. seen: digest of keys and shares as they are here. Raises
+    PeerError, with the site where it is certain: a share that is not the one dealt, a secret that is not the one
+    announced, masks that do not cancel, a sum out of range.
     """
     binding.check_survivors(survivors)
     for site in survivors:
         if site not in masked:
             raise PeerError(f"the masked vector of survivor '{site}' is not here")
         binding.layout.check(masked[site], site=site)
+    alike = {site for site in survivors if masked[site]["seen"].tobytes() == seen}
     rebuilt = {
-        site: _rebuild(binding, site, SELF_SHARE if site in survivors else KEY_SHARE, keys, shares, answers)
+        site: _rebuild(binding, site, SELF_SHARE if site in survivors else KEY_SHARE, keys, shares, answers, alike)
         for site in binding.sites
     }
     header = header_of(binding, keys)
@@ -92,26 +98,30 @@ def _rebuild(
     keys: Mapping[str, Keys],
     shares: Mapping[str, Shares],
     answers: Mapping[str, Answer],
+    alike: set[str],
 ) -> bytes:
-    """A secret from the first `threshold` good shares of it."""
+    """A secret from the first `threshold` good shares of it. alike: who had seen the same keys and shares."""
     ctx, place = binding.digest, binding.sites.index(owner)
     good: dict[int, bytes] = {}
     liars: list[str] = []
+    n_empty = 0
     for x, holder in enumerate(binding.sites):
-        share = answers[holder].shares[place] if holder in answers else None
-        if share is None or len(good) == binding.threshold:
+        if holder not in answers or len(good) == binding.threshold:
+            continue
+        share = answers[holder].shares[place]
+        if share is None:
+            n_empty += 1
             continue
         digest = share_digest(ctx, dealer=owner, holder=holder, kind=kind, share=share)
         if digest == shares[owner].digests[x][kind]:
             good[x + 1] = share
-        else:
+        elif holder in alike:
             liars.append(holder)
     if len(good) < binding.threshold:
         found = f"{len(good)} of {binding.threshold} shares of site '{owner}' are here"
         if liars:
             raise PeerError(f"{found}; '{liars[0]}' answered another share than it was dealt", site=liars[0])
-        n_answers = sum(holder in answers for holder in binding.sites)
-        raise PeerError(found, site=owner if n_answers >= binding.threshold else "")
+        raise PeerError(found, site=owner if n_empty > n_colluders(binding.n_joiners) else "")
     secret = combine(good, n_bytes=SELF_BYTES if kind == SELF_SHARE else SHARE_BYTES)
     if secret is None or not _fits(secret, kind, keys[owner], ctx):
         raise PeerError(f"site '{owner}' dealt shares of another secret than it announced", site=owner)

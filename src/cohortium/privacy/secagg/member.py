@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from cohortium.core.parameters import Parameters
 from cohortium.core.update import Update
 from cohortium.privacy.secagg.context import Binding
@@ -79,8 +81,13 @@ def self_key(b: bytes, *, header: bytes, segment: str, site: str) -> bytes:
     return derive(b, salt=header, info=f"self|{site}|{segment}".encode(), length=16)
 
 
-def mask(binding: Binding, me: str, secrets: Secrets, update: Update, keys: Mapping[str, Keys]) -> Parameters:
-    """The update as words under all its masks. Raises PeerError for a bad key, TrainingFailed out of range."""
+def mask(
+    binding: Binding, me: str, secrets: Secrets, update: Update, keys: Mapping[str, Keys], *, seen: bytes
+) -> Parameters:
+    """The update as words under all its masks, and what this site has seen of the others.
+
+    Raises PeerError for a bad key, TrainingFailed for integers out of range.
+    """
     header = header_of(binding, keys)
     vectors = encode(
         update.parameters, binding.layout, site=me, weights=binding.weights, ranges=ranges_of(binding, keys)
@@ -93,7 +100,7 @@ def mask(binding: Binding, me: str, secrets: Secrets, update: Update, keys: Mapp
                 key = pair_key(secrets.a, public, header=header, segment=segment, pair=(me, peer), peer=peer)
                 streams.append((key, 1 if peer > me else -1))
         apply_streams(words, streams)
-    return Parameters(vectors)
+    return Parameters({**vectors, "seen": np.frombuffer(seen, dtype=np.uint8)})
 
 
 def answer(

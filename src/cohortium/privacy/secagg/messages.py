@@ -2,7 +2,8 @@
 
     keys     ctx, mask key, seal key, digest of the self mask, range exponents
     shares   digests of all shares (n, 2, 32), by holder and kind; sealed shares (n, 80), the dealer's own row empty
-    masked   `floats` and `integers`: words, eight zero words behind each
+    masked   `floats` and `integers`: words, eight zero words behind each; `seen`: digest of all keys and shares as its
+             sender holds them, so that who was shown something else is not blamed for an answer that does not fit
     unmask   for each site of U one share (n, 32) - of its self mask if it survived, else of its mask key - and whether
              this holder has it (n,)
 
@@ -12,6 +13,8 @@ Design: privacy.md section 3.3.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +27,7 @@ from cohortium.privacy.secagg.context import Binding
 from cohortium.privacy.secagg.fixed_point import MAX_EXPONENT, MIN_EXPONENT
 from cohortium.privacy.secagg.shamir import SHARE_BYTES
 
-__all__ = ["KEY_SHARE", "SEALED_BYTES", "SELF_SHARE", "Answer", "Keys", "Shares"]
+__all__ = ["KEY_SHARE", "SEALED_BYTES", "SELF_SHARE", "Answer", "Keys", "Shares", "seen_digest"]
 
 SELF_SHARE, KEY_SHARE = 0, 1
 """Which of a dealer's two secrets a share belongs to: its self mask, or its mask key."""
@@ -45,6 +48,14 @@ def _expect(found: Parameters, shapes: _Shapes, *, what: str, site: str) -> None
     expected = [[name, dtype, list(shape)] for name, (dtype, shape) in shapes.items()]
     if payload.layout(dict(found)) != expected:
         raise FrameError(f"{what} of site '{site}' are not of the agreed layout", site=site)
+
+
+def seen_digest(keys: Mapping[str, Parameters], shares: Mapping[str, Parameters]) -> bytes:
+    """32 bytes over the payloads of two steps, by site."""
+    seen = hashlib.sha256(b"cohortium-seen-1")
+    for site in sorted(keys):
+        seen.update(site.encode() + b"|" + keys[site].digest + shares[site].digest)
+    return seen.digest()
 
 
 @dataclass(frozen=True, kw_only=True)
