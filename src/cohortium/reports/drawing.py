@@ -74,7 +74,8 @@ class Figure:
     @property
     def html(self) -> Markup:
         """The <figure> with its sentence and a folded table of the data."""
-        head = Markup("").join(Markup('<th scope="col">{}</th>').format(c) for c in self.columns)
+        cells = (Markup('<th scope="col">{}</th>').format(c) if c else Markup("<td></td>") for c in self.columns)
+        head = Markup("").join(cells)
         body = Markup("").join(
             Markup("<tr>{}</tr>").format(Markup("").join(Markup("<td>{}</td>").format(c) for c in row))
             for row in self.rows
