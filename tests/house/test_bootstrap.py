@@ -365,8 +365,9 @@ def test_a_set_up_place_costs_less_than_a_second_and_passes_the_exit_code_on(che
 def test_an_interrupted_verb_may_save_before_it_ends(checkout):
     saving = (
         f"#!{sys.executable}\nimport signal, sys\n"
-        "signal.signal(signal.SIGINT, lambda *_: None)\n"
-        "print('ready', flush=True)\nsignal.pause()\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])\n"
+        "signal.signal(signal.SIGINT, signal.SIG_DFL)\n"  # a background job begins with it ignored
+        "print('ready', flush=True)\nsignal.sigwait([signal.SIGINT])\n"
         "sum(range(30_000_000))\nprint('saved', flush=True)\nsys.exit(130)\n"  # longer than run() would wait
     )
     command = [sys.executable, "bootstrap.py", "type"]
