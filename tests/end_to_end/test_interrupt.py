@@ -27,7 +27,9 @@ per_site = false
 leave_one_out = false
 """
 SITES = ("bonn", "lund", "porto")
-CLI = [sys.executable, "-m", "cohortium.cli"]
+# A test run in the background is born with Ctrl-C ignored, and would hand that on.
+HEARS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+CLI = [sys.executable, "-c", f"{HEARS}; from cohortium.cli import main; main()"]
 
 
 @pytest.fixture
