@@ -136,17 +136,22 @@ class ChainFile:
 def _connect(path: Path) -> sqlite3.Connection:
     try:
         db = sqlite3.connect(path, isolation_level=None, timeout=0.2, check_same_thread=False)
+    except sqlite3.OperationalError as error:
+        raise LedgerUnreachable(f"{path} cannot be opened: {error}") from error
+    try:
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute("BEGIN IMMEDIATE")  # takes the lock now, not at the first block
         db.execute("COMMIT")
     except sqlite3.OperationalError as error:
+        db.close()
         if "locked" in str(error):
             raise LedgerUnreachable(
                 f"{path} is held by another process", hint="one node hosts a chain; stop the other one first"
             ) from None
         raise LedgerUnreachable(f"{path} cannot be opened: {error}") from error
     except sqlite3.DatabaseError as error:
+        db.close()
         raise LedgerError(f"{path} is not a chain file: {error}") from error
     return db
