@@ -105,3 +105,16 @@ def test_names_are_listed_like_in_a_sentence():
     assert named(("a", "b", "c")) == "a, b and c"
     assert named(tuple("abcdefgh"), most=3) == "a, b, c and 5 more"
     assert named(()) == "none"
+
+
+def test_a_recalibration_that_made_risks_worse_is_named(heart_record):
+    worse = {
+        site: replace(one, after={**one.after, "brier": replace(one.before["brier"], value=0.9)})
+        if site == "cleveland"
+        else replace(one, after={**one.after, "brier": one.before["brier"]})
+        for site, one in heart_record.calibration.items()
+    }
+    said = three_sentences(replace(heart_record, calibration=worse))[2]
+    assert said.endswith("; on the test patients recalibration made the risks worse at cleveland.")
+    same = {site: replace(one, after=one.before) for site, one in heart_record.calibration.items()}
+    assert "worse" not in three_sentences(replace(heart_record, calibration=same))[2]

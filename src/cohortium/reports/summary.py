@@ -110,7 +110,21 @@ def _usable(record: RunRecord) -> str:
         text += f"; its risks have a calibration slope of {slope.value:.2f} (1 is right)"
     if record.calibration:
         text += ", and each site should use its own recalibration and threshold (section 3)"
+        if worse := _made_worse(record):
+            text += f"; on the test patients recalibration made the risks worse at {named(worse)}"
     return f"{text}."
+
+
+def _made_worse(record: RunRecord) -> tuple[str, ...]:
+    """Sites whose Brier score rose by recalibration, by more than the third digit can say."""
+    found = []
+    for site, one in sorted(record.calibration.items()):
+        before, after = one.before.get("brier"), one.after.get("brier")
+        if before is None or after is None or before.value is None or after.value is None:
+            continue
+        if after.value - before.value > 0.005:
+            found.append(site)
+    return tuple(found)
 
 
 def _count(n: int, thing: str) -> str:
@@ -230,7 +244,7 @@ def _verified(record: RunRecord, _: Limits) -> Check:
         return Check(id="verified", level="skipped", found=text, fix=f"run: {fix}" if fix else "")
     if record.ledger.verified:
         return Check(
-            id="verified", level="ok", found=f"offline verification passed up to height {record.ledger.height}"
+            id="verified", level="ok", found=f"the ledger was verified offline, all {record.ledger.height} blocks"
         )
     return Check(
         id="verified", level="fail", found="offline verification of the ledger failed", fix=record.ledger.verify
