@@ -71,7 +71,7 @@ def test_a_header_without_rows_gives_empty_columns():
         (b"1,2\n3,4\n", "t.csv: the first row holds numbers only; a header is required"),
         (b"a,b,a\n1,2,3\n", "t.csv: duplicate column names: a; every column needs its own"),
         (b"a,b\n1,2\n1\n3,4\n1,2,3\n", "t.csv: 2 rows of another width (rows 2, 4); expected 2 cells"),
-        (b"a,b\n1,\xe9\n", 't.csv: line 2 is not utf-8; name the encoding in [source], e.g. encoding = "cp1252"'),
+        (b"a,b\n1,\xe9\n", "t.csv: line 2 is not utf-8; save the table as UTF-8 (spreadsheets call it 'CSV UTF-8')"),
         (b'a,b\n"x,2\n', "t.csv: not valid CSV: unexpected end of data"),
     ],
 )

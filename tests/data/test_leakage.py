@@ -102,7 +102,7 @@ def test_near_duplicate_images_fail_across_parts_and_warn_within():
     assert sorted(levels(checks)) == ["fail", "warn"]
     assert {c.found for c in checks} == {
         "3 pairs of near-duplicate images in 'train' and 'test'",
-        "1 pairs of near-duplicate images within 'train'",
+        "1 pair of near-duplicate images within 'train'",
     }
 
 

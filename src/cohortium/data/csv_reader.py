@@ -98,7 +98,7 @@ def _decode(content: bytes, encoding: str, name: str) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise DataError(
-            f'{name}: line {line} is not {encoding}; name the encoding in [source], e.g. encoding = "cp1252"'
+            f"{name}: line {line} is not {encoding}; save the table as UTF-8 (spreadsheets call it 'CSV UTF-8')"
         ) from None
 
 

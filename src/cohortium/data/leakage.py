@@ -186,9 +186,9 @@ def check_follow_up(sites: Mapping[str, Examples]) -> list[Check]:
 
 def check_fitting(scaling: str = "training") -> list[Check]:
     """L4 and L8. scaling: `training`, or `train-and-test-separately`, which only replays of papers may ask for."""
-    checks = [Check(id="L4", level="ok", found="preparations see training rows only, by type")]
+    checks = [Check(id="L4", level="ok", found="columns are prepared from training rows only")]
     if scaling == "training":
-        return [*checks, Check(id="L8", level="ok", found="test rows are scaled by training moments")]
+        return [*checks, Check(id="L8", level="ok", found="test rows are scaled by the training rows' mean and spread")]
     if scaling != "train-and-test-separately":
         raise ValueError(f"scaling must be training or train-and-test-separately, got {scaling!r}")
     found = "test rows are scaled by their own moments, as published"
@@ -262,14 +262,18 @@ def _duplicates(
         return
     pairs = near_images(np.concatenate([part.x for part in parts])) if image else _same_patients(parts)
     thing = "near-duplicate images" if image else "equal feature rows"
+
+    def pairs_of(n: int) -> str:
+        return f"{n} {'pair' if n == 1 else 'pairs'} of {thing}"
+
     sides = np.sort(which[pairs], axis=1)
     for one in range(len(names)):
         for other in range(one, len(names)):
             n = int(np.count_nonzero((sides[:, 0] == one) & (sides[:, 1] == other)))
             if n and one == other:
-                yield Check(id="L1", level="warn", found=f"{n} pairs of {thing} within '{names[one]}'")
+                yield Check(id="L1", level="warn", found=f"{pairs_of(n)} within '{names[one]}'")
             elif n:
-                found = f"{n} pairs of {thing} in '{names[one]}' and '{names[other]}'"
+                found = f"{pairs_of(n)} in '{names[one]}' and '{names[other]}'"
                 level: Level = "fail" if n > _DUPLICATES * min(len(parts[one]), len(parts[other])) else "warn"
                 yield _judged("L1", "duplicates", level, found, acknowledged)
 

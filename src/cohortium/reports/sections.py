@@ -308,13 +308,13 @@ class Sections:
     # 5 Training
 
     def curves(self) -> tuple[Figure, ...]:
-        """One figure per metric: the merged model and every site over the rounds."""
+        """One figure per metric: the merged model at every site over the rounds, and the mean of the sites."""
         rounds = self.record.rounds
         names = in_order(n for one in rounds for n in (*one.metrics, *_site_metrics(one.per_site)))
         drawn = []
         for name in names:
             xs = [float(one.round) for one in rounds]
-            merged = Series(name="merged", x=xs, y=[one.metrics.get(name) for one in rounds], style=0)
+            merged = Series(name="mean of sites", x=xs, y=[one.metrics.get(name) for one in rounds], style=0)
             sites = sorted({s for one in rounds for s, held in one.per_site.items() if name in held})[:_LEFT_OUT]
             own = [
                 Series(name=s, x=xs, y=[one.per_site.get(s, {}).get(name) for one in rounds], style=1 + i % 6)
@@ -358,8 +358,8 @@ class Sections:
             ("Model", record.model.name),
             ("Model digest", record.model.digest),
             ("Strategy", record.model.strategy),
-            ("Parameters", f"{record.model.n_parameters:,}" if record.model.n_parameters else ""),
-            ("Engine", record.engine),
+            ("Numbers in the model", f"{record.model.n_parameters:,}" if record.model.n_parameters else ""),
+            ("Training engine", record.engine),
             ("Seed", str(record.seed)),
             ("Randomness", record.randomness),
             ("Time", f"{record.seconds:.1f} s"),
