@@ -1,5 +1,6 @@
 import re
 import xml.etree.ElementTree as ElementTree
+from itertools import pairwise
 
 import pytest
 
@@ -73,6 +74,15 @@ def test_a_line_breaks_where_a_value_is_missing():
 
 def test_withheld_numbers_at_risk_are_printed_as_small():
     assert KINDS["steps"]("a").rows[1][-1] == "<5"
+
+
+def test_numbers_at_risk_never_lie_upon_each_other():
+    early = [1.0, 2.0, 3.0, 5.0, 9.0, 40.0, 41.0, 100.0]
+    curve = f.Series(name="low", x=early, y=[0.9] * 8)
+    figure = f.steps("a", [curve], at_risk=[[150 - i for i in range(8)]], x_label="d", y_label="free of it")
+    places = [float(x) for x in re.findall(r'<text x="([\d.]+)"[^>]*>1[45]\d</text>', figure.svg)]
+    assert len(places) >= 3
+    assert min(b - a for a, b in pairwise(places)) > 25
 
 
 def test_many_columns_are_numbered_and_named_below():

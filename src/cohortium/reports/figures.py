@@ -193,6 +193,9 @@ def heat_map(
     return figure(title, said, drawn, bottom + extra + 4, ("", *columns), table)
 
 
+_BETWEEN_COUNTS = 34  # from one number at risk to the next, in units of the drawing
+
+
 def steps(
     title: str, series: Sequence[Series], *, at_risk: Sequence[Sequence[int | None]], x_label: str, y_label: str
 ) -> Figure:
@@ -218,9 +221,11 @@ def steps(
     for s, counts in zip(series, at_risk, strict=True):
         y_now += 15
         drawn.append(marker(12, y_now - 4, s.style))
-        thin = max(1, math.ceil(len(counts) / 7))
-        drawn += [text(x(a), y_now, "<5" if n is None else n, anchor="middle")
-                  for a, n in list(zip(s.x, counts, strict=True))[::thin]]  # fmt: skip
+        free = -math.inf
+        for a, n in zip(s.x, counts, strict=True):
+            if x(a) >= free:  # the grid is not even: numbers too near to the last one would lie upon it
+                drawn.append(text(x(a), y_now, "<5" if n is None else n, anchor="middle"))
+                free = x(a) + _BETWEEN_COUNTS
     rows = tuple(
         (s.name, short(a), number(b), number(low), number(high), "<5" if n is None else str(n))
         for s, counts in zip(series, at_risk, strict=True)
