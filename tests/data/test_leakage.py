@@ -121,6 +121,21 @@ def test_an_undeclared_patient_key_that_repeats_fails():
     assert levels(lk.check_patient_key({"MRI.ID": ["1", "2", "3"]})) == ["ok"]
 
 
+def test_a_column_that_is_no_patient_key_can_be_acknowledged():
+    checks = lk.check_patient_key({"ward_id": ["a", "a", "b"]}, acknowledged={"ward_id": "the ward"})
+    assert (levels(checks), checks[0].found[-23:]) == (["warn"], "; acknowledged: the ward"[-23:])
+
+
+@pytest.mark.parametrize("name", ["Patient ID", "PatientID", "patient-id", "Patienten-ID", "Study ID (local)"])
+def test_a_patient_key_is_known_however_its_name_is_written(name):
+    assert levels(lk.check_patient_key({name: ["a", "a", "b"]})) == ["fail"]
+
+
+@pytest.mark.parametrize("name", ["acid", "outpatients", "Stroke side"])
+def test_a_name_that_only_holds_the_letters_is_no_patient_key(name):
+    assert levels(lk.check_patient_key({name: ["a", "a", "b"]})) == ["ok"]
+
+
 # L2
 
 

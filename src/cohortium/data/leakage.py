@@ -17,6 +17,7 @@ No message holds a patient's value. Design: clinical-learning.md 1.8.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -75,18 +76,23 @@ def check_parts(parts: Mapping[str, Examples], *, acknowledged: Acknowledged = _
     return checks or [Check(id="L1", level="ok", found="no patient, row or image is in two parts")]
 
 
-def check_patient_key(columns: Mapping[str, Sequence[object]], *, patient: str = "") -> list[Check]:
+def check_patient_key(
+    columns: Mapping[str, Sequence[object]], *, patient: str = "", acknowledged: Acknowledged = _NOTHING
+) -> list[Check]:
     """L1. columns: raw columns that are no numbers. A key-like name whose values repeat must be the patient column."""
     checks = []
     for name, values in columns.items():
-        words = name.lower().replace(".", "_").replace("-", "_").split("_")
+        words = re.findall(r"[^\W_]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower())
         if name == patient or not {"id", "subject", "patient", "person", "participant", "mrn"} & set(words):
             continue
         known = [value for value in values if value is not None]
         n_repeats = len(known) - len(set(known))
         if n_repeats and not patient:
             found = f"column '{name}' looks like a patient key and repeats in {n_repeats} of {len(known)} rows"
-            fix = f'set cohort.patient = "{name}", so that a patient is in one part only'
+            if reason := acknowledged.get(name):
+                checks.append(Check(id="L1", level="warn", found=f"{found}; acknowledged: {reason}"))
+                continue
+            fix = f'set cohort.patient = "{name}", or say in acknowledged."{name}" what else it is'
             checks.append(Check(id="L1", level="fail", found=found, fix=fix))
     return checks or [Check(id="L1", level="ok", found="no undeclared column looks like a patient key")]
 

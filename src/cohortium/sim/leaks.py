@@ -74,6 +74,7 @@ def _patient_keys(study: Study, gathered: Gathered) -> dict[str, list[Check]]:
                 if name not in outcome and table.is_text(name)
             },
             patient=study.cohort.patient or "",
+            acknowledged=study.study.acknowledged,
         )
         for site, table in gathered.tables.items()
     }
