@@ -13,7 +13,7 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-FOR_USERS = ("torch", "evm", "frames", "demo-data")
+FOR_USERS = ("torch", "evm", "frames", "demo-data", "node", "dp")
 PERMISSIVE = re.compile(
     r"\b(MIT|MIT-0|0BSD|BSD|BSD-[23]-Clause|Apache(-| |$)|ISC|Zlib|PSF|PSF-2\.0|Python Software Foundation"
     r"|CNRI-Python|CC0-1\.0|BSL-1\.0|Public Domain|Unlicense|MPL-2\.0|Mozilla Public License 2\.0)",
@@ -29,7 +29,8 @@ READ_BY_HAND: dict[str, str] = {}
 
 def runtime_requirements():
     """Requirements of the core and of the extras users install; nothing of development."""
-    return [Requirement(one) for one in PROJECT["dependencies"] + [r for name in FOR_USERS for r in EXTRAS[name]]]
+    named = PROJECT["dependencies"] + [one for name in FOR_USERS for one in EXTRAS[name]]
+    return [Requirement(one) for one in named if not one.startswith("cohortium")]
 
 
 def closure(requirements):
