@@ -15,6 +15,7 @@ from cohortium.errors import (
     RunFailed,
     StudyError,
     TrainingFailed,
+    first_of,
 )
 
 CLASSES = {name: one for name, one in vars(errors).items() if inspect.isclass(one) and issubclass(one, Exception)}
@@ -106,3 +107,9 @@ def test_a_refusal_of_the_ledger_keeps_its_reason():
 def test_a_fork_carries_its_evidence():
     assert LedgerForked("two heads at height 9", evidence=[b"a", b"b"]).evidence == (b"a", b"b")
     assert LedgerForked("two heads at height 9").evidence == ()
+
+
+def test_the_first_error_of_a_group_is_found_behind_what_it_cancelled():
+    stop, cause = KeyboardInterrupt(), LedgerRefused("phase")
+    assert first_of(BaseExceptionGroup("", [stop, BaseExceptionGroup("", [cause]), RunFailed("a", "b", "c")])) is cause
+    assert first_of(BaseExceptionGroup("", [stop])) is stop

@@ -43,6 +43,7 @@ __all__ = [
     "TrainingFailed",
     "UsageError",
     "VerificationFailed",
+    "first_of",
 ]
 
 
@@ -179,3 +180,13 @@ class LedgerForked(LedgerError):
     def __init__(self, message: str, *, evidence: Sequence[bytes] = ()) -> None:
         super().__init__(message)
         self.evidence = tuple(evidence)
+
+
+def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error of a group; the cancelling of its neighbours is none."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            return first_of(error)
+        if isinstance(error, Exception):
+            return error
+    return group.exceptions[0]

@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 from cohortium.core.exchange import MASKED, PLAIN
+from cohortium.core.frames import pack
 from cohortium.core.messages import Bye, Need, decode
+from cohortium.core.parameters import Parameters
 from cohortium.core.seams import Head
 from cohortium.errors import LedgerForked, SignatureError
 from cohortium.sim.virtual_clock import run_virtual
+from cohortium.swarm.actions import Offer, Propose
 from cohortium.swarm.gate import MERGE_SLOT, STEP_SLOT, SURVIVORS_SLOT
-from cohortium.swarm.line import Line
+from cohortium.swarm.line import Line, place_of
 from cohortium.swarm.membership import Members
 from cohortium.swarm.notices import Refused
 from cohortium.transport.memory import MemoryNetwork
@@ -127,5 +130,23 @@ def test_slot_must_be_signed_by_its_sender_and_two_statements_are_proof(swarm) -
             b.check_slot(envelope, "merge", first, b.sign_slot(slot, first))
         proof = b.check_slot(envelope, "merge", second, a.sign_slot(slot, second))
         assert proof == (slot, (first, a.sign_slot(slot, first), second, a.sign_slot(slot, second)))
+
+    run_virtual(main())
+
+
+def test_a_promise_holds_the_payloads_digests_and_a_signature_where_the_contract_must_check_it(swarm) -> None:
+    async def main():
+        line, packed = pair(swarm, recipe=MASKED)[0], pack(Parameters({"w": np.zeros(3)}))
+        place = {"round": 5, "term": 2, "attempt": 0}
+        merge = Offer(**place, step="merge", digest=packed.digest, to=("b",), inputs_root=b"r", contributors=("a",))
+        promise = line.promise(merge, packed)
+        assert (promise.digest, promise.header, promise.chunks) == (packed.digest, packed.header, packed.chunk_digests)
+        assert (promise.inputs_root, promise.contributors) == (b"r", ("a",))
+        assert promise.slot == line.sign_slot(line.slot(step="merge", **place), packed.digest)
+        assert place_of(merge) == place
+        survivors = Propose(round=5, term=2, attempt=1, step="survivors", bitmap=5, to=("b",))
+        note = line.note_of(survivors)
+        assert note.bitmap == (5).to_bytes(32, "big")
+        assert note.slot == line.sign_slot((1, 5, (1 << 32) + 3, SURVIVORS_SLOT), note.bitmap)
 
     run_virtual(main())

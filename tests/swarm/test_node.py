@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import os
 
 import msgspec
 import numpy as np
@@ -25,7 +27,7 @@ from cohortium.swarm.bell import Bell
 from cohortium.swarm.node import Proposal
 from cohortium.swarm.notices import Progressed, Refused, RoundRecord, Troubled
 from cohortium.swarm.reasons import REASONS
-from cohortium.swarm.store import DiskStore
+from cohortium.swarm.store import DiskStore, MemoryStore, StoreBroken
 from cohortium.swarm.waiting import Policy
 from cohortium.transport.memory import Link, MemoryNetwork
 
@@ -488,3 +490,63 @@ def test_timer_that_fires_after_its_node_has_stopped_starts_nothing(swarm) -> No
         return work.cr_frame
 
     assert run_virtual(main()) is None, "closed, not left to be collected unawaited"
+
+
+class SickStore(MemoryStore):
+    """A store that cannot be written while `well` says no."""
+
+    def __init__(self, well, number: int = errno.EROFS) -> None:
+        super().__init__()
+        self.well, self.number = well, number
+
+    def _check(self) -> None:
+        if not self.well():
+            raise StoreBroken(OSError(self.number, os.strerror(self.number), "/srv/node"))
+
+    def add(self, fact) -> None:
+        self._check()
+        super().add(fact)
+
+    def put(self, payload) -> None:
+        self._check()
+        super().put(payload)
+
+
+def slow_sites(swarm, n: int) -> dict:
+    return {f"site-{i}": {"trainer": slow_trainer(swarm, f"site-{i}", i)} for i in range(n)}
+
+
+def between(from_s: float, until_s: float):
+    return lambda: not from_s < asyncio.get_running_loop().time() < until_s
+
+
+def test_a_store_that_is_broken_for_a_while_costs_no_round(swarm) -> None:
+    patient = Policy(linger_s=600.0, round_timeout_s=1e5)
+    plain = swarm.run(4, rounds=3, options=slow_sites(swarm, 4), policy=patient)
+    for from_s in (10.0, 61.0, 130.0):
+        stores = {"site-1": SickStore(between(from_s, from_s + 20))}
+        result = swarm.run(4, rounds=3, options=slow_sites(swarm, 4), stores=stores, policy=patient)
+        assert set(result.outcomes.values()) == {"complete"}
+        assert result.digests == plain.digests
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.EROFS, "path_readonly"), (errno.ENOSPC, "disk")])
+def test_a_store_that_stays_broken_is_told_and_the_site_dropped_by_name(swarm, number: int, code: str) -> None:
+    stores = {"site-1": SickStore(between(50.0, 1e9), number)}
+    result = swarm.run(4, rounds=3, options=slow_sites(swarm, 4), stores=stores)
+    assert set(result.outcomes.values()) == {"partial (3/4 sites)"}, "its own node says so too"
+    (dropped,) = result.ledger.named("Dropped")
+    assert (dropped["site"], dropped["reason"]) == ("site-1", REASONS[code])
+    told = {by for by, n in result.notices if isinstance(n, Troubled) and (n.site, n.code) == ("site-1", code)}
+    assert told == {"site-0", "site-1", "site-2", "site-3"}
+    assert result.ledger.named("Committed")[-1]["site"] != "site-1"
+
+
+def test_a_site_whose_store_is_well_again_joins_and_contributes(swarm) -> None:
+    stores = {"site-1": SickStore(between(70.0, 150.0), errno.ENOSPC)}
+    result = swarm.run(4, rounds=8, options=slow_sites(swarm, 4), stores=stores, policy=Policy(linger_s=600.0))
+    assert set(result.outcomes.values()) == {"partial (3/4 sites)"}
+    assert [joined["site"] for joined in result.ledger.named("Joined")] == ["site-1"]
+    last = result.ledger.named("Committed")[-4:]
+    assert {commit["site"] for commit in last} == {"site-0", "site-1", "site-2", "site-3"}
+    assert len(result.digests) == 1

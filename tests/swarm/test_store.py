@@ -1,4 +1,6 @@
+import errno
 import os
+import sqlite3
 import stat
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 from cohortium.core.frames import pack, parameters_of
 from cohortium.core.parameters import Parameters
 from cohortium.swarm.actions import Fact
-from cohortium.swarm.store import DiskStore, MemoryStore
+from cohortium.swarm.store import DiskStore, MemoryStore, StoreBroken
 
 ARRAYS = Parameters({"w": np.arange(5.0)})
 FACTS = (
@@ -74,10 +76,12 @@ def test_blob_that_no_longer_hashes_to_its_name_counts_as_lost(tmp_path) -> None
 def test_half_written_blob_is_never_seen_and_files_are_private(tmp_path, monkeypatch) -> None:
     store = DiskStore(tmp_path)
     with monkeypatch.context() as patched:
-        patched.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError("disk full")))
-        with pytest.raises(OSError, match="disk full"):
+        patched.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(errno.ENOSPC, "disk full")))
+        with pytest.raises(StoreBroken, match="disk full") as raised:
             store.put(pack(ARRAYS))
+    assert raised.value.code == "disk"
     assert store.get(ARRAYS.digest) is None
+    assert [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()] == [], "no draft takes the room"
     store.put(pack(ARRAYS))
     for path in [tmp_path / "node.sqlite", *(p for p in (tmp_path / "blobs").rglob("*") if p.is_file())]:
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path.name
@@ -88,4 +92,32 @@ def test_facts_are_synced_in_a_write_ahead_log(tmp_path) -> None:
     store = DiskStore(tmp_path)
     assert store._rows.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert store._rows.execute("PRAGMA synchronous").fetchone() == (2,)
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(errno.ENOSPC, "disk"), (errno.EROFS, "path_readonly"), (errno.EACCES, "path_readonly"), (errno.EIO, "error")],
+)
+def test_what_the_system_refuses_is_said_with_path_fix_and_a_code_for_the_peers(number, code) -> None:
+    broken = StoreBroken(OSError(number, os.strerror(number), "/srv/node/blobs"))
+    assert broken.code == code
+    assert str(broken) == f"'/srv/node/blobs' cannot be written: {os.strerror(number)}"
+    assert broken.hint.endswith("the node goes on by itself")
+
+
+def test_facts_that_sqlite_cannot_write_are_told_as_a_broken_store_and_come_again(tmp_path) -> None:
+    store = DiskStore(tmp_path)
+    store._rows.execute("PRAGMA max_page_count = 1")
+    with pytest.raises(StoreBroken) as raised:
+        store.add(Fact(kind="started", run=1, data=bytes(100_000)))
+    assert raised.value.code == "disk"
+    assert isinstance(raised.value.__cause__, sqlite3.OperationalError)
+    store._rows.execute("PRAGMA max_page_count = 100000")
+    store.add(FACTS[1])
+    assert store.facts(2) == (FACTS[1],)
+    store._rows.execute("PRAGMA query_only = ON")
+    with pytest.raises(StoreBroken) as raised:
+        store.add(FACTS[1])
+    assert raised.value.code == "path_readonly"
     store.close()

@@ -15,7 +15,7 @@ from cohortium.core.randomness import Chance
 from cohortium.core.seams import LedgerEvent, Work
 from cohortium.core.study import Study
 from cohortium.core.update import Update
-from cohortium.errors import RunFailed, TrainingFailed
+from cohortium.errors import RunFailed, TrainingFailed, first_of
 from cohortium.ledger import ENGINES
 from cohortium.ledger.genesis import Genesis
 from cohortium.ledger.rules import Founder
@@ -91,21 +91,13 @@ def run_swarm(setting: Setting) -> SwarmRun:
     try:
         run = run_virtual(swarm.run())
     except BaseExceptionGroup as group:
-        raise _first(group) from None
+        raise first_of(group) from None  # every node meets the same one when the fault is in what they all compute
     if run.outcome.status == "failed":
         run.ledger.close()
         failed = RunFailed(run.outcome.site, run.outcome.stage, run.outcome.reason)
         failed.hint = "; ".join(swarm.causes)
         raise failed
     return run
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first error of a group: every node meets the same one when the fault is in what they all compute."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 class _Overheard:

@@ -10,16 +10,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
+from cohortium.core.frames import Packed
 from cohortium.core.identity import recover, recover_message
-from cohortium.core.messages import VERSION, Body, Envelope, encode, sealed
+from cohortium.core.messages import VERSION, Body, Envelope, Manifest, StepNote, encode, sealed
 from cohortium.core.seams import Head
 from cohortium.errors import LedgerForked, PeerError, SignatureError
+from cohortium.swarm.actions import Offer, Propose
 from cohortium.swarm.gate import MERGE_SLOT, STEP_SLOT, SURVIVORS_SLOT, Gate, Witness, slot_digest
 from cohortium.swarm.membership import Members
 from cohortium.swarm.notices import Refused
 from cohortium.swarm.ports import Charter, Ports
 
-__all__ = ["Line", "Slot"]
+__all__ = ["Line", "Slot", "place_of"]
 
 Slot = tuple[int, int, int, int]
 """Run, round, term (or what stands for it), kind."""
@@ -120,6 +122,25 @@ class Line:
                 return self.run, round, attempt, STEP_SLOT + known.number
         return None
 
+    def promise(self, action: Offer, packed: Packed) -> Manifest:
+        """What this node says of a payload it offers, signed where the contract must be able to check it."""
+        slot = self.slot(round=action.round, term=action.term, attempt=action.attempt, step=action.step)
+        return Manifest(
+            step=action.step,
+            digest=packed.digest,
+            header=packed.header,
+            chunks=packed.chunk_digests,
+            inputs_root=action.inputs_root,
+            contributors=action.contributors,
+            slot=self.sign_slot(slot, packed.digest),
+        )
+
+    def note_of(self, action: Propose) -> StepNote:
+        """The survivors this node proposes, signed for their slot."""
+        bitmap = action.bitmap.to_bytes(32, "big")
+        slot = self.slot(round=action.round, term=action.term, attempt=action.attempt, step=action.step)
+        return StepNote(step=action.step, bitmap=bitmap, slot=self.sign_slot(slot, bitmap))
+
     def sign_slot(self, slot: Slot | None, digest: bytes) -> bytes:
         """This node's signature for a slot, empty where none is due."""
         return b"" if slot is None else self._ports.key.sign_message(self._digest(slot, digest))
@@ -143,3 +164,8 @@ class Line:
         return slot_digest(
             contract=contract, chain_id=chain_id, run=run, round=round, term=term, kind=kind, digest=digest
         )
+
+
+def place_of(action: Offer | Propose) -> Mapping[str, int]:
+    """Where an envelope belongs that carries out this action."""
+    return {"round": action.round, "term": action.term, "attempt": action.attempt}

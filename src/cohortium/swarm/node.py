@@ -4,15 +4,7 @@
     outcome = await node.run()          # Outcome: complete | partial | failed
     node.state                          # Parameters of the newest adopted merge
 
-`Charter` says which consortium and which study; `Ports` (both in `ports.py`) holds everything that touches the world:
-
-    ports = Ports(
-        ledger=ledger, transport=network.join("porto"), store=MemoryStore(), work=work, key=key,
-        sign_call=lambda nonce, function, args: sign_call(key, chain_id=..., nonce=nonce, contract=...,
-                                                          function=function, args=args),
-        next_nonce=lambda: ledger.nonce(key.address), entropy=lambda n, *names: chance.secret(n, "porto", *names),
-    )
-
+`Charter` says which consortium and which study; `Ports` holds everything that touches the world (both in `ports.py`).
 The same class runs in a simulation (blocking calls in line, virtual clock, one bell for all) and at a hospital. Killed
 at any point and constructed again with the same store, it goes on where it was. What happens next is decided in the
 machine; `line.py` speaks and listens, `courier.py` carries, `clerk.py` signs, `workshop.py` computes.
@@ -24,6 +16,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from cohortium.core.identity import keccak
@@ -42,25 +35,30 @@ from cohortium.core.messages import (
 )
 from cohortium.core.parameters import Parameters
 from cohortium.core.seams import LedgerEvent
-from cohortium.errors import FrameError, LedgerUnreachable, PeerError, TrainingFailed, VerificationFailed
+from cohortium.errors import FrameError, LedgerUnreachable, PeerError, TrainingFailed, VerificationFailed, first_of
 from cohortium.swarm import actions as do
 from cohortium.swarm import events as ev
 from cohortium.swarm.actions import Fact, Outcome
 from cohortium.swarm.clerk import Clerk
 from cohortium.swarm.courier import Courier
+from cohortium.swarm.ending import outcome_of
 from cohortium.swarm.fetcher import Fetcher
-from cohortium.swarm.line import Line
+from cohortium.swarm.line import Line, place_of
 from cohortium.swarm.machine import AHEAD, FINAL_STEP, RoundMachine
 from cohortium.swarm.membership import Members
-from cohortium.swarm.notices import Progressed, Refused, RoundRecord, RunEnded, Troubled
+from cohortium.swarm.notices import Progressed, Refused, RoundRecord, RunEnded, Troubled, notice_of
 from cohortium.swarm.ports import Charter, Ports, Proposal, in_line
+from cohortium.swarm.store import StoreBroken
 from cohortium.swarm.view import RoundView, RunView
 from cohortium.swarm.waiting import Policy
 from cohortium.swarm.workshop import Workshop
 
 __all__ = ["Charter", "Node", "Ports", "Proposal", "in_line"]
 
-_TERMS = ("min_sites", "n_rounds", "answer_timeout_s", "leader_timeout_s", "budget", "flags")
+
+@dataclass(frozen=True)
+class _Mended:
+    """The store can be written again."""
 
 
 class Node:
@@ -83,11 +81,12 @@ class Node:
         self._clerk = Clerk(ports, retry_s=self._policy.retry_s, denied=self._post)
         self._workshop = Workshop(site, charter, ports, self._courier)
         self._fetcher = Fetcher(site, ports, self._courier, view=lambda: self._view, spawn=self._spawn, post=self._post)
-        self._inbox: deque[ev.Event] = deque()
+        self._inbox: deque[ev.Event | _Mended] = deque()
         self._arrival = asyncio.Event()
         self._proposal: LedgerEvent | None = None
         self._done: set[str] = set()
-        self._halted = ""
+        self._halted = self._ailing = ""
+        self._told: LedgerEvent | None = None
         self._training = asyncio.Lock()
         self._jobs: set[asyncio.Task[None]] = set()
 
@@ -126,7 +125,7 @@ class Node:
                 for job in self._jobs:
                     job.cancel()
         except BaseExceptionGroup as group:
-            raise _first(group) from None
+            raise first_of(group) from None
         if self._halted:
             raise VerificationFailed(f"site {self.site!r} stopped taking part: {self._halted}")
         return outcome
@@ -140,12 +139,46 @@ class Node:
         """Feed the machine, execute its answers in order, until it says that the run is over."""
         while True:
             while self._inbox:
-                for action in self._machine.handle(self._inbox.popleft()):
-                    await self._execute(action)
+                event = self._inbox.popleft()
+                try:
+                    if isinstance(event, _Mended):
+                        await self._begin_again()
+                        continue
+                    self._told = event.event if isinstance(event, ev.Recorded) else self._told
+                    for action in self._machine.handle(event):
+                        if not self._ailing:
+                            await self._execute(action)
+                except StoreBroken as broken:
+                    self._ailing = broken.code
+                    self._spawn(self._ail())
+                if self._ailing and self._view.ended:
+                    self.outcome = outcome_of(self._view, complete_share=self._policy.complete_share)
                 if self.outcome is not None:
                     return self.outcome
             self._arrival.clear()
             await self._arrival.wait()
+
+    async def _ail(self) -> None:
+        """Say why nothing is done that could be forgotten, and try the store until it can be written again."""
+        await self._tell(do.Tell(self._machine.stage, self._ailing))
+        while True:
+            await asyncio.sleep(self._policy.rejoin_s)
+            with contextlib.suppress(StoreBroken):
+                await self._ports.blocking(lambda: self._ports.store.add(Fact(kind="started", run=self._view.run)))
+                self._post(_Mended())
+                return
+
+    async def _begin_again(self) -> None:
+        """What a restart does, in the same process: a machine that knows what the store and the ledger know."""
+        last = self._told
+        try:
+            read = await self._ports.blocking(lambda: list(self._ports.ledger.events(0)))
+        except LedgerUnreachable:
+            self._spawn(self._ail())
+            return
+        past = [one for one in read if last is None or (one.height, one.index) <= (last.height, last.index)]
+        await self._resume(self._view.run, past)
+        self._ailing = ""
 
     async def _linger(self, outcome: Outcome) -> None:
         """Serve the last merge until every site of the run has it, or linger_s have passed."""
@@ -165,7 +198,7 @@ class Node:
             except TimeoutError:
                 return
 
-    def _post(self, event: ev.Event) -> None:
+    def _post(self, event: ev.Event | _Mended) -> None:
         self._inbox.append(event)
         self._arrival.set()
 
@@ -216,33 +249,18 @@ class Node:
         Whoever proposes the study again meanwhile cannot draw away the nodes that start anew.
         """
         ended = {event.args["run"] for event in past if event.name == "Ended"}
-        runs = [event for event in past if event.name == "Proposed" and self._is_ours(event)]
-        still_open = [event for event in runs if event.args["run"] not in ended]
-        if runs:
-            self._proposal = (still_open or runs[-1:])[0]
+        masked = self._ports.guard.recipe.masked
+        if runs := [one for one in past if one.name == "Proposed" and self._charter.is_ours(one, masked=masked)]:
+            self._proposal = next((one for one in runs if one.args["run"] not in ended), runs[-1])
         if self._proposal is not None:
             await self._resume(int(str(self._proposal.args["run"])), past)
         elif self._propose_on_first_look:
             self._propose_on_first_look = False
             self._propose()
 
-    def _is_ours(self, proposed: LedgerEvent) -> bool:
-        """Whether a proposal is of this study, and on its terms."""
-        said, terms = proposed.args, self._charter.terms
-        return said["spec"] == self._charter.study and (
-            terms is None or tuple(said[name] for name in _TERMS) == self._spoken(terms)
-        )
-
-    def _spoken(self, terms: Proposal) -> tuple[int, ...]:
-        """Terms as the contract takes them."""
-        flags = (1 if terms.drawn else 0) | (2 if self._ports.guard.recipe.masked else 0)
-        return (
-            terms.min_sites, terms.n_rounds, terms.answer_timeout_s, terms.leader_timeout_s, terms.budget, flags,
-        )  # fmt: skip
-
     def _propose(self) -> None:
         if self._charter.proposal is not None:
-            spoken = self._spoken(self._charter.proposal)
+            spoken = self._charter.proposal.spoken(masked=self._ports.guard.recipe.masked)
             self._clerk.submit(do.Submit("propose", (self._charter.study, *spoken), (0, "propose")))
 
     async def _resume(self, run: int, past: list[LedgerEvent]) -> None:
@@ -258,6 +276,7 @@ class Node:
                 machine.handle(ev.Remembered(fact))
         for event in past:
             machine.handle(ev.Recorded(event))
+            self._told = event
         if machine.adopted[0] == 0:
             await self._workshop.start()
         self._machine = machine
@@ -279,16 +298,16 @@ class Node:
         while True:
             await asyncio.sleep(self._policy.heartbeat_s)
             self._post(ev.Tick(self._now()))
-            machine = self._machine
+            trouble = self._ailing or self._machine.trouble
             if self._view.ended or self.site not in self._view.joiners:
                 continue
             with contextlib.suppress(LedgerUnreachable):  # then peers hear the last head that was seen
                 self._line.see(await self._ports.blocking(self._ports.ledger.head))
-            if machine.trouble:
-                await self._broadcast("trouble", Trouble(stage="train", code=machine.trouble))
+            if trouble:
+                await self._broadcast("trouble", Trouble(stage="train", code=trouble))
             else:
                 fraction = min(max(self.fraction, 0.0), 1.0)
-                await self._broadcast("progress", Progress(stage=machine.stage, fraction=fraction))
+                await self._broadcast("progress", Progress(stage=self._machine.stage, fraction=fraction))
 
     async def _listen(self) -> None:
         while True:
@@ -323,11 +342,8 @@ class Node:
     def _note(self, envelope: Envelope, body: Body) -> None:
         site, round, observe = envelope.sender, envelope.round, self._ports.observe
         match body:
-            case Progress():
-                told = Progressed(site=site, round=round, stage=body.stage, fraction=body.fraction, eta_s=body.eta_s)
-                observe(told)
-            case Trouble():
-                observe(Troubled(site=site, round=round, stage=body.stage, code=body.code, where=body.where))
+            case Progress() | Trouble():
+                observe(notice_of(site, round, body))
             case Result():
                 self.results[site] = dict(body.measures)
             case Bye(reason="done"):
@@ -438,25 +454,11 @@ class Node:
         if packed is None:
             self._post(ev.Failed("exchange", "lost", round=action.round))
             return
-        slot = self._line.slot(round=action.round, term=action.term, attempt=action.attempt, step=action.step)
-        manifest = Manifest(
-            step=action.step,
-            digest=packed.digest,
-            header=packed.header,
-            chunks=packed.chunk_digests,
-            inputs_root=action.inputs_root,
-            contributors=action.contributors,
-            slot=self._line.sign_slot(slot, packed.digest),
-        )
-        place = {"round": action.round, "term": action.term, "attempt": action.attempt}
-        await self._courier.offer(manifest, packed, to=action.to, place=place)
+        manifest = self._line.promise(action, packed)
+        await self._courier.offer(manifest, packed, to=action.to, place=place_of(action))
 
     async def _propose_survivors(self, action: do.Propose) -> None:
-        bitmap = action.bitmap.to_bytes(32, "big")
-        slot = self._line.slot(round=action.round, term=action.term, attempt=action.attempt, step=action.step)
-        note = StepNote(step=action.step, bitmap=bitmap, slot=self._line.sign_slot(slot, bitmap))
-        place = {"round": action.round, "term": action.term, "attempt": action.attempt}
-        await self._line.send("step", note, action.to, place)
+        await self._line.send("step", self._line.note_of(action), action.to, place_of(action))
 
     async def _adopt(self, action: do.Adopt) -> None:
         """Take a final merge as the state, serve it to whoever asks, tell the observer."""
@@ -484,17 +486,6 @@ class Node:
         await self._workshop.forget_before(action.round - 1, keep=(action.digest, adopted.memory))
 
     async def _tell(self, action: do.Tell) -> None:
-        round = self._view.round.number if self._view.round else 0
-        told = Troubled(site=self.site, round=round, stage=action.stage, code=action.code, where=action.where)
-        self._ports.observe(told)
-        await self._broadcast("trouble", Trouble(stage=action.stage, code=action.code, where=action.where))
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first real error of a group; cancellations of its neighbours do not count."""
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            return _first(error)
-        if not isinstance(error, asyncio.CancelledError):
-            return error
-    return group.exceptions[0]
+        body = Trouble(stage=action.stage, code=action.code, where=action.where)
+        self._ports.observe(notice_of(self.site, self._view.round.number if self._view.round else 0, body))
+        await self._broadcast("trouble", body)

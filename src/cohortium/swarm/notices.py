@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from cohortium.core.messages import Progress, Trouble
 from cohortium.swarm.actions import Outcome
 
-__all__ = ["Notice", "Progressed", "Refused", "RoundRecord", "RunEnded", "Troubled"]
+__all__ = ["Notice", "Progressed", "Refused", "RoundRecord", "RunEnded", "Troubled", "notice_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,3 +67,10 @@ class RunEnded:
 
 
 Notice = Progressed | Troubled | Refused | RoundRecord | RunEnded
+
+
+def notice_of(site: str, round: int, said: Progress | Trouble) -> Progressed | Troubled:
+    """What a site said of itself, as the observer hears it."""
+    if isinstance(said, Progress):
+        return Progressed(site=site, round=round, stage=said.stage, fraction=said.fraction, eta_s=said.eta_s)
+    return Troubled(site=site, round=round, stage=said.stage, code=said.code, where=said.where)

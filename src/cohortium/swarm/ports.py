@@ -1,5 +1,12 @@
 """What a node is given: which consortium and study (`Charter`), and everything that touches the world (`Ports`).
 
+    ports = Ports(
+        ledger=ledger, transport=network.join("porto"), store=MemoryStore(), work=work, key=key,
+        sign_call=lambda nonce, function, args: sign_call(key, chain_id=..., nonce=nonce, contract=...,
+                                                          function=function, args=args),
+        next_nonce=lambda: ledger.nonce(key.address), entropy=lambda n, *names: chance.secret(n, "porto", *names),
+    )
+
 A node opens nothing itself. In a simulation blocking calls are made in line and all nodes share one bell; at a
 hospital `run_blocking` is a worker thread and the transport is a network.
 """
@@ -24,6 +31,8 @@ __all__ = ["Charter", "Ports", "Proposal", "in_line"]
 
 T = TypeVar("T")
 
+_TERMS = ("min_sites", "n_rounds", "answer_timeout_s", "leader_timeout_s", "budget", "flags")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Proposal:
@@ -35,6 +44,11 @@ class Proposal:
     leader_timeout_s: int = 120
     budget: int = 0
     drawn: bool = False
+
+    def spoken(self, *, masked: bool) -> tuple[int, ...]:
+        """These terms as the contract takes them."""
+        flags = (1 if self.drawn else 0) | (2 if masked else 0)
+        return self.min_sites, self.n_rounds, self.answer_timeout_s, self.leader_timeout_s, self.budget, flags
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +65,13 @@ class Charter:
     study: bytes
     proposal: Proposal | None = None
     terms: Proposal | None = None
+
+    def is_ours(self, proposed: LedgerEvent, *, masked: bool) -> bool:
+        """Whether a proposal is of this study, and on its terms."""
+        said = proposed.args
+        return said["spec"] == self.study and (
+            self.terms is None or tuple(said[name] for name in _TERMS) == self.terms.spoken(masked=masked)
+        )
 
 
 async def in_line(work: Callable[[], T]) -> T:

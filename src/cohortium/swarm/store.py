@@ -2,30 +2,50 @@
 
 `DiskStore` keeps facts in one SQLite file (write-ahead log, synchronous = full) and every payload in a file of
 its own, written under a temporary name, synced and renamed, so that a reader sees all of it or nothing. A payload
-whose bytes no longer hash to its name counts as lost. `MemoryStore` is the same seam for simulations: what
-it holds survives the node, not the process. Which facts mean what is the machine's business.
+whose bytes no longer hash to its name counts as lost; what cannot be written raises `StoreBroken`. `MemoryStore` is
+the same seam for simulations: what it holds survives the node, not the process. Which facts mean what is the machine's
+business.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
 from cohortium.core.frames import Packed, decode_blob, encode_blob
-from cohortium.errors import FrameError
+from cohortium.errors import CohortiumError, FrameError
 from cohortium.swarm.actions import Fact
 
-__all__ = ["DiskStore", "MemoryStore", "Store"]
+__all__ = ["DiskStore", "MemoryStore", "Store", "StoreBroken"]
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+
+
+class StoreBroken(CohortiumError):
+    """A fact or a payload could not be written: nothing that follows from it may be said. `code` is for the peers."""
+
+    def __init__(self, error: OSError) -> None:
+        where = f"'{error.filename}'" if error.filename else "the store"
+        super().__init__(f"{where} cannot be written: {error.strerror or type(error).__name__}", hint=_fix(error))
+        self.code = "disk" if error.errno in _FULL else "path_readonly" if error.errno in _READ_ONLY else "error"
+
+
+def _fix(error: OSError) -> str:
+    if error.errno in _FULL:
+        return "make room on that disk; the node goes on by itself"
+    return "make that path writable for the node's user; the node goes on by itself"
 
 
 class Store(Protocol):
-    """Facts and payloads of one node. Every call is durable when it returns."""
+    """Facts and payloads of one node. Every call is durable when it returns; what writes may raise StoreBroken."""
 
     def add(self, fact: Fact) -> None:
         """Keep a fact."""
@@ -93,7 +113,7 @@ class DiskStore:
     def __init__(self, home: Path) -> None:
         self._blobs = home / "blobs"
         self._blobs.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = home / "node.sqlite"
+        path = self._path_of_facts = home / "node.sqlite"
         self._rows = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         path.chmod(0o600)
         self._rows.execute("PRAGMA journal_mode = WAL")
@@ -102,7 +122,8 @@ class DiskStore:
 
     def add(self, fact: Fact) -> None:
         """Keep a fact; one synced transaction."""
-        self._rows.execute("INSERT INTO facts (run, fact) VALUES (?, ?)", (fact.run, _ENCODER.encode(fact)))
+        with _written(self._path_of_facts):
+            self._rows.execute("INSERT INTO facts (run, fact) VALUES (?, ?)", (fact.run, _ENCODER.encode(fact)))
 
     def facts(self, run: int) -> tuple[Fact, ...]:
         """All facts of a run, in the order they were added."""
@@ -114,14 +135,15 @@ class DiskStore:
         path = self._path(payload.digest)
         if path.exists():
             return
-        path.parent.mkdir(mode=0o700, exist_ok=True)
         draft = path.with_suffix(f".{os.getpid()}.draft")
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(encode_blob(payload))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-        _sync_folder(path.parent)
+        with _written(draft):
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(encode_blob(payload))
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+            _sync_folder(path.parent)
 
     def get(self, digest: bytes) -> Packed | None:
         """The payload, hashed again while reading; None if it is not there or not what its name says."""
@@ -135,8 +157,9 @@ class DiskStore:
     def let_go(self, digests: Iterable[bytes]) -> None:
         """Remove these payloads."""
         for digest in digests:
-            with contextlib.suppress(FileNotFoundError):
-                self._path(digest).unlink()
+            path = self._path(digest)
+            with _written(path), contextlib.suppress(FileNotFoundError):
+                path.unlink()
 
     def close(self) -> None:
         """Close the file of facts."""
@@ -145,6 +168,29 @@ class DiskStore:
     def _path(self, digest: bytes) -> Path:
         name = digest.hex()
         return self._blobs / name[:2] / name[2:]
+
+
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Say what the system or SQLite refused as StoreBroken; a draft that was not finished is removed."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        if path.suffix == ".draft":
+            with contextlib.suppress(OSError):
+                path.unlink()
+        raise StoreBroken(error) from error
+    except sqlite3.OperationalError as error:
+        number = _SQLITE.get(error.sqlite_errorcode & 0xFF, errno.EIO)
+        raise StoreBroken(OSError(number, os.strerror(number), str(path))) from error
+
+
+_SQLITE = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
+}
 
 
 def _sync_folder(folder: Path) -> None:

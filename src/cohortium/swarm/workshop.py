@@ -39,21 +39,23 @@ class Workshop:
         self._site, self._charter, self._ports, self._courier = site, charter, ports, courier
         self._updates: dict[bytes, Update] = {}
         self._stored: dict[int, set[bytes]] = {}
+        self._blank = ports.work.memory()
 
     # --- keeping ---------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """The state before the first merge."""
-        self.state = await self._ports.blocking(self._ports.work.start)
+        """The state before the first merge, and the private memory that belongs to it."""
+        self.state, self.base = await self._ports.blocking(self._ports.work.start), b""
+        await self._ports.blocking(lambda: self._ports.work.restore(self._blank))
 
     async def persist(self, fact: Fact) -> None:
-        """Write the payloads a fact speaks of, then the fact."""
+        """Write the payloads a fact speaks of, then the fact. Raises StoreBroken."""
         store = self._ports.store
         for digest in (fact.digest, fact.memory):
             packed = self._courier.payloads.get(digest)
             if packed is not None and digest not in self._stored.setdefault(fact.round, set()):
-                self._stored[fact.round].add(digest)
                 await self._ports.blocking(lambda packed=packed: store.put(packed))  # type: ignore[misc]
+                self._stored[fact.round].add(digest)
         await self._ports.blocking(lambda: store.add(fact))
 
     async def recall(self, fact: Fact) -> bool:
