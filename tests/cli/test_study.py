@@ -1,4 +1,4 @@
-"""`cohortium study new|check|show`: from nothing to a study that runs; a check changes nothing."""
+"""`cohortium study new|check|show|pin`: from nothing to a study that runs; a check changes nothing."""
 
 import json
 
@@ -67,3 +67,24 @@ def test_show_prints_every_setting_and_the_digest_sites_approve(folder, capsys):
     assert shown.splitlines()[-1] == f"# digest {found['digest']}"
     assert found["study"]["evaluation"]["test_fraction"] == 0.3
     assert "test_fraction = 0.3" in shown
+
+
+def test_pin_writes_a_second_file_that_checks_on_one_site_alone(folder, files, capsys):
+    study, pinned = folder / "study.toml", folder / "study-pinned.toml"
+    before = study.read_bytes()
+    assert run(["study", "pin", str(study), *files[1](folder), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["study"] == str(pinned)
+    assert study.read_bytes() == before
+    assert run(["study", "pin", str(study), *files[1](folder)]) == 2, "never overwrites"
+    assert "exists already" in capsys.readouterr().err
+    assert run(["study", "show", str(pinned), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["digest"] == found["digest"]
+    assert shown["study"]["cohort"]["columns"]["a"] == {"kind": "number"}
+
+
+def test_one_hospital_can_pin_from_its_own_table(folder, files, capsys):
+    own = next(word.partition("=")[2] for word in files[1](folder) if word.startswith("bonn="))
+    assert run(["study", "pin", str(folder / "study.toml"), "--data", own, "--out", str(folder / "p.toml")]) == 0
+    assert "label\tflag\toutcome\t0, 1" in capsys.readouterr().out

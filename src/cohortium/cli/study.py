@@ -1,4 +1,4 @@
-"""`cohortium study new|check|show`: write a study file, say everything wrong with it, print it whole."""
+"""`cohortium study new|check|show|pin`: write a study, say what is wrong with it, print it whole, fix its columns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from cohortium.cli.output import Screen
 
-__all__ = ["app", "check", "new", "show"]
+__all__ = ["app", "check", "new", "pin", "show"]
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -81,3 +81,29 @@ def show(path: StudyFile, as_json: AsJson = False) -> None:
             shown = f"{key} = {json.dumps(value, ensure_ascii=False)}" if value is not None else f"# {key} is not set"
             screen.result(shown)
     screen.result(f"# digest {study.digest.hex()}")
+
+
+@app.command()
+def pin(
+    path: StudyFile,
+    data: Data = None,
+    site_column: SiteColumn = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Default: NAME-pinned.toml.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a study with all its columns declared, so that every site reads the same from its own table."""
+    from cohortium.sim.inputs import read_sites
+    from cohortium.sim.pinning import write_pinned
+
+    screen = Screen(as_json=as_json)
+    named = [f"here={data[0]}"] if data and len(data) == 1 and site_column is None and "=" not in data[0] else data
+    written, made = write_pinned(path, read_sites(named or [], site_column=site_column), out=out)
+    screen.document({"study": str(written), "digest": made.study.digest.hex(), "warnings": list(made.warnings)})
+    screen.table(
+        ("column", "kind", "role", "values"),
+        [(c.name, c.kind, c.role, c.reason or ", ".join(c.values)) for c in made.schema.columns],
+    )
+    for warning in made.warnings:
+        screen.warn(warning)
+    screen.result(f"wrote {written} (digest {made.study.digest.hex()[:16]})")
+    screen.say(f"next: read it; other sites check it on their own table with: cohortium study check {written}")

@@ -22,7 +22,7 @@ from cohortium.data.schema_text import parse_column, parse_subgroups, schema_fro
 from cohortium.data.table import Table, is_code, number_text, parse_number
 from cohortium.errors import DataError
 
-__all__ = ["MAX_INFERRED_VALUES", "agreed_schema", "infer_schema"]
+__all__ = ["MAX_INFERRED_VALUES", "agreed_schema", "infer_schema", "is_pinned"]
 
 MAX_INFERRED_VALUES = 20
 MAX_STRAYS = 0.2
@@ -70,18 +70,15 @@ def infer_schema(
 def agreed_schema(content: Mapping[str, Any], tables: Mapping[str, Table], *, path: str = "study") -> CohortSchema:
     """The schema of a study file, whichever form it has. content: the file as a mapping.
 
-    The full contract when `[cohort.columns]` declares the outcome and `[study]` names no features; else
-    the short form, in which declared columns win over what the data suggest.
+    The full contract where it is pinned; else the short form, in which declared columns win over what the data suggest.
     """
+    if is_pinned(content):
+        return schema_from_study(content, path=path)
     study, cohort = content.get("study", {}), content.get("cohort", {})
     declared: Mapping[str, Any] = cohort.get("columns", {})
-    outcome = study.get("outcome")
-    source = outcome.get("time") if isinstance(outcome, Mapping) else outcome
-    if source in declared and not study.get("features") and not study.get("exclude"):
-        return schema_from_study(content, path=path)
     return infer_schema(
         tables,
-        outcome=outcome,
+        outcome=study.get("outcome"),
         features=study.get("features"),
         exclude=study.get("exclude") or (),
         patient=cohort.get("patient"),
@@ -93,6 +90,17 @@ def agreed_schema(content: Mapping[str, Any], tables: Mapping[str, Table], *, pa
         bad_records=cohort.get("bad_records") or "refuse",
         predict_at=cohort.get("predict_at") or "",
     )
+
+
+def is_pinned(content: Mapping[str, Any]) -> bool:
+    """Whether a study says all of its columns, so that its schema depends on nobody's table.
+
+    It does when `[cohort.columns]` declares the outcome and `[study]` names no features.
+    """
+    study, outcome = content.get("study", {}), content.get("study", {}).get("outcome")
+    source = outcome.get("time") if isinstance(outcome, Mapping) else outcome
+    declared = content.get("cohort", {}).get("columns", {})
+    return source in declared and not study.get("features") and not study.get("exclude")
 
 
 class _Inference:

@@ -1,7 +1,7 @@
 """From a study's `[study] outcome` and `[cohort]` table to a `CohortSchema`, all problems at once.
 
 The `[cohort]` table: `patient`, `group`, `part` name columns; `rows`, `predict_at`, `bad_records`,
-`subgroups`; and `columns.NAME = { kind = ..., ... }` with the keys listed in `_KEYS`. Keys that steer
+`subgroups`; and `columns.NAME = { kind = ..., ... }` with the keys listed in `COLUMN_KEYS`. Keys that steer
 preparations or parts (`fill`, `scale`, `split`) are read elsewhere and passed over here.
 """
 
@@ -17,9 +17,9 @@ from cohortium.data.schema import BadRecords, CohortSchema, Column, Kind, Role, 
 from cohortium.data.table import number_text
 from cohortium.errors import DataError, Problem, StudyError
 
-__all__ = ["parse_column", "parse_subgroups", "schema_from_study"]
+__all__ = ["COLUMN_KEYS", "parse_column", "parse_subgroups", "schema_from_study"]
 
-_KEYS: dict[str, tuple[str, ...]] = {
+COLUMN_KEYS: dict[str, tuple[str, ...]] = {
     "number": ("unit", "range", "quantity"),
     "count": ("unit", "range"),
     "days": ("range",),
@@ -95,14 +95,16 @@ def parse_column(name: str, declared: Mapping[str, Any]) -> Column:
     if not isinstance(declared, Mapping):
         raise StudyError([Problem(key, 'expected a table such as { kind = "number" }')])
     kind = declared.get("kind", "text" if "excluded" in declared else None)
-    if kind not in _KEYS:
-        known = ", ".join(_KEYS)
+    if kind not in COLUMN_KEYS:
+        known = ", ".join(COLUMN_KEYS)
         found = "kind is missing" if kind is None else f"unknown kind '{kind}'"
         raise StudyError([Problem(f"{key}.kind", f"{found}; known: {known}")])
     problems = []
     for option, value in declared.items():
-        if option not in (*_COMMON, *_KEYS[kind]):
-            problems.append(Problem(f"{key}.{option}", _unknown(option, (*_COMMON, *_KEYS[kind]), f" of a {kind}")))
+        if option not in (*_COMMON, *COLUMN_KEYS[kind]):
+            problems.append(
+                Problem(f"{key}.{option}", _unknown(option, (*_COMMON, *COLUMN_KEYS[kind]), f" of a {kind}"))
+            )
         elif not isinstance(value, _TYPES[option]) or isinstance(value, bool):
             problems.append(Problem(f"{key}.{option}", f"has the wrong type, got {value!r:.40}"))
         elif isinstance(value, list):
@@ -115,7 +117,7 @@ def parse_column(name: str, declared: Mapping[str, Any]) -> Column:
 
 
 def _column(name: str, kind: Kind, declared: Mapping[str, Any]) -> Column:
-    taken = {option: declared[option] for option in _KEYS[kind] if option in declared}
+    taken = {option: declared[option] for option in COLUMN_KEYS[kind] if option in declared}
     for option, value in taken.items():
         if isinstance(value, list):
             numbers = option in ("range", "shape")

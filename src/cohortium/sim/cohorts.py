@@ -10,6 +10,7 @@ from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
 from cohortium.data.cohort import Cohort, build_cohort, check_cohorts
 from cohortium.data.inference import agreed_schema
+from cohortium.data.mapping import SiteMapping
 from cohortium.data.parts import Split
 from cohortium.data.schema import CohortSchema
 from cohortium.data.table import Table
@@ -17,7 +18,7 @@ from cohortium.errors import DataError, Problem, StudyError
 from cohortium.reports.record import Flow
 from cohortium.sim.comparison import SiteRows
 
-__all__ = ["Gathered", "flow_of", "gather", "schema_of"]
+__all__ = ["Gathered", "flow_of", "gather", "read_cohort", "schema_of"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,8 +60,6 @@ def gather(study: Study, tables: Mapping[str, Table], *, chance: Chance) -> Gath
     """
     schema = schema_of(study, tables)
     evaluation = study.evaluation
-    held_out = 0.0 if evaluation.folds else evaluation.test_fraction
-    split = Split(test=held_out, calibration=evaluation.calibration_fraction, seed=evaluation.seed)
     if evaluation.folds and (part := schema.the("part")) is not None:
         sentence = f"column '{part.name}' publishes a split; leave folds out, or exclude the column"
         raise StudyError([Problem("evaluation.folds", sentence)])
@@ -69,7 +68,7 @@ def gather(study: Study, tables: Mapping[str, Table], *, chance: Chance) -> Gath
     for site in sorted(tables):
         try:
             secret = chance.secret(32, "patients", site)
-            cohorts[site] = build_cohort(tables[site], schema, site=site, secret=secret, split=split)
+            cohorts[site] = read_cohort(study, schema, tables[site], site=site, secret=secret)
         except DataError as error:
             problems.append(str(error))
     if problems:
@@ -77,6 +76,25 @@ def gather(study: Study, tables: Mapping[str, Table], *, chance: Chance) -> Gath
     check_cohorts(list(cohorts.values()))
     _check_parts(cohorts, folds=bool(evaluation.folds))
     return Gathered(schema=schema, cohorts=cohorts, tables=tables)
+
+
+def read_cohort(
+    study: Study,
+    schema: CohortSchema,
+    table: Table,
+    *,
+    site: str,
+    secret: bytes,
+    mapping: SiteMapping | None = None,
+) -> Cohort:
+    """One site's cohort, divided as the study says. secret: the site's key for its patients. Raises DataError.
+
+    mapping: from the site's own column names to the agreed ones.
+    """
+    plan = study.evaluation
+    held_out = 0.0 if plan.folds else plan.test_fraction
+    split = Split(test=held_out, calibration=plan.calibration_fraction, seed=plan.seed)
+    return build_cohort(table, schema, site=site, secret=secret, split=split, mapping=mapping)
 
 
 def _check_parts(cohorts: Mapping[str, Cohort], *, folds: bool) -> None:

@@ -1,0 +1,114 @@
+"""One hospital's half of a run, made of the study, its own table and the names of all joiners - and nothing else.
+
+The program is the one a simulation builds: same layout, same stages, same random streams from the study's seed, and,
+for the same secret, the same patients in every part. So a run between hospitals ends with the bits of a rehearsal on
+one machine. Only a pinned study can do this: what others infer from all tables together, no hospital may see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from cohortium.assembly import build_program, check_fit
+from cohortium.core.check import Check
+from cohortium.core.randomness import Chance
+from cohortium.core.study import Study
+from cohortium.data.cohort import Cohort
+from cohortium.data.inference import is_pinned
+from cohortium.data.mapping import SiteMapping
+from cohortium.data.schema import CohortSchema
+from cohortium.data.table import Table
+from cohortium.errors import DataError, Problem, StudyError
+from cohortium.sim.cohorts import Gathered, read_cohort, schema_of
+from cohortium.sim.leaks import leakage_checks, refuse_leaks
+from cohortium.sim.own_code import blamed_on, loaded_code
+from cohortium.sim.round_measures import measure_round
+from cohortium.swarm.program import Program, SiteWork
+
+__all__ = ["Ward", "deployable", "empty_program", "open_ward", "pinned_schema", "ward_work"]
+
+_BETWEEN_SITES = ("L5", "L6")
+_STATISTICAL = ("L2", "L7")
+
+
+def deployable(study: Study) -> tuple[Problem, ...]:
+    """Why a study that can be simulated cannot be run between hospitals; empty when it can."""
+    problems = []
+    if not is_pinned(study.model_dump(exclude_none=True)):
+        sentence = "the columns are not pinned, so sites would read different layouts; run: cohortium study pin"
+        problems.append(Problem("cohort.columns", sentence))
+    if study.evaluation.folds:
+        sentence = "cross-validation needs all tables in one place; leave it out, every site then holds patients back"
+        problems.append(Problem("evaluation.folds", sentence))
+    if study.model.name == "own-loop":
+        problems.append(Problem("model.name", "'own-loop' is trained by a script, which a node does not run"))
+    return tuple(problems)
+
+
+def pinned_schema(study: Study) -> CohortSchema:
+    """The schema every site reads. Raises StudyError for a study that is not pinned."""
+    if problems := deployable(study):
+        raise StudyError(problems)
+    return schema_of(study, {})
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Ward:
+    """One site's patients under the study's schema. checks: what was found in them; none of it fails."""
+
+    study: Study
+    schema: CohortSchema
+    cohort: Cohort
+    table: Table
+    checks: tuple[Check, ...]
+
+    @property
+    def site(self) -> str:
+        """Whose patients these are."""
+        return self.cohort.site
+
+    @property
+    def gathered(self) -> Gathered:
+        """The same, as the simulation's tools take it: one site."""
+        return Gathered(schema=self.schema, cohorts={self.site: self.cohort}, tables={self.site: self.table})
+
+
+def open_ward(study: Study, table: Table, *, site: str, secret: bytes, mapping: SiteMapping | None = None) -> Ward:
+    """Read this site's table as the study says, and refuse what could not be learned from.
+
+    secret: the site's own key for its patients. mapping: its column names and words. Raises StudyError, DataError.
+    """
+    schema = pinned_schema(study)
+    cohort = read_cohort(study, schema, table, site=site, secret=secret, mapping=mapping)
+    if cohort.n_rows("train") == 0:
+        raise DataError(f"site '{site}': none of its {len(cohort)} rows is left for training; it needs more patients")
+    ward = Ward(study=study, schema=schema, cohort=cohort, table=table, checks=())
+    with blamed_on(loaded_code(study)):
+        check_fit(study, schema.layout())
+    checks = tuple(_alone(check) for check in leakage_checks(study, ward.gathered) if check.id not in _BETWEEN_SITES)
+    refuse_leaks(checks)
+    return Ward(study=study, schema=schema, cohort=cohort, table=table, checks=checks)
+
+
+def _alone(check: Check) -> Check:
+    """What a statistic of all sites' rows would refuse, few rows of one site only make suspicious."""
+    if check.level != "fail" or check.id not in _STATISTICAL:
+        return check
+    return replace(check, level="warn", found=f"{check.found}; at this site alone, which may be chance")
+
+
+def ward_work(ward: Ward, *, sites: Sequence[str]) -> SiteWork:
+    """The site's half of the program. sites: all that joined, this one among them."""
+    rows = ward.gathered.rows()[0]
+    program = _program(ward.study, ward.schema, sites)
+    return SiteWork(program, site=ward.site, training=rows.training, held_out=rows.test, measure=measure_round)
+
+
+def empty_program(study: Study, *, sites: Sequence[str]) -> Program:
+    """The program alone, which needs no patient: how many rounds it takes, how large its model is."""
+    return _program(study, pinned_schema(study), sites)
+
+
+def _program(study: Study, schema: CohortSchema, sites: Sequence[str]) -> Program:
+    return build_program(study, schema.layout(), sites=sites, chance=Chance(study.evaluation.seed))
