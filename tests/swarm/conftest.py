@@ -46,7 +46,7 @@ class RulesLedger:
     def __init__(self, sites, *, clock=lambda: 0.0) -> None:
         self.sites = sorted(sites)
         self.keys = {site: LedgerKey.from_bytes(bytes(31) + bytes([i + 1])) for i, site in enumerate(self.sites)}
-        self.clock, self.log, self.height, self.calls = clock, [], 0, []
+        self.clock, self.log, self.height, self.calls, self.tried = clock, [], 0, [], []
         self.nonces = dict.fromkeys(self.sites, 0)
         self.view = RunView(run=1, members=Members())
         founders = [rules.Founder(key.address, site, bytes(32), bytes(32)) for site, key in self.keys.items()]
@@ -56,6 +56,7 @@ class RulesLedger:
     def apply(self, site: str, function: str, *args) -> None:
         """One call; raises LedgerRefused."""
         call = rules.Call(self.keys[site].address, function, tuple(args), 1000 + int(self.clock()), self.height + 1)
+        self.tried.append((site, function, args))
         events = rules.apply(self.rules, call)
         self.calls.append((site, function, args))
         self._note(events)

@@ -4,6 +4,7 @@
     Preparation  a learner whose result changes what the next stage sees       data/
     Strategy     how updates become a merge                                    strategies/
     Work         what a node executes for one run                              swarm/program.py
+    Budget       what a site lets its patients' privacy cost                   privacy/dp/budget.py
     Ledger       five calls                                                    ledger/
     Transport    frames to and from peers                                      transport/
 
@@ -22,9 +23,11 @@ from numpy.typing import NDArray
 
 from cohortium.core.examples import Examples, Layout
 from cohortium.core.parameters import Parameters
+from cohortium.core.spending import BudgetRecord
 from cohortium.core.update import Aggregate, Fitted, Instructions, Turn, Update
 
 __all__ = [
+    "Budget",
     "Head",
     "Learner",
     "Ledger",
@@ -168,6 +171,38 @@ class Work(Protocol):
 
     def restore(self, memory: Parameters) -> None:
         """Put back what `memory` gave, after a restart."""
+        ...
+
+
+class Budget(Protocol):
+    """One site's purse in one run. Its own node asks it, before it approves and before every training, and obeys.
+
+    What it answers with are records for the ledger, persisted at the site before they are given out. A round that is
+    asked for again costs nothing more: a noisy update is made once and sent once, or its first try never left.
+    """
+
+    def admit(self, run: int) -> str:
+        """Before approving: empty when the site can take part, else why not, in one sentence for the site itself."""
+        ...
+
+    def reserve(self, run: int, round: int, state: Parameters) -> tuple[BudgetRecord, ...]:
+        """Before training: what it may cost. Raises TrainingFailed with code `budget`: then nothing is trained."""
+        ...
+
+    def settle(self, run: int, round: int) -> tuple[BudgetRecord, ...]:
+        """After training, before anything leaves: the reservation is spent, for ever."""
+        ...
+
+    def give_back(self, run: int, round: int) -> tuple[BudgetRecord, ...]:
+        """The training failed or came too late, and nothing of it has left nor will: the reservation is void."""
+        ...
+
+    def spent_micro(self, run: int) -> int:
+        """Epsilon of the run so far in millionths, rounded up: what `commit` says."""
+        ...
+
+    def new_version(self) -> bytes:
+        """The handle of a data version that the ledger has not heard of, once; else empty."""
         ...
 
 

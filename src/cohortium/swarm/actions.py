@@ -66,7 +66,8 @@ class Outcome:
     """How a run ended; computed from ledger events alone, so all nodes agree.
 
     rounds: final rounds. merged: by approving site, rounds it contributed to. reasons: by site that fell short,
-    the reason codes on the ledger. site, stage, reason: of a failure, its first cause.
+    the reason codes on the ledger. site, stage, reason: of a failure, its first cause. reason: also what ended a
+    partial run early (`budget`).
     """
 
     status: Literal["complete", "partial", "failed"]
@@ -82,7 +83,8 @@ class Outcome:
         if self.status == "failed":
             return f"failed ({self.site}, {self.stage}, {self.reason})"
         if self.status == "partial":
-            return f"partial ({len(self.satisfied)}/{len(self.merged)} sites)"
+            early = f", {self.reason}" if self.reason else ""
+            return f"partial ({len(self.satisfied)}/{len(self.merged)} sites{early})"
         return "complete"
 
 

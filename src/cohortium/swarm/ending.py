@@ -1,8 +1,9 @@
 """How a run ended, from ledger events alone: `complete`, `partial (k/n sites)` or `failed (site, stage, reason)`.
 
 complete: finished, and every site that approved contributed to at least the study's share of the final rounds
-since it was first expected. partial: finished otherwise. failed: ended by vote or for want of approvals; named
-is the first cause, not the last. There is no fourth word. Design: swarm.md section 8.
+since it was first expected. partial: finished otherwise, or early because the sites' budgets were spent. failed:
+ended by vote or for want of approvals; named is the first cause, not the last. There is no fourth word. Design:
+swarm.md section 8.
 """
 
 from __future__ import annotations
@@ -25,12 +26,14 @@ def outcome_of(view: RunView, *, complete_share: float) -> Outcome:
     satisfied = tuple(
         sorted(site for site in view.joiners if merged[site] and merged[site] >= complete_share * _expected(view, site))
     )
+    early = view.end_reason if view.end_reason == "budget" else ""
     return Outcome(
-        status="complete" if len(satisfied) == len(view.joiners) else "partial",
+        status="complete" if len(satisfied) == len(view.joiners) and not early else "partial",
         rounds=len(view.finals),
         merged=dict(sorted(merged.items())),
         satisfied=satisfied,
-        reasons={site: _reasons(view, site) for site in sorted(view.joiners) if site not in satisfied},
+        reasons={site: _reasons(view, site) for site in sorted(view.joiners) if site not in satisfied or early},
+        reason=early,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from cohortium.swarm.actions import Consent, Prepare
 from cohortium.swarm.desk import Desk
+from cohortium.swarm.parting import FOR_GOOD
 from cohortium.swarm.reasons import REASONS
 from cohortium.swarm.view import RunState
 
@@ -64,7 +65,7 @@ def decide_return(desk: Desk) -> None:
         return
     elif not own.prepared:
         _prepare(desk)
-    elif any(gone.site == me and gone.reason in ("left", "consent", "budget") for gone in view.departures):
+    elif any(gone.site == me and gone.reason in FOR_GOOD for gone in view.departures):
         return
     else:
         desk.submit("join", slot=(left,))

@@ -26,6 +26,7 @@ from cohortium.swarm.ending import outcome_of
 from cohortium.swarm.exchanging import decide_exchange, expected_digest
 from cohortium.swarm.joining import decide_entry, decide_return, decide_sweep
 from cohortium.swarm.membership import Members
+from cohortium.swarm.parting import decide_end, leave_without_budget
 from cohortium.swarm.reasons import REASONS, code_of
 from cohortium.swarm.view import Phase, RoundView, RunState, RunView
 from cohortium.swarm.waiting import Policy
@@ -306,6 +307,9 @@ class RoundMachine:
         if event.stage == "exchange" and event.code != "lost":
             self._step_failed(event)
             return
+        if event.code == "budget":
+            self._stop_spending()
+            return
         desk.out.append(Tell(event.stage, event.code, event.where))
         own.failures += 1
         if event.stage == "train":
@@ -315,6 +319,13 @@ class RoundMachine:
         if event.stage in ("train", "load", "ready"):
             own.absent, own.prepared, own.trouble = True, False, event.code
             desk.retry(0, ("prepare",), at_s=desk.now_s + desk.policy.rejoin_s)
+
+    def _stop_spending(self) -> None:
+        """The site's budget, or the study's, is spent: no further training."""
+        desk, view = self._desk, self._desk.view
+        desk.own.running = None
+        if view.round is not None and desk.me in view.live:
+            leave_without_budget(desk, view.round)
 
     def _merge_failed(self, event: ev.Failed) -> None:
         """Inputs that cannot be merged, by nobody: without the site that sent them, or not at all."""
@@ -349,7 +360,9 @@ class RoundMachine:
     def _denied(self, event: ev.Denied) -> None:
         desk = self._desk
         round, *key = event.key
-        if event.reason not in _QUIET and isinstance(round, int):
+        if event.reason == "budget":
+            self._stop_spending()
+        elif event.reason not in _QUIET and isinstance(round, int):
             desk.retry(round, tuple(key), at_s=desk.now_s + desk.policy.retry_s)
 
     def _step_down(self, event: ev.StepDown) -> None:
@@ -375,6 +388,7 @@ class RoundMachine:
             return
         if round.phase is Phase.COLLECT:
             decide_collecting(desk, round)
+            decide_end(desk, round)
         elif round.phase is not Phase.FINAL:
             decide_exchange(desk, round)
             decide_attestation(desk, round)

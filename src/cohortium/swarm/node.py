@@ -7,7 +7,8 @@
 `Charter` says which consortium and which study; `Ports` holds everything that touches the world (both in `ports.py`).
 The same class runs in a simulation (blocking calls in line, virtual clock, one bell for all) and at a hospital. Killed
 at any point and constructed again with the same store, it goes on where it was. What happens next is decided in the
-machine; `line.py` speaks and listens, `courier.py` carries, `clerk.py` signs, `workshop.py` computes.
+machine; `line.py` speaks and listens, `courier.py` carries, `clerk.py` signs, `workshop.py` computes, `training.py`
+trains within the budget.
 """
 
 from __future__ import annotations
@@ -46,9 +47,10 @@ from cohortium.swarm.fetcher import Fetcher
 from cohortium.swarm.line import Line, place_of
 from cohortium.swarm.machine import AHEAD, FINAL_STEP, RoundMachine
 from cohortium.swarm.membership import Members
-from cohortium.swarm.notices import Progressed, Refused, RoundRecord, RunEnded, Troubled, notice_of
+from cohortium.swarm.notices import Refused, RoundRecord, RunEnded, Troubled, notice_of
 from cohortium.swarm.ports import Charter, Ports, Proposal, in_line
 from cohortium.swarm.store import StoreBroken
+from cohortium.swarm.training import Training
 from cohortium.swarm.view import RoundView, RunView
 from cohortium.swarm.waiting import Policy
 from cohortium.swarm.workshop import Workshop
@@ -64,15 +66,13 @@ class _Mended:
 class Node:
     """One site in one run. `run` returns the outcome; `state` is the newest adopted merge.
 
-    results: measures of the last merge that sites have shared, by site. fraction: of the running training, for the
-    peers' eyes; a trainer may set it.
+    results: measures of the last merge that sites have shared, by site. training: what trains, and how far it is.
     """
 
     def __init__(self, site: str, charter: Charter, ports: Ports, policy: Policy | None = None) -> None:
         self.site = site
         self.outcome: Outcome | None = None
         self.results: dict[str, Mapping[str, float]] = {}
-        self.fraction = 0.0
         self._charter, self._ports, self._policy = charter, ports, policy or Policy()
         self._members = Members()
         self._machine = RoundMachine(0, site, ports.guard.recipe, self._policy, members=self._members)
@@ -81,13 +81,20 @@ class Node:
         self._clerk = Clerk(ports, retry_s=self._policy.retry_s, denied=self._post)
         self._workshop = Workshop(site, charter, ports, self._courier)
         self._fetcher = Fetcher(site, ports, self._courier, view=lambda: self._view, spawn=self._spawn, post=self._post)
+        self.training = Training(
+            site,
+            ports,
+            self._workshop,
+            view=lambda: self._view,
+            submit=self._clerk.submit,
+            late_is_lost=ports.guard.recipe.masked or self._policy.late == "discard",
+        )
         self._inbox: deque[ev.Event | _Mended] = deque()
         self._arrival = asyncio.Event()
         self._proposal: LedgerEvent | None = None
         self._done: set[str] = set()
         self._halted = self._ailing = ""
         self._told: LedgerEvent | None = None
-        self._training = asyncio.Lock()
         self._jobs: set[asyncio.Task[None]] = set()
 
     @property
@@ -306,7 +313,7 @@ class Node:
             if trouble:
                 await self._broadcast("trouble", Trouble(stage="train", code=trouble))
             else:
-                fraction = min(max(self.fraction, 0.0), 1.0)
+                fraction = min(max(self.training.fraction, 0.0), 1.0)
                 await self._broadcast("progress", Progress(stage=self._machine.stage, fraction=fraction))
 
     async def _listen(self) -> None:
@@ -374,7 +381,7 @@ class Node:
             case do.Submit():
                 self._clerk.submit(action)
             case do.Consent():
-                self._consent()
+                self._spawn(self._consent())
             case do.Prepare():
                 self._spawn(self._prepare())
             case do.Train():
@@ -406,11 +413,11 @@ class Node:
             case do.End():
                 self.outcome = action.outcome
 
-    def _consent(self) -> None:
-        if self._proposal is None or not self._ports.consent(self._proposal):
+    async def _consent(self) -> None:
+        run, asked = self._view.run, self._proposal
+        if asked is None or not self._ports.consent(asked) or not await self.training.consent(run):
             self._post(ev.Consented(False))
             return
-        run = self._view.run
         nonce = self._ports.entropy(32, "nonce", run)
         address = self._ports.key.address.rjust(32, b"\0")
         self._post(ev.Consented(True, keccak(run.to_bytes(32, "big") + address + nonce), nonce))
@@ -424,18 +431,8 @@ class Node:
             self._post(ev.Prepared())
 
     async def _train(self, action: do.Train) -> None:
-        async with self._training:
-            if self._round(action.round) is None:
-                return  # overtaken while an earlier training was still running
-            self.fraction = 0.0
-            self._ports.observe(Progressed(site=self.site, round=action.round, stage="train"))
-            try:
-                update = await self._workshop.train(action.turn)
-            except TrainingFailed as failed:
-                self._post(ev.Failed("train", failed.code, round=action.round))
-                return
-            self.fraction = 1.0
-        self._post(await self._workshop.pack_update(update, run=self._view.run, round=action.round))
+        if (made := await self.training.run(action)) is not None:
+            self._post(made)
 
     async def _compute(self, action: do.RunStep | do.Merge | do.Recompute) -> None:
         step = isinstance(action, do.RunStep)

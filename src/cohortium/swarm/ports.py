@@ -21,7 +21,7 @@ from cohortium.core.exchange import Guard, PlainGuard
 from cohortium.core.frames import Limits
 from cohortium.core.identity import LedgerKey
 from cohortium.core.parameters import Parameters
-from cohortium.core.seams import Ledger, LedgerEvent, Transport, Work
+from cohortium.core.seams import Budget, Ledger, LedgerEvent, Transport, Work
 from cohortium.core.update import Update
 from cohortium.swarm.bell import Bell
 from cohortium.swarm.notices import Notice
@@ -91,7 +91,8 @@ class Ports:
     entropy(n, *names): n secret bytes; names make them repeatable in a simulation. trainer(turn, state): trains in
     place of `work.train`, e.g. many simulated sites at once. consent(Proposed event): the site's word.
     prepare: read data and check, before `ready`; raises TrainingFailed. share: what of the last merge's measures the
-    peers may see (nothing). poll_s: how often to look at the ledger when the bell stays silent.
+    peers may see (nothing). budget: asked before the site approves and before it trains; None: nothing is spent.
+    poll_s: how often to look at the ledger when the bell stays silent.
     """
 
     ledger: Ledger
@@ -108,6 +109,7 @@ class Ports:
     consent: Callable[[LedgerEvent], bool] = lambda proposed: True
     prepare: Callable[[], None] = lambda: None
     share: Callable[[Mapping[str, float]], Mapping[str, float]] = lambda measures: {}
+    budget: Budget | None = None
     observe: Callable[[Notice], None] = _unheard
     bell: Bell = field(default_factory=Bell)
     limits: Limits = field(default_factory=Limits)
