@@ -166,15 +166,15 @@ class CardBook:
         self.unreadable: list[str] = []
         for path in sorted(folder.glob(f"*{CARD_SUFFIX}")):
             try:
-                self._add(read_card(path))
+                self.add(read_card(path))
             except (PeerError, UsageError):
                 self.unreadable.append(path.name)
         for card in more:
-            self._add(card)
+            self.add(card)
 
     def put(self, card: Card) -> None:
         """Keep a card, here and on disk; one of the same keys that is not newer is passed over."""
-        if self._add(card):
+        if self.add(card):
             write_private(self._folder / f"{card.site}-{card.tls.hex()[:8]}{CARD_SUFFIX}", card.to_bytes())
 
     def fitting(self, site: Site) -> Card | None:
@@ -185,7 +185,8 @@ class CardBook:
         """All cards of a site, newest first."""
         return tuple(self._cards.get(site, ()))
 
-    def _add(self, card: Card) -> bool:
+    def add(self, card: Card) -> bool:
+        """Know a card without keeping it on disk; whether it is new."""
         known = self._cards.setdefault(card.site, [])
         same = [one for one in known if (one.address, one.tls, one.seal) == (card.address, card.tls, card.seal)]
         if any(one.issued >= card.issued for one in same):
