@@ -1,14 +1,15 @@
 """Runs folded from events."""
 
+from cohortium.core.spending import Booked
 from cohortium.ledger.blocks import Happening
-from cohortium.ledger.story import Merge, Story
+from cohortium.ledger.story import AuditSaid, Merge, Story
 
 
 def told(name: str, **args: object) -> Happening:
     return Happening(name, args)
 
 
-PROPOSED = told("Proposed", run=1, site="bonn", spec=b"\5" * 32)
+PROPOSED = told("Proposed", run=1, site="bonn", spec=b"\5" * 32, budget=0)
 
 
 def test_a_run_is_its_joiners_its_merges_and_its_end():
@@ -27,9 +28,28 @@ def test_a_run_is_its_joiners_its_merges_and_its_end():
 def test_runs_are_kept_apart_and_in_order():
     story = Story()
     story.tell(
-        [told("Proposed", run=2, site="graz", spec=bytes(32)), PROPOSED, told("Ended", run=2, state=4, reason=1)]
+        [
+            told("Proposed", run=2, site="graz", spec=bytes(32), budget=0),
+            PROPOSED,
+            told("Ended", run=2, state=4, reason=1),
+        ]
     )
     assert [(run.run, run.proposer, run.state) for run in story.summaries()] == [
         (1, "bonn", "open"),
         (2, "graz", "finished"),
     ]
+
+
+def test_privacy_is_told_as_it_was_booked_committed_and_audited():
+    story = Story()
+    story.tell([told("Proposed", run=1, site="bonn", spec=b"\5" * 32, budget=3_000_000)])
+    story.tell([told("DataChanged", site="porto", dataset=b"\7" * 32)])
+    spent = {"run": 1, "round": 2, "site": "porto", "dataset": b"\7" * 32, "record": b"{}", "eps_micro": 5}
+    story.tell([told("Spent", **spent), told("Committed", run=1, round=2, site="porto", digest=b"", eps_micro=5)])
+    story.tell([told("Audited", run=1, site="porto", tier=1, verdict=2, digest=b"\6" * 32)])
+    found = story.privacy()
+    assert found.booked == (Booked(**{**spent, "dataset": "07" * 32}),)
+    assert found.committed == {(1, 2, "porto"): 5}
+    assert found.promised == {1: 3_000_000}
+    assert found.versions == (("porto", "07" * 32),)
+    assert found.audits == (AuditSaid(run=1, site="porto", tier=1, verdict=2, digest=b"\6" * 32),)

@@ -3,8 +3,16 @@
 import numpy as np
 import pytest
 
+from cohortium.core.randomness import Chance
+from cohortium.core.spending import MechanismEvent
 from cohortium.core.study import Study
 from cohortium.data.table import Table
+from cohortium.privacy.dp.accounting import epsilon
+from cohortium.privacy.dp.budget import Caps
+from cohortium.privacy.dp.purse import Plan, Purse, Terms, version_of
+from cohortium.swarm.book import MemoryBook
+
+CHANCE = Chance(0, secrets_from_system=False)
 
 
 def _table(n, *, seed, shift=0.0, missing=()):
@@ -62,17 +70,15 @@ def finished(tmp_path_factory):
 
 @pytest.fixture
 def rows(study, tables):
-    from cohortium.core.randomness import Chance
     from cohortium.sim.cohorts import gather
 
-    return gather(study, tables, chance=Chance(0, secrets_from_system=False)).rows()
+    return gather(study, tables, chance=CHANCE).rows()
 
 
 @pytest.fixture
 def works_of(rows):
     """Site works of a study over the little sites."""
     from cohortium.assembly import build_program
-    from cohortium.core.randomness import Chance
     from cohortium.swarm.program import SiteWork
 
     def make(study, **options):
@@ -80,8 +86,42 @@ def works_of(rows):
             study,
             rows[0].training.layout,
             sites=[one.site for one in rows],
-            chance=Chance(0, secrets_from_system=False),
+            chance=CHANCE,
         )
         return {one.site: SiteWork(program, site=one.site, training=one.training, **options) for one in rows}
+
+    return make
+
+
+@pytest.fixture
+def chance():
+    return CHANCE
+
+
+@pytest.fixture
+def purses_of():
+    """Purses for a toy plan: Gaussian noise with sigma 10 once a round, from the model stage on; no patient keys."""
+    one = MechanismEvent.gaussian(sigma=10.0)
+
+    def make(works, *, cap, when_short="stop"):
+        def purse(site, consortium):
+            program, book = works[site].program, MemoryBook()
+            version, is_new = version_of(
+                book, commitment=b"table", patients=None, entropy=lambda n: CHANCE.secret(n, "data", site)
+            )
+            return Purse(
+                book,
+                version=version,
+                terms=Terms(site=site, run="little", consortium=consortium.hex(), accountant="", code="", clip="1.0"),
+                caps=Caps(total=cap[site], run=9.0, when_short=when_short, accept_weak_privacy=True),
+                plan=Plan(
+                    whole=(one.times(400),),
+                    training=lambda state: (one,) if program.stages[program.position(state)[0]].name == "model" else (),
+                ),
+                compose=epsilon,
+                is_new=is_new,
+            )
+
+        return purse
 
     return make

@@ -144,3 +144,34 @@ def test_masked_run_of_averaged_weights_ends_within_fixed_point_of_the_plain_run
     assert one.vector() == pytest.approx(other.vector(), abs=1e-7)
     for found in (plain, hidden):
         found.ledger.close()
+
+
+def test_a_site_stops_before_its_cap_and_the_others_finish(make_study, works_of, purses_of):
+    pytest.importorskip("dp_accounting", reason="needs the extra 'dp'")
+    study = make_study(strategy={"name": "fedavg", "rounds": 6, "min_sites": 2})
+    works = works_of(study)
+    caps = {"bonn": 9.0, "lund": 0.8, "porto": 9.0}
+    found = run(study, works, budgets=purses_of(works, cap=caps), promised_micro=9_000_000)
+    assert str(found.outcome) == "partial (2/3 sites)"
+    assert found.outcome.reasons == {"lund": ("train, budget",)}
+    spent = [event.args for event in found.events if event.name == "Spent"]
+    lund = [args["eps_micro"] for args in spent if args["site"] == "lund"]
+    assert 0 < max(lund) <= 800_000
+    assert max(args["eps_micro"] for args in spent if args["site"] == "porto") > 800_000
+    committed = [e.args["eps_micro"] for e in found.events if e.name == "Committed" and e.args["site"] == "porto"]
+    assert committed == sorted(committed)
+    assert committed[:3] == [0, 0, 0], "preparations by exact sums are not noisy here"
+    found.ledger.close()
+
+
+def test_when_all_are_out_of_budget_the_last_paid_model_is_kept(make_study, works_of, purses_of):
+    pytest.importorskip("dp_accounting", reason="needs the extra 'dp'")
+    study = make_study(strategy={"name": "fedavg", "rounds": 30})
+    works = works_of(study)
+    caps = dict.fromkeys(works, 1.0)
+    found = run(study, works, budgets=purses_of(works, cap=caps), promised_micro=9_000_000)
+    assert str(found.outcome) == "partial (3/3 sites, budget)"
+    merged = [event.args for event in found.events if event.name == "Final"]
+    assert 3 < len(merged) < 33
+    assert works["porto"].program.model(found.state)
+    found.ledger.close()

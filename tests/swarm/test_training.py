@@ -48,6 +48,9 @@ class CountingBudget:
         self.asked.append(("give back", round))
         return self._turn(round, "returned") if self.states.get(round) == "reserved" else ()
 
+    def close(self, run):
+        self.asked.append(("close", run))
+
     def spent_micro(self, run):
         return 100_000 * sum(state == "spent" for state in self.states.values())
 
@@ -81,6 +84,8 @@ def test_every_round_is_reserved_trained_and_spent_in_that_order(swarm) -> None:
     assert [args["dataset"] for args in result.ledger.named("DataChanged")] == [HANDLE]
     order = [f for s, f, a in result.ledger.calls if s == "site-1" and f in ("spend", "commit")]
     assert order == ["spend", "spend", "commit"] * 2
+    assert purse.asked[0] == ("admit", 1)
+    assert purse.asked[-1] == ("close", 1)
 
 
 def test_what_was_spent_stands_in_the_commitment_and_more_than_the_study_allows_ends_the_sites_part(swarm) -> None:

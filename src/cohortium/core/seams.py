@@ -4,7 +4,8 @@
     Preparation  a learner whose result changes what the next stage sees       data/
     Strategy     how updates become a merge                                    strategies/
     Work         what a node executes for one run                              swarm/program.py
-    Budget       what a site lets its patients' privacy cost                   privacy/dp/budget.py
+    Budget       what a site lets its patients' privacy cost                   privacy/dp/purse.py
+    Book         where it is written down                                      swarm/book.py
     Ledger       five calls                                                    ledger/
     Transport    frames to and from peers                                      transport/
 
@@ -14,6 +15,7 @@ Learners see `Examples`, exchange `Parameters`; nothing here knows a file, a soc
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -23,10 +25,11 @@ from numpy.typing import NDArray
 
 from cohortium.core.examples import Examples, Layout
 from cohortium.core.parameters import Parameters
-from cohortium.core.spending import BudgetRecord
+from cohortium.core.spending import BudgetRecord, DataVersion, Entry
 from cohortium.core.update import Aggregate, Fitted, Instructions, Turn, Update
 
 __all__ = [
+    "Book",
     "Budget",
     "Head",
     "Learner",
@@ -197,12 +200,38 @@ class Budget(Protocol):
         """The training failed or came too late, and nothing of it has left nor will: the reservation is void."""
         ...
 
+    def close(self, run: int) -> None:
+        """The run is over: what was planned for it and never begun is free again."""
+        ...
+
     def spent_micro(self, run: int) -> int:
         """Epsilon of the run so far in millionths, rounded up: what `commit` says."""
         ...
 
     def new_version(self) -> bytes:
         """The handle of a data version that the ledger has not heard of, once; else empty."""
+        ...
+
+
+class Book(Protocol):
+    """A site's memory of what its patients' privacy has cost; durable, and only ever added to."""
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Nobody else, here or in another process, reads or writes meanwhile; all that is written is kept, or none."""
+        ...
+
+    def versions(self) -> tuple[DataVersion, ...]:
+        """All data versions, oldest first."""
+        ...
+
+    def add_version(self, version: DataVersion) -> None: ...
+
+    def entries(self) -> tuple[Entry, ...]:
+        """The newest state of every (data version, run, round), in the order in which they were first written."""
+        ...
+
+    def write(self, entry: Entry) -> None:
+        """Keep an entry; it takes the place of an older one of its round."""
         ...
 
 

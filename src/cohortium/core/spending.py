@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, InvalidOperation
 from typing import Any, Literal, get_args
 
@@ -22,7 +22,10 @@ from cohortium.core.foreign_json import read_json
 
 __all__ = [
     "MAX_RECORD_BYTES",
+    "Booked",
     "BudgetRecord",
+    "DataVersion",
+    "Entry",
     "EventType",
     "MechanismEvent",
     "SpendingState",
@@ -113,8 +116,11 @@ class MechanismEvent:
 
     def times(self, count: int) -> MechanismEvent:
         """The same mechanism, `count` times as often."""
-        values = {name: getattr(self, name) for name in _FIELDS[self.type]}
-        return MechanismEvent(type=self.type, count=self.count * count, **values)
+        return replace(self, count=self.count * count)
+
+    def once(self) -> MechanismEvent:
+        """The same mechanism, used once."""
+        return self if self.count == 1 else replace(self, count=1)
 
     def facts(self) -> dict[str, Any]:
         """As a record holds it."""
@@ -134,8 +140,7 @@ def merged(events: Iterable[MechanismEvent]) -> tuple[MechanismEvent, ...]:
     """Equal mechanisms counted together, in a fixed order."""
     counts: dict[MechanismEvent, int] = {}
     for event in events:
-        one = MechanismEvent(**{**event.facts(), "count": 1})
-        counts[one] = counts.get(one, 0) + event.count
+        counts[event.once()] = counts.get(event.once(), 0) + event.count
     return tuple(one.times(count) for one, count in sorted(counts.items()))
 
 
@@ -206,6 +211,50 @@ class BudgetRecord:
         if record.canonical() != raw:
             raise ValueError("a budget record that is not in its canonical form")
         return record
+
+
+@dataclass(frozen=True, kw_only=True)
+class Booked:
+    """A budget record as a ledger holds it: whose, and the bytes nobody has read yet. dataset: 64 hex digits."""
+
+    run: int
+    round: int
+    site: str
+    dataset: str
+    record: bytes
+    eps_micro: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One line of a site's own book: what a run has reserved or spent on a data version.
+
+    run: which one, in which consortium. round: 0 stands for the whole plan of the run. name: the study's.
+    """
+
+    dataset: str
+    run: str
+    round: int
+    state: SpendingState
+    events: tuple[MechanismEvent, ...]
+    name: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataVersion:
+    """One version of a site's patients. handle: random, 64 hex digits, all that others ever see of it.
+
+    commitment: salted digest of the table, to know it again. patients: their keyed hashes; None where rows carry no
+    patient key, because then nobody can tell whether two tables share a patient.
+    """
+
+    handle: str
+    commitment: bytes
+    patients: frozenset[bytes] | None = None
+
+    def may_share_patients(self, other: DataVersion) -> bool:
+        """False only where both know their patients and have none in common."""
+        return self.patients is None or other.patients is None or bool(self.patients & other.patients)
 
 
 _TEXTS = ("run", "delta", "clip", "accountant", "code")

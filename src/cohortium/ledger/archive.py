@@ -25,7 +25,7 @@ from cohortium.ledger.blocks import NO_PARENT, Header, binding, event_values, me
 from cohortium.ledger.export import FIRST_LINK, FORMAT, MAX_FILE_BYTES, MAX_LINE_BYTES, SignedHead, open_line
 from cohortium.ledger.genesis import Genesis
 from cohortium.ledger.interpreter import Interpreter, Outcome
-from cohortium.ledger.story import RunSummary, Story
+from cohortium.ledger.story import PrivacySummary, RunSummary, Story
 
 if TYPE_CHECKING:
     from cohortium.ledger.replica import Replica
@@ -53,6 +53,7 @@ class Verified:
     refused: int
     members: Membership
     runs: tuple[RunSummary, ...]
+    privacy: PrivacySummary
     signed_by: tuple[str, ...]
     evm: bool
 
@@ -167,6 +168,7 @@ class _Replay:
             refused=self.refused,
             members=members,
             runs=self.story.summaries(),
+            privacy=self.story.privacy(),
             signed_by=tuple(sorted(self._signers(record["heads"], members))),
             evm=self.contract is not None,
         )

@@ -1,14 +1,16 @@
-"""What a chain tells about its runs, folded from the events: who took part, what became final, how each ended."""
+"""What a chain tells, folded from its events: of runs, who took part, what became final and how each ended; of privacy,
+what was spent, what commitments say of it, and what audits found."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from cohortium.core.spending import Booked
 from cohortium.ledger.blocks import Happening
 
-__all__ = ["Merge", "RunSummary", "Story"]
+__all__ = ["AuditSaid", "Merge", "PrivacySummary", "RunSummary", "Story"]
 
 _STATES: Final = {4: "finished", 5: "failed"}
 
@@ -35,11 +37,41 @@ class RunSummary:
     merges: tuple[Merge, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class AuditSaid:
+    """What a site found when it attacked a run's model. verdict: 1 pass, 2 fail, 3 inconclusive; digest: of it all."""
+
+    run: int
+    site: str
+    tier: int
+    verdict: int
+    digest: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivacySummary:
+    """Everything of privacy on a chain, oldest first. committed: (run, round, site) -> epsilon so far in millionths.
+
+    promised: of each run, the epsilon it may not pass, in millionths. versions: (site, handle) of data versions.
+    """
+
+    booked: tuple[Booked, ...] = ()
+    committed: Mapping[tuple[int, int, str], int] = field(default_factory=dict)
+    promised: Mapping[int, int] = field(default_factory=dict)
+    versions: tuple[tuple[str, str], ...] = ()
+    audits: tuple[AuditSaid, ...] = ()
+
+
 @dataclass
 class Story:
     """The runs as of the last event told."""
 
     _runs: dict[int, dict[str, Any]] = field(default_factory=dict)
+    _booked: list[Booked] = field(default_factory=list)
+    _committed: dict[tuple[int, int, str], int] = field(default_factory=dict)
+    _promised: dict[int, int] = field(default_factory=dict)
+    _versions: list[tuple[str, str]] = field(default_factory=list)
+    _audits: list[AuditSaid] = field(default_factory=list)
 
     def tell(self, events: Iterable[Happening]) -> None:
         """Follow what happened; events that say nothing about these facts are passed over."""
@@ -63,6 +95,40 @@ class Story:
                 self._runs[args["run"]]["merges"].append(merge)
             elif event.name == "Ended":
                 self._runs[args["run"]].update(state=_STATES[args["state"]], reason=args["reason"])
+            self._tell_privacy(event)
+
+    def _tell_privacy(self, event: Happening) -> None:
+        args = event.args
+        match event.name:
+            case "Proposed":
+                self._promised[args["run"]] = args["budget"]
+            case "DataChanged":
+                self._versions.append((args["site"], args["dataset"].hex()))
+            case "Spent":
+                self._booked.append(
+                    Booked(
+                        run=args["run"],
+                        round=args["round"],
+                        site=args["site"],
+                        dataset=args["dataset"].hex(),
+                        record=args["record"],
+                        eps_micro=args["eps_micro"],
+                    )
+                )
+            case "Committed":
+                self._committed[args["run"], args["round"], args["site"]] = args["eps_micro"]
+            case "Audited":
+                self._audits.append(AuditSaid(**args))
+
+    def privacy(self) -> PrivacySummary:
+        """What was spent and audited."""
+        return PrivacySummary(
+            booked=tuple(self._booked),
+            committed=dict(self._committed),
+            promised=dict(self._promised),
+            versions=tuple(self._versions),
+            audits=tuple(self._audits),
+        )
 
     def summaries(self) -> tuple[RunSummary, ...]:
         """All runs ever proposed, in order."""

@@ -12,7 +12,7 @@ from cohortium.assembly import build_guard, quorum
 from cohortium.core.identity import LedgerKey
 from cohortium.core.parameters import Parameters
 from cohortium.core.randomness import Chance
-from cohortium.core.seams import LedgerEvent, Work
+from cohortium.core.seams import Budget, LedgerEvent, Work
 from cohortium.core.study import Study
 from cohortium.core.update import Update
 from cohortium.errors import RunFailed, TrainingFailed, first_of
@@ -41,7 +41,8 @@ _GENESIS_TIME = 1_800_000_000  # a fixed beginning, so that runs repeat
 class Setting:
     """Everything one simulated swarm is made of. home: where a run that can be resumed keeps its files.
 
-    stages: filled with the stage of every round while the run goes on.
+    stages: filled with the stage of every round while the run goes on. budgets: makes the purse of a site from its
+    name and the consortium's identity; promised_micro: epsilon the run stays within, in millionths.
     """
 
     study: Study
@@ -52,6 +53,8 @@ class Setting:
     home: Path | None = None
     stages: dict[int, str] = field(default_factory=dict)
     observe: Callable[[Notice], None] = field(default=lambda notice: None)
+    budgets: Callable[[str, bytes], Budget] | None = None
+    promised_micro: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -203,6 +206,7 @@ class _Swarm:
             min_sites=self.quorum,
             n_rounds=work.program.max_rounds,
             answer_timeout_s=int(study.swarm.answer_timeout_s),
+            budget=self.setting.promised_micro,
             drawn=is_drawn(study.swarm.attest, n_sites=len(self.sites), size_bytes=self._size_bytes(work)),
         )
         return Charter(
@@ -232,6 +236,7 @@ class _Swarm:
             next_nonce=lambda: ledger.nonce(key.address),
             entropy=lambda n, *names: chance.secret(n, "node", site, *names),
             trainer=self.bench.trainer(site),
+            budget=None if self.setting.budgets is None else self.setting.budgets(site, ledger.genesis.consortium),
             guard=build_guard(self.setting.study, site, entropy=lambda n: chance.secret(n, "masks", site)),
             observe=self._observe,
             bell=self.bell,

@@ -189,6 +189,7 @@ class Node:
 
     async def _linger(self, outcome: Outcome) -> None:
         """Serve the last merge until every site of the run has it, or linger_s have passed."""
+        await self.training.close(self._view.run)
         if shared := dict(self._ports.share(self._workshop.measures)):
             self.results[self.site] = shared
             await self._broadcast("result", Result(measures=shared))

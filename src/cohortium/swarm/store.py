@@ -23,7 +23,7 @@ from cohortium.core.frames import Packed, decode_blob, encode_blob
 from cohortium.errors import CohortiumError, FrameError
 from cohortium.swarm.actions import Fact
 
-__all__ = ["DiskStore", "MemoryStore", "Store", "StoreBroken"]
+__all__ = ["DiskStore", "MemoryStore", "Store", "StoreBroken", "written"]
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
@@ -122,7 +122,7 @@ class DiskStore:
 
     def add(self, fact: Fact) -> None:
         """Keep a fact; one synced transaction."""
-        with _written(self._path_of_facts):
+        with written(self._path_of_facts):
             self._rows.execute("INSERT INTO facts (run, fact) VALUES (?, ?)", (fact.run, _ENCODER.encode(fact)))
 
     def facts(self, run: int) -> tuple[Fact, ...]:
@@ -136,7 +136,7 @@ class DiskStore:
         if path.exists():
             return
         draft = path.with_suffix(f".{os.getpid()}.draft")
-        with _written(draft):
+        with written(draft):
             path.parent.mkdir(mode=0o700, exist_ok=True)
             with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
                 file.write(encode_blob(payload))
@@ -158,7 +158,7 @@ class DiskStore:
         """Remove these payloads."""
         for digest in digests:
             path = self._path(digest)
-            with _written(path), contextlib.suppress(FileNotFoundError):
+            with written(path), contextlib.suppress(FileNotFoundError):
                 path.unlink()
 
     def close(self) -> None:
@@ -171,7 +171,7 @@ class DiskStore:
 
 
 @contextlib.contextmanager
-def _written(path: Path) -> Iterator[None]:
+def written(path: Path) -> Iterator[None]:
     """Say what the system or SQLite refused as StoreBroken; a draft that was not finished is removed."""
     try:
         yield

@@ -8,6 +8,7 @@ failed, or whose round was over before it ended, gives its reservation back: not
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -59,6 +60,12 @@ class Training:
             self._tell("approve", 0, why_not)
         return not why_not
 
+    async def close(self, run: int) -> None:
+        """The run has ended: free what was planned for it and never begun."""
+        if (budget := self._ports.budget) is not None:
+            with contextlib.suppress(StoreBroken):  # then it stays reserved
+                await self._ports.blocking(lambda: budget.close(run))
+
     async def run(self, action: do.Train) -> ev.Trained | ev.Failed | None:
         """The round's update, packed; why there is none; or None when it was overtaken by the next round."""
         try:
@@ -82,11 +89,11 @@ class Training:
                 await self._give_back(view.run, round)
                 return ev.Failed("train", failed.code, round=round)
             self.fraction = 1.0
-        trained = await self._workshop.pack_update(update, run=view.run, round=round)
-        if self._late_is_lost and self._is_over(round):
-            await self._give_back(view.run, round)
-            return trained
-        return replace(trained, spent_micro=await self._settle(view.run, round))
+            trained = await self._workshop.pack_update(update, run=view.run, round=round)
+            if self._late_is_lost and self._is_over(round):
+                await self._give_back(view.run, round)
+                return trained
+            return replace(trained, spent_micro=await self._settle(view.run, round))
 
     def _tell(self, stage: str, round: int, sentence: str) -> None:
         """Say what the budget forbids, at this site only."""
