@@ -5,8 +5,9 @@ import tomllib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict
 
-from cohortium.core.study_text import key_lines, parse_study, study_of
+from cohortium.core.study_text import key_lines, parse_plan, parse_study, study_of
 from cohortium.errors import StudyError
 
 GOOD = """
@@ -114,3 +115,18 @@ def test_sections_in_a_dict_are_refused_with_every_problem_and_no_line():
         study_of({"study": {"name": "heart"}, "model": {"name": "logistic"}, "strategy": {"rounds": 0}})
     assert [problem.line for problem in caught.value.problems] == [None, None]
     assert {problem.key for problem in caught.value.problems} == {"study.outcome", "strategy.rounds"}
+
+
+def test_another_plan_is_read_by_the_same_rules():
+    class Section(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+        size: int = 1
+
+    class Plan(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+        section: Section = Section()
+
+    assert parse_plan("[section]\nsize = 2\n", Plan, path="plan.toml").section.size == 2
+    with pytest.raises(StudyError) as caught:
+        parse_plan("[section]\nsze = 2\n", Plan, path="plan.toml")
+    assert str(caught.value) == "plan.toml:2 section.sze: unknown key 'sze'; did you mean 'size'?"

@@ -1,5 +1,7 @@
 """Five hospitals that founded a consortium, and engines to put their calls on. The clock is one that a test sets."""
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,15 +9,19 @@ from types import SimpleNamespace
 import pytest
 
 from cohortium.core.identity import LedgerKey, keccak
+from cohortium.errors import LedgerRefused
 from cohortium.ledger import ENGINES
 from cohortium.ledger.abi import encode
 from cohortium.ledger.genesis import Genesis
+from cohortium.ledger.hosted import HostedLedger, LedgerHost
+from cohortium.ledger.local import LocalLedger
 from cohortium.ledger.rules import Founder
-from cohortium.ledger.transactions import sign_call
+from cohortium.ledger.transactions import open_transaction, sign_call
 
 SITES = ("bonn", "graz", "lund", "oslo", "porto")
 START = 1_800_000_000
 CHAIN_ID = 7001
+NEW_KEY = LedgerKey.from_bytes(b"\x09" * 32)
 
 
 def key_of(site: str) -> LedgerKey:
@@ -101,14 +107,70 @@ class Consortium:
         return [event.name for event in self.ledger.events(from_height)]
 
 
+class Seats:
+    """One ledger a site, as in a deployment: each transaction goes in by its sender's own, all else is bonn's."""
+
+    def __init__(self, open_for: Callable[[LedgerKey, str], object]) -> None:
+        self._open_for = open_for
+        self._keys = {key.address: (key, name) for key, name in ((key_of(s), s) for s in SITES)}
+        self._keys[NEW_KEY.address] = (NEW_KEY, "new")
+        self.seats: dict[bytes, object] = {}
+        self._opening = threading.Lock()
+        self.at(b"")
+
+    def at(self, address: bytes) -> object:
+        """The ledger of the site with this key; bonn's for a key of nobody."""
+        address = address if address in self._keys else key_of("bonn").address
+        with self._opening:
+            if address not in self.seats:
+                self.seats[address] = self._open_for(*self._keys[address])
+            return self.seats[address]
+
+    def submit(self, raw: bytes):
+        try:
+            sender = open_transaction(raw, chain_id=self.chain_id).sender
+        except LedgerRefused:
+            sender = b""
+        return self.at(sender).submit(raw)
+
+    def head(self):
+        self.sync()
+        return self.at(b"").head()
+
+    def close(self) -> None:
+        for ledger in self.seats.values():
+            ledger.close()
+
+    def __getattr__(self, name: str):
+        return getattr(self.at(b""), name)
+
+
+def hosted(genesis: Genesis, clock: Clock, path: Path) -> Seats:
+    """Engine `local` with a host that is nobody's seat, and a follower for each site."""
+    host = LocalLedger.found(genesis, clock=clock, path=path / "host.sqlite")
+    answer = LedgerHost(host, key=key_of("lund")).answer
+    seats = Seats(
+        lambda key, name: HostedLedger.found(genesis, clock=clock, path=path / f"{name}.sqlite", key=key, ask=answer)
+    )
+    seats.seats[b"host"] = host
+    return seats
+
+
 def found(engine: str, path: Path, sites: tuple[str, ...] = SITES) -> Consortium:
+    """A consortium on an engine by name; `hosted` is `local` as its followers see it."""
     clock = Clock()
-    genesis = genesis_of(engine, sites)
     file = path / f"{engine}.sqlite"
+    if engine == "hosted":
+        genesis = genesis_of("local", sites)
+        return Consortium(hosted(genesis, clock, path), clock, file, genesis)
+    genesis = genesis_of(engine, sites)
     return Consortium(ENGINES.resolve(engine).found(genesis, clock=clock, path=file), clock, file, genesis)
 
 
-@pytest.fixture(params=["memory", "local"])
+OTHERS = ["local", "hosted"]
+
+
+@pytest.fixture(params=["memory", *OTHERS])
 def consortium(request, tmp_path):
     """One consortium on each engine."""
     made = found(request.param, tmp_path)
@@ -124,10 +186,10 @@ def local(tmp_path):
     made.ledger.close()
 
 
-@pytest.fixture
-def both(tmp_path):
-    """The same consortium on both engines."""
-    made = [found(engine, tmp_path) for engine in ("memory", "local")]
+@pytest.fixture(params=OTHERS)
+def both(request, tmp_path):
+    """The same consortium on `memory` and on each other engine."""
+    made = [found(engine, tmp_path) for engine in ("memory", request.param)]
     yield made
     for one in made:
         one.ledger.close()

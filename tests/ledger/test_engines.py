@@ -164,11 +164,28 @@ def test_what_must_not_become_a_block_is_refused_by_name(consortium, hospitals, 
     assert consortium.put("bonn", "heartbeat").ok
 
 
-def test_the_same_transaction_counts_once(consortium):
-    raw = consortium.sign("bonn", "heartbeat")
-    assert consortium.ledger.submit(raw).ok
+def test_the_same_transaction_counts_once_however_often_it_is_submitted(consortium, hospitals):
+    raw = consortium.sign("bonn", "approve", 9, bytes(32))
+    receipt = consortium.ledger.submit(raw)
+    assert (receipt.ok, receipt.reason) == (False, "run")
+    assert consortium.put("graz", "heartbeat").height == receipt.height + 1
+    assert consortium.ledger.submit(raw) == receipt
+    assert consortium.ledger.head().height == receipt.height + 1
+    other = consortium.sign("bonn", "heartbeat", nonce=0)
     with pytest.raises(LedgerRefused, match="nonce"):
-        consortium.ledger.submit(raw)
+        consortium.ledger.submit(other)
+    assert consortium.ledger.nonce(hospitals.key_of("bonn").address) == 1
+
+
+def test_any_block_is_known_by_its_height(consortium):
+    heads = [consortium.ledger.head()]
+    for site in ("bonn", "graz"):
+        consortium.put(site, "heartbeat")
+        consortium.ledger.sync()
+        heads.append(consortium.ledger.head())
+    assert [consortium.ledger.hash_at(head.height) for head in heads] == [head.hash for head in heads]
+    assert consortium.ledger.hash_at(heads[0].height - 1) is None or heads[0].height > 1
+    assert consortium.ledger.hash_at(heads[-1].height + 1) is None
 
 
 def test_who_left_or_was_excluded_is_a_stranger_from_then_on(consortium):

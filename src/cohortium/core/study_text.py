@@ -1,4 +1,4 @@
-"""From TOML text to a `Study`: all problems at once, each with its line and a guess at what was meant.
+"""From TOML text to a `Study`, or to another plan: all problems at once, with lines and a guess at what was meant.
 
 tomllib tells no positions for valid files, so a small scanner maps dotted keys to lines; keys of an
 inline table point to the line the table starts on.
@@ -10,16 +10,18 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from cohortium.core.study import Study
 from cohortium.errors import Problem, StudyError
 
-__all__ = ["MAX_STUDY_BYTES", "key_lines", "parse_study", "study_of"]
+__all__ = ["MAX_STUDY_BYTES", "key_lines", "parse_plan", "parse_study", "study_of"]
 
 MAX_STUDY_BYTES = 1 << 20
+
+P = TypeVar("P", bound=BaseModel)
 
 _TABLE = re.compile(r"^\s*\[\[?\s*([^\[\]]+?)\s*\]\]?\s*(#.*)?$")
 _KEY = re.compile(r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
@@ -28,6 +30,11 @@ _PART = re.compile(r"""[A-Za-z0-9_-]+|"[^"]*"|'[^']*'""")
 
 def parse_study(text: str, *, path: str = "study.toml") -> Study:
     """The study a TOML text describes. Raises StudyError with every problem, in file order."""
+    return parse_plan(text, Study, path=path)
+
+
+def parse_plan(text: str, plan: type[P], *, path: str) -> P:
+    """What a TOML text says in the terms of a frozen model. Raises StudyError with every problem and its line."""
     if len(text.encode()) > MAX_STUDY_BYTES:
         raise StudyError([Problem("", f"the file is larger than {MAX_STUDY_BYTES} bytes")], path=path)
     try:
@@ -35,16 +42,20 @@ def parse_study(text: str, *, path: str = "study.toml") -> Study:
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"at line (\d+)", str(error))
         raise StudyError([Problem("", f"not valid TOML: {error}", int(line[1]) if line else None)], path=path) from None
-    return study_of(content, lines=key_lines(text), path=path)
+    return _checked(content, plan, lines=key_lines(text), path=path)
 
 
 def study_of(content: Mapping[str, Any], *, lines: Mapping[str, int] | None = None, path: str = "study") -> Study:
     """The study that sections and keys describe. Raises StudyError with every problem; lines: of the keys in a file."""
+    return _checked(content, Study, lines=lines or {}, path=path)
+
+
+def _checked(content: Mapping[str, Any], plan: type[P], *, lines: Mapping[str, int], path: str) -> P:
     try:
-        return Study.model_validate(dict(content))
+        return plan.model_validate(dict(content))
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=True)
-        problems = {_problem(dict(one), lines or {}): None for one in found}
+        problems = {_problem(dict(one), lines, plan): None for one in found}
         ordered = sorted(problems, key=lambda p: (p.line if p.line is not None else 0, p.key))
         raise StudyError(ordered, path=path) from None
 
@@ -95,18 +106,18 @@ def _parts(dotted: str) -> list[str]:
     return [part.strip("\"'") for part in _PART.findall(dotted)]
 
 
-def _problem(found: Mapping[str, Any], lines: Mapping[str, int]) -> Problem:
+def _problem(found: Mapping[str, Any], lines: Mapping[str, int], plan: type[BaseModel]) -> Problem:
     where = [str(part) for part in found["loc"]]
     kind, key = str(found["type"]), _file_key(where)
     if kind == "missing":
         parent = key.rpartition(".")[0]
         return Problem(key, "is missing", _line(parent, lines))
     if kind == "extra_forbidden":
-        known = _known_keys(where[:-1])
+        known = _known_keys(plan, where[:-1])
         near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.6)
         guess = f"; did you mean '{near[0]}'?" if near else f"; known here: {', '.join(sorted(known))}"
         return Problem(key, f"unknown key '{where[-1]}'{guess}", _line(key, lines))
-    if where[0] == "quality" and kind == "literal_error":
+    if where[:1] == ["quality"] and kind == "literal_error":
         return Problem(key, f"{found['input']!r} is not available in this release; leave it out", _line(key, lines))
     if key == "study.outcome" and kind in ("string_type", "model_type", "dataclass_type"):
         wanted = "must be a column name or { time = ..., event = ... }"
@@ -129,8 +140,7 @@ def _line(key: str, lines: Mapping[str, int]) -> int | None:
     return lines.get(key)
 
 
-def _known_keys(where: list[str]) -> list[str]:
-    plan: type[BaseModel] = Study
+def _known_keys(plan: type[BaseModel], where: list[str]) -> list[str]:
     for part in where:
         field = plan.model_fields.get(part)
         if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):

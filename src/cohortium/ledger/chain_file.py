@@ -8,6 +8,7 @@ chain. What keys and rows mean is `replica.py`.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,6 +63,14 @@ class ChainFile:
             chain.close()
             raise LedgerError(f"{path} exists already", hint="a chain is founded once: open it, or choose another path")
         return chain
+
+    @staticmethod
+    def is_laid(path: Path) -> bool:
+        """Whether a founding was completed in this file; a killed one leaves none, or an empty database."""
+        if not path.is_file():
+            return False
+        with contextlib.closing(_connect(path)) as db:
+            return bool(db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
 
     @classmethod
     def open(cls, path: Path) -> ChainFile:
@@ -119,10 +128,21 @@ class ChainFile:
         """Keep a block; inside `block()`. A height is written once."""
         self._db.execute("INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?)", (height, *row))
 
-    def rows(self, from_height: int = 0) -> list[tuple[int, Row]]:
-        """Blocks from a height on, in order."""
-        found = self._db.execute("SELECT * FROM blocks WHERE height >= ? ORDER BY height", (from_height,))
+    def rows(self, from_height: int = 0, *, n: int | None = None) -> list[tuple[int, Row]]:
+        """At most n blocks from a height on, in order."""
+        query = "SELECT * FROM blocks WHERE height >= ? ORDER BY height LIMIT ?"
+        found = self._db.execute(query, (from_height, -1 if n is None else n))
         return [(height, Row(header, raw, bool(ok), reason, logs)) for height, header, raw, ok, reason, logs in found]
+
+    def row(self, height: int) -> Row | None:
+        """The block at a height, None where there is none."""
+        found = self._db.execute("SELECT header, raw, ok, reason, logs FROM blocks WHERE height = ?", (height,))
+        return None if (one := found.fetchone()) is None else Row(one[0], one[1], bool(one[2]), one[3], one[4])
+
+    def height_of(self, raw: bytes) -> int | None:
+        """The block that holds this transaction, None where there is none."""
+        found = self._db.execute("SELECT height FROM blocks WHERE raw = ?", (raw,)).fetchone()
+        return None if found is None else int(found[0])
 
     def close(self) -> None:
         """Let the file go. Closing twice is no error."""

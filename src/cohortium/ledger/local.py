@@ -5,21 +5,25 @@
 
 Default of a node: one machine, a demo, a first trial. The host may stop the chain but cannot forge it:
 every transaction is signed, and everybody can replay an export. Block time is max(last + 1, clock()).
-`submit` returns once the block is on disk; a kill at any moment leaves whole blocks.
+`submit` returns once the block is on disk; a kill at any moment leaves whole blocks. How the other nodes
+of a deployment come to the host's chain is `hosted.py`.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from cohortium.core.seams import Head, LedgerEvent, Receipt
 from cohortium.errors import UsageError
-from cohortium.ledger.export import SignedHead, write_export
+from cohortium.ledger.blocks import Block
+from cohortium.ledger.entries import Entry
+from cohortium.ledger.export import SignedHead
 from cohortium.ledger.genesis import Genesis
 from cohortium.ledger.replica import Replica
+from cohortium.ledger.shared_replica import SharedReplica
+from cohortium.ledger.transactions import once
 
 __all__ = ["LocalLedger"]
 
@@ -29,8 +33,8 @@ class LocalLedger:
 
     def __init__(self, replica: Replica, *, clock: Callable[[], float]) -> None:
         self._replica = replica
+        self._chain = SharedReplica(replica)
         self._clock = clock
-        self._lock = threading.Lock()
 
     @classmethod
     def found(cls, genesis: Genesis, *, clock: Callable[[], float], path: Path | None = None) -> LocalLedger:
@@ -47,58 +51,68 @@ class LocalLedger:
     @property
     def genesis(self) -> Genesis:
         """Where the consortium began."""
-        return self._replica.genesis
+        return self._chain.genesis
 
     @property
     def chain_id(self) -> int:
         """What every transaction is bound to."""
-        return self._replica.genesis.chain_id
+        return self.genesis.chain_id
 
     @property
     def contract(self) -> bytes:
         """The contract's address (20 bytes)."""
-        return self._replica.genesis.contract
+        return self.genesis.contract
 
     def nonce(self, address: bytes) -> int:
         """The number of an account's next transaction."""
-        with self._lock:
-            return self._replica.nonce(address)
+        return self._chain.nonce(address)
 
     def submit(self, signed: bytes) -> Receipt:
         """Put a signed transaction into a block on disk. A refused call gives a receipt with `ok = False`.
 
-        Raises LedgerRefused for what makes no block (`transactions.check_entry` lists the reasons).
+        The same bytes again give the receipt they got. Raises LedgerRefused for what makes no block
+        (`transactions.check_entry` lists the reasons).
         """
-        with self._lock:
-            return self._replica.apply(signed, time=max(self._replica.time() + 1, int(self._clock())))
+        return self._put(signed, None)
+
+    def take(self, entry: Entry) -> Receipt:
+        """`submit` of what another node handed on; its entry must be signed by the transaction's own sender."""
+        return self._put(entry.raw, entry.signer(chain_id=self.chain_id))
 
     def call(self, function: str, args: tuple[object, ...] = ()) -> tuple[Any, ...]:
         """Read without changing anything."""
-        with self._lock:
-            return self._replica.call(function, args)
+        return self._chain.call(function, args)
+
+    def blocks(self, from_height: int, *, n: int) -> list[Block]:
+        """At most n blocks from a height on, for nodes that replay them."""
+        return self._chain.blocks(from_height, n=n)
 
     def events(self, from_height: int = 0) -> Iterable[LedgerEvent]:
         """All events from that height on, ordered, no gaps."""
-        start = max(from_height, 1)
-        with self._lock:
-            blocks = list(self._replica.blocks(start))
-        return [
-            LedgerEvent(height, index, event.name, event.args)
-            for height, block in enumerate(blocks, start=start)
-            for index, event in enumerate(block.events)
-        ]
+        return self._chain.events(from_height)
 
     def head(self) -> Head:
         """The newest block."""
-        with self._lock:
-            return self._replica.head()
+        return self._chain.head()
+
+    def hash_at(self, height: int) -> bytes | None:
+        """The hash of the block at a height, None where the chain is shorter."""
+        return self._chain.hash_at(height)
+
+    def sync(self) -> bool:
+        """Nothing to fetch: this is where blocks are made."""
+        return False
 
     def export(self, path: Path, *, heads: Sequence[SignedHead] = ()) -> None:
         """Write all of it as JSON lines for `archive.verify`. heads: members' signatures under the head."""
-        with self._lock:
-            write_export(path, self.genesis, self._replica.blocks(), self._replica.head(), heads=heads)
+        self._chain.export(path, heads)
 
     def close(self) -> None:
         """Let the file go."""
-        with self._lock:
-            self._replica.close()
+        self._chain.close()
+
+    def _put(self, raw: bytes, signer: bytes | None) -> Receipt:
+        replica = self._replica
+        with self._chain.lock:
+            now = max(replica.time() + 1, int(self._clock()))
+            return once(raw, lambda: replica.apply(raw, time=now, signer=signer), replica.receipt_of)

@@ -20,6 +20,7 @@ from cohortium.ledger.blocks import NO_PARENT, Block, event_values, memory_heade
 from cohortium.ledger.export import SignedHead, write_export
 from cohortium.ledger.genesis import Genesis
 from cohortium.ledger.interpreter import Interpreter, Outcome
+from cohortium.ledger.transactions import once
 
 __all__ = ["MemoryLedger"]
 
@@ -61,13 +62,11 @@ class MemoryLedger:
     def submit(self, signed: bytes) -> Receipt:
         """Put a signed transaction into a block. A refused call gives a receipt with `ok = False`.
 
-        Raises LedgerRefused for what makes no block (`transactions.check_entry` lists the reasons).
+        The same bytes again give the receipt they got. Raises LedgerRefused for what makes no block
+        (`transactions.check_entry` lists the reasons).
         """
         with self._lock:
-            now = max(self._time + 1, int(self._clock()))
-            outcome = self._rules.execute(signed, time=now, height=len(self._blocks) + 1)
-            self._append(signed, now, outcome)
-            return Receipt(len(self._blocks), outcome.ok, outcome.reason)
+            return once(signed, lambda: self._put(signed), self._receipt_of)
 
     def call(self, function: str, args: tuple[object, ...] = ()) -> tuple[Any, ...]:
         """Read without changing anything."""
@@ -88,6 +87,14 @@ class MemoryLedger:
         with self._lock:
             return Head(len(self._blocks), self._blocks[-1].hash, self._root)
 
+    def hash_at(self, height: int) -> bytes | None:
+        """The hash of the block at a height, None where the chain is shorter."""
+        return self._blocks[height - 1].hash if 1 <= height <= len(self._blocks) else None
+
+    def sync(self) -> bool:
+        """Nothing to fetch: this is where blocks are made."""
+        return False
+
     def export(self, path: Path, *, heads: Sequence[SignedHead] = ()) -> None:
         """Write all of it as JSON lines for `archive.verify`. heads: members' signatures under the head."""
         head = self.head()
@@ -95,6 +102,17 @@ class MemoryLedger:
 
     def close(self) -> None:
         """Nothing to let go; as the other engines have it."""
+
+    def _put(self, raw: bytes) -> Receipt:
+        now = max(self._time + 1, int(self._clock()))
+        outcome = self._rules.execute(raw, time=now, height=len(self._blocks) + 1)
+        self._append(raw, now, outcome)
+        return Receipt(len(self._blocks), outcome.ok, outcome.reason)
+
+    def _receipt_of(self, raw: bytes) -> Receipt | None:
+        found = (height for height in range(len(self._blocks), 0, -1) if self._blocks[height - 1].raw == raw)
+        height = next(found, 0)
+        return Receipt(height, self._blocks[height - 1].ok, self._blocks[height - 1].reason) if height else None
 
     def _append(self, raw: bytes, now: int, outcome: Outcome) -> None:
         self._root = self._rules.state_root()

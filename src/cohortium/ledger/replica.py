@@ -26,12 +26,12 @@ from pathlib import Path
 from sqlite3 import DatabaseError
 from typing import Any
 
-from cohortium.core.identity import keccak
+from cohortium.core.identity import Membership, keccak
 from cohortium.core.seams import Head, Receipt
-from cohortium.errors import LedgerError, LedgerRefused, MissingExtra
+from cohortium.errors import LedgerError, LedgerForked, LedgerRefused, MissingExtra
 from cohortium.ledger import rlp
 from cohortium.ledger.abi import revert_reason
-from cohortium.ledger.blocks import Block, Happening
+from cohortium.ledger.blocks import Block, Happening, read_header
 from cohortium.ledger.chain_file import ChainFile, Row
 from cohortium.ledger.genesis import Genesis
 from cohortium.ledger.interface import consortium
@@ -102,24 +102,45 @@ class Replica:
             raise LedgerError(f"{path} cannot be used: {error}", hint="replay an export into a new file") from error
         return replica
 
-    def apply(self, raw: bytes, *, time: int) -> Receipt:
+    def apply(self, raw: bytes, *, time: int, signer: bytes | None = None, header: bytes | None = None) -> Receipt:
         """Put one transaction into a block of its own; `time` must be later than the head's.
 
+        signer: who signed the entry that brought it, where one did. header: of this block as another replica has
+        it; LedgerForked, with this replica's own header as evidence and nothing kept, when it comes out differently.
         Raises LedgerRefused for what must not become a block (`transactions.check_entry`). A call that
         the contract refuses does: its receipt is not ok and names the reason.
         """
         genesis = self.genesis
         transaction = open_transaction(raw, chain_id=genesis.chain_id)
         sender = transaction.sender
-        check_entry(transaction, contract=genesis.contract, active=self.is_active(sender), nonce=self.nonce(sender))
+        check_entry(
+            transaction,
+            contract=genesis.contract,
+            active=self.is_active(sender),
+            nonce=self.nonce(sender),
+            signer=signer,
+        )
         try:
             with self._file.block():
                 row = self._execute(raw, time)
+                if header is not None and header != row.header:
+                    raise LedgerForked(_difference(row.header, header), evidence=(row.header,))
         except BaseException:
             self._chain = _chain_class(genesis.chain_id)(AtomicDB(_Nodes(self._file)))
             raise
         self._roster.tell(self._events(row.logs))
         return Receipt(self.head().height, row.ok, row.reason)
+
+    def receipt_of(self, raw: bytes) -> Receipt | None:
+        """What became of a transaction that is in a block already, None for any other."""
+        height = self._file.height_of(raw)
+        row = None if height is None else self._file.row(height)
+        return None if height is None or row is None else Receipt(height, row.ok, row.reason)
+
+    def hash_at(self, height: int) -> bytes | None:
+        """The hash of the block at a height, None where the chain is shorter."""
+        row = self._file.row(height)
+        return None if row is None else keccak(row.header)
 
     def call(self, function: str, args: Sequence[object] = ()) -> tuple[Any, ...]:
         """What a view function says at the head. Raises LedgerRefused when it refuses, ValueError for bad arguments."""
@@ -148,6 +169,10 @@ class Replica:
         """Whether an address may act now."""
         return self._roster.is_active(address)
 
+    def membership(self) -> Membership:
+        """Everybody who ever belonged, as of the head."""
+        return self._roster.membership()
+
     def head(self) -> Head:
         """The newest block."""
         header = self._chain.get_canonical_head()
@@ -157,9 +182,9 @@ class Replica:
         """The newest block's time in seconds."""
         return int(self._chain.get_canonical_head().timestamp)
 
-    def blocks(self, from_height: int = 1) -> Iterator[Block]:
-        """All blocks from a height on."""
-        for _, row in self._file.rows(from_height):
+    def blocks(self, from_height: int = 1, *, n: int | None = None) -> Iterator[Block]:
+        """At most n blocks from a height on."""
+        for _, row in self._file.rows(from_height, n=n):
             yield Block(row.header, row.raw, row.ok, row.reason, self._events(row.logs))
 
     def close(self) -> None:
@@ -214,6 +239,13 @@ class _Nodes(BaseDB):
 
     def _exists(self, key: bytes) -> bool:
         return self._file.read(key) is not None
+
+
+def _difference(mine: bytes, theirs: bytes) -> str:
+    return (
+        f"block {read_header(mine).height} of the ledger is {keccak(theirs).hex()[:16]} for another"
+        f" and {keccak(mine).hex()[:16]} here"
+    )
 
 
 def _header_from_parent(parent: Any, **params: Any) -> Any:

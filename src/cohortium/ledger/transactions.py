@@ -14,16 +14,18 @@ is deterministic and reading accepts the canonical form only, so one call has on
     chain         signed for another chain, or for none
     contract      sent to another address
     stranger      the sender is no active member
+    entry         handed on by another key than its own (`entries.py`)
     nonce         not the sender's next one
     gas           a gas limit other than 3,000,000
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from cohortium.core.identity import LedgerKey, keccak, recover
+from cohortium.core.seams import Receipt
 from cohortium.errors import FrameError, LedgerRefused, SignatureError
 from cohortium.ledger import rlp
 from cohortium.ledger.interface import consortium
@@ -33,6 +35,7 @@ __all__ = [
     "MAX_TRANSACTION_BYTES",
     "Transaction",
     "check_entry",
+    "once",
     "open_transaction",
     "sign_call",
     "sign_deployment",
@@ -92,21 +95,39 @@ def open_transaction(raw: bytes, *, chain_id: int) -> Transaction:
     return Transaction(sender, nonce, to, function, args, gas)
 
 
-def check_entry(transaction: Transaction, *, contract: bytes, active: bool, nonce: int) -> None:
+def check_entry(
+    transaction: Transaction, *, contract: bytes, active: bool, nonce: int, signer: bytes | None = None
+) -> None:
     """Refuse what must not become a block.
 
     active: whether the sender is an active member now. nonce: the sender's next number.
-    Raises LedgerRefused with reason `contract`, `stranger`, `nonce` or `gas`, in this order.
+    signer: who signed the entry that brought it; None where it came without one.
+    Raises LedgerRefused with reason `contract`, `stranger`, `entry`, `nonce` or `gas`, in this order.
     """
     who = f"{transaction.function} of 0x{transaction.sender.hex()}"
     if transaction.to != contract:
         raise LedgerRefused("contract", function=f"{who}, sent to 0x{transaction.to.hex()}")
     if not active:
         raise LedgerRefused("stranger", function=who)
+    if signer is not None and signer != transaction.sender:
+        raise LedgerRefused("entry", function=f"{who}, handed on by 0x{signer.hex()}")
     if transaction.nonce != nonce:
         raise LedgerRefused("nonce", function=f"{who} with number {transaction.nonce}, next is {nonce}")
     if transaction.gas != CALL_GAS:
         raise LedgerRefused("gas", function=f"{who} with gas limit {transaction.gas}, expected {CALL_GAS}")
+
+
+def once(raw: bytes, put: Callable[[], Receipt], receipt_of: Callable[[bytes], Receipt | None]) -> Receipt:
+    """What `put()` gives, or the receipt that this very transaction got before.
+
+    A sender whose first attempt was never answered may thus submit the same bytes again and again.
+    """
+    try:
+        return put()
+    except LedgerRefused as refused:
+        if refused.reason == "nonce" and (known := receipt_of(raw)) is not None:
+            return known
+        raise
 
 
 def _sign(key: LedgerKey, chain_id: int, fields: list[bytes]) -> bytes:

@@ -1,0 +1,100 @@
+"""The one function by which a node comes to its ledger: founded on first use, opened ever after.
+
+    ledger = open_ledger(genesis, path=home / "chain.sqlite", clock=time.time, key=key, site="porto", ...)
+
+Which engine it is, the founders agreed on in the genesis. What is site by site is given here: with `local`, who
+hosts (`host`, its site name; empty: this site) and how to ask it (`ask`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from cohortium.core.identity import LedgerKey
+from cohortium.core.seams import Ledger
+from cohortium.errors import LedgerError, UsageError
+from cohortium.ledger import ENGINES
+from cohortium.ledger.export import SignedHead
+from cohortium.ledger.genesis import Genesis
+
+__all__ = ["NodeLedger", "open_ledger"]
+
+
+class NodeLedger(Ledger, Protocol):
+    """What every engine offers a node beside the seam's calls. Blocking; several threads may share one."""
+
+    @property
+    def genesis(self) -> Genesis: ...
+
+    @property
+    def chain_id(self) -> int: ...
+
+    @property
+    def contract(self) -> bytes: ...
+
+    def nonce(self, address: bytes) -> int:
+        """The number of an account's next transaction."""
+        ...
+
+    def hash_at(self, height: int) -> bytes | None:
+        """The hash of the block at a height, None where the chain here is shorter."""
+        ...
+
+    def sync(self) -> bool:
+        """Fetch and check what others wrote; whether there was anything."""
+        ...
+
+    def export(self, path: Path, *, heads: Sequence[SignedHead] = ()) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def open_ledger(
+    genesis: Genesis,
+    *,
+    path: Path,
+    clock: Callable[[], float],
+    key: LedgerKey,
+    site: str,
+    host: str = "",
+    ask: Callable[[bytes], bytes] | None = None,
+) -> NodeLedger:
+    """This site's ledger, at its last block.
+
+    path: of the chain file. clock: seconds since 1970. host: the site that hosts `local`, `site` itself when empty.
+    ask: a request to the host and its answer; blocks, raises LedgerUnreachable.
+    Raises UsageError when something the engine needs is not given, LedgerError for a file of another consortium.
+    """
+    make: Any
+    given: dict[str, Any] = {"clock": clock}
+    if genesis.engine == "local" and host not in ("", site):
+        from cohortium.ledger.hosted import HostedLedger
+
+        if ask is None:
+            raise UsageError(f"the ledger is hosted by {host!r}; say how to ask it")
+        make, given = HostedLedger, {**given, "key": key, "ask": ask}
+    else:
+        make = ENGINES.resolve(genesis.engine)
+    return _found_or_open(make, genesis, path, given)
+
+
+def _found_or_open(make: Any, genesis: Genesis, path: Path, given: dict[str, Any]) -> NodeLedger:
+    if genesis.engine == "memory" or not _is_laid(path):
+        founded: NodeLedger = make.found(genesis, path=path, **given)
+        return founded
+    ledger: NodeLedger = make.open(path, **given)
+    if ledger.genesis != genesis:
+        with contextlib.closing(ledger):
+            raise LedgerError(
+                f"{path} holds the chain of another consortium", hint="give this consortium a home folder of its own"
+            )
+    return ledger
+
+
+def _is_laid(path: Path) -> bool:
+    from cohortium.ledger.chain_file import ChainFile
+
+    return ChainFile.is_laid(path)

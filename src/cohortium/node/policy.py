@@ -1,0 +1,90 @@
+"""A site's own word on a study: `[consent]` of its node.toml, before approval and before every commitment. Pure.
+
+    decide(study, facts, consent)  ->  Allowed(by_itself=True | False)  or  Vetoed(reason)
+
+The rules only ever take away: what the study forbids stays forbidden, and nothing here can loosen it. Every rule that
+says no is named, so that the study's authors and the site see the whole distance at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from cohortium.assembly import build_learner, quorum, strategy_name
+from cohortium.core.study import Study
+from cohortium.node.settings import ConsentPlan
+
+__all__ = ["Allowed", "Facts", "Vetoed", "decide", "facts_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a decision needs beside the study's own words.
+
+    strategy: by its own name, never `auto`. quorum: fewest sites a round may close with. cohort: patients of this site
+    that would take part, None before they were counted. epsilon: the run's promise, None where it makes none.
+    """
+
+    strategy: str
+    quorum: int
+    cohort: int | None = None
+    epsilon: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Allowed:
+    """The site's rules have nothing against it. by_itself: no person is asked."""
+
+    by_itself: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vetoed:
+    """The site's rules say no. reasons: one sentence for each rule, without a patient's value or a small count."""
+
+    reasons: tuple[str, ...]
+
+    @property
+    def reason(self) -> str:
+        """All of them in one line."""
+        return "; ".join(self.reasons)
+
+
+def decide(study: Study, facts: Facts, consent: ConsentPlan) -> Allowed | Vetoed:
+    """What this site says to the study."""
+    reasons = tuple(_objections(study, facts, consent))
+    return Vetoed(reasons=reasons) if reasons else Allowed(by_itself=consent.automatic)
+
+
+def facts_of(study: Study, *, n_sites: int, cohort: int | None = None, epsilon: float | None = None) -> Facts:
+    """The facts about a study among `n_sites` members. Raises StudyError for one that cannot be built."""
+    name = strategy_name(study, build_learner(study))
+    return Facts(strategy=name, quorum=quorum(study, n_sites), cohort=cohort, epsilon=epsilon)
+
+
+def _objections(study: Study, facts: Facts, consent: ConsentPlan) -> Iterator[str]:
+    yield from _unlisted("models", study.model.name, consent.models)
+    yield from _unlisted("strategies", facts.strategy, consent.strategies)
+    code = study.model.code_digest
+    if code is not None and code not in consent.code_digests:
+        yield f"consent.code_digests: the study brings code {code[:16]}... that this site has not approved"
+    if consent.require_secure_aggregation and not study.privacy.secure_aggregation:
+        yield "consent.require_secure_aggregation: the study shows single updates to the members"
+    if facts.quorum < consent.min_sites:
+        yield f"consent.min_sites: rounds may close with {facts.quorum} sites, this site asks for {consent.min_sites}"
+    if facts.cohort is not None and facts.cohort < consent.min_cohort:
+        yield f"consent.min_cohort: fewer than {consent.min_cohort} patients of this site would take part"
+    if consent.max_epsilon_per_run is not None:
+        if facts.epsilon is None:
+            yield f"consent.max_epsilon_per_run: the study promises no epsilon, at most {consent.max_epsilon_per_run:g}"
+        elif facts.epsilon > consent.max_epsilon_per_run:
+            yield (
+                f"consent.max_epsilon_per_run: the study spends epsilon {facts.epsilon:g}, "
+                f"at most {consent.max_epsilon_per_run:g}"
+            )
+
+
+def _unlisted(key: str, name: str, listed: Sequence[str] | None) -> Iterator[str]:
+    if listed is not None and name not in listed:
+        yield f"consent.{key}: '{name}' is not among {', '.join(listed) or 'those accepted (none)'}"
