@@ -106,6 +106,7 @@ def test_the_identity_covers_keys_engine_time_and_chain(parts):
         ({"host": "oslo"}, "hosted by one of the founders"),
         ({"engine": "replicated"}, "has no host"),
         ({"chain_id": 0}, "chain id"),
+        ({"engine": "memory"}, "unknown ledger engine 'memory'"),
     ],
 )
 def test_what_cannot_begin_is_refused(parts, other, sentence):

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from cohortium import __version__
-from cohortium.cli import audit, demo, evaluate, report, simulate, study
+from cohortium.cli import audit, demo, evaluate, node, report, simulate, study
 from cohortium.cli.simulate import Interrupted
 from cohortium.errors import CohortiumError
 
@@ -36,6 +36,7 @@ app.command()(evaluate.evaluate)
 app.command()(report.report)
 app.add_typer(study.app, name="study", help="Write, check and show a study file.")
 app.add_typer(audit.app, name="audit", help="Check what others recorded.")
+app.add_typer(node.app, name="node", help="This hospital's own node: keys, members, checks.")
 
 
 def _version(asked: bool) -> None:

@@ -16,7 +16,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from cohortium.core.foreign_json import read_json
 from cohortium.core.identity import LedgerKey, fingerprint, recover_message
@@ -24,6 +24,7 @@ from cohortium.errors import FrameError, SignatureError, UsageError
 from cohortium.ledger.genesis import MAX_FOUNDERS, Genesis
 from cohortium.ledger.rules import Founder
 from cohortium.node.cards import MAX_CARD_BYTES, Card
+from cohortium.node.settings import Engine
 
 __all__ = ["MAX_FOUNDING_BYTES", "Founding", "propose_founding"]
 
@@ -128,6 +129,8 @@ class Founding:
 
 def propose_founding(cards: Iterable[Card], *, engine: str, host: str = "", chain_id: int, time: int) -> Founding:
     """A beginning nobody has signed yet. Raises UsageError for cards that cannot found a consortium together."""
+    if engine not in get_args(Engine):
+        raise UsageError(f"unknown ledger engine '{engine}'; available: {', '.join(get_args(Engine))}")
     ordered = tuple(sorted(cards, key=lambda card: card.site))
     try:
         founders = tuple(_founder(card) for card in ordered)

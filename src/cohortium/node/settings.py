@@ -21,6 +21,7 @@ from cohortium.transport.directory import check_endpoint
 __all__ = [
     "ConsentPlan",
     "DataPlan",
+    "Engine",
     "LedgerPlan",
     "LimitsPlan",
     "NetworkPlan",
@@ -69,6 +70,7 @@ def _check_listen(text: str) -> str:
     return text
 
 
+Engine = Literal["local", "replicated", "evm-rpc"]
 SiteName = Annotated[str, AfterValidator(check_site_name)]
 Address = Annotated[str, AfterValidator(_check_address)]
 Line = Annotated[str, Field(max_length=200), AfterValidator(check_text)]
@@ -105,7 +107,7 @@ class LedgerPlan(_Plan):
     certificate, key, authority: files of this node's client certificate for `replicated` over https.
     """
 
-    engine: Literal["local", "replicated", "evm-rpc"] = "local"
+    engine: Engine = "local"
     endpoints: Annotated[list[Url], Field(max_length=16)] = []
     host: Annotated[str, AfterValidator(lambda name: name and check_site_name(name))] = ""
     certificate: Line = ""
