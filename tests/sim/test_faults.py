@@ -1,233 +1,58 @@
-"""F1-F10 and S1-S15 by name, as far as they live in one process: what was injected, and what must come of it."""
-
-from dataclasses import replace
-from functools import cache
+import errno
+import math
 
 import pytest
 
-from cohortium.errors import LedgerForked, VerificationFailed
-from cohortium.sim.faults import SCENARIOS, SITES
-from cohortium.sim.playing import Report, play
-from cohortium.swarm.notices import Progressed
+from cohortium.sim.faults import Crash, Cut, Failing, NotReady, Scenario, Shunned, Slow, Unwritable
+from cohortium.swarm.waiting import Policy
+
+TOY = ("a", "b", "c", "d")
 
 
-@cache
-def played(name: str) -> Report:
-    return play(SCENARIOS[name])
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        (Slow(site="a", round=2, for_s=90.0), "a trains 90 s for merge 2"),
+        (
+            Slow(site="a", round=2, for_s=90.0, heartbeats=False),
+            "a trains 90 s for merge 2, and nothing is heard of it meanwhile",
+        ),
+        (Failing(site="a", round=4, back_s=400.0), "a cannot train from merge 4 on (device), until 400 s"),
+        (Unwritable(site="a", from_s=70.0), "the disk of a is read-only from 70 s on"),
+        (Unwritable(site="a", from_s=70.0, number=errno.ENOSPC), "the disk of a is full from 70 s on"),
+        (Shunned(site="a"), "the certificate of a is not the one on the ledger"),
+        (NotReady(site="a"), "a is never ready (data)"),
+        (NotReady(site="a", for_s=10.0), "a is ready 10 s late (data)"),
+        (Cut(groups=(("a", "b"), ("c",)), from_s=1.0, until_s=2.0), "cut off from 1 to 2 s: a, b | c"),
+        (
+            Crash(site="a", fact="stepped", step="unmask", round=2, back_after_s=None),
+            "the node of a is killed in round 2 before it wrote 'stepped unmask', never started again",
+        ),
+    ],
+)
+def test_a_fault_is_a_sentence(fault, sentence) -> None:
+    assert str(fault) == sentence
 
 
-def outcomes(report: Report, *, but: tuple[str, ...] = ()) -> set[str]:
-    assert set(report.outcomes) | set(but) >= set(report.scenario.sites), report
-    return {str(outcome) for site, outcome in report.outcomes.items() if site not in but}
+def test_a_scenario_moves_to_other_sites_by_their_place_and_into_rounds_they_have() -> None:
+    cut = Cut(groups=(("a", "b"), ("c",), ("d",)), from_s=0.0, until_s=9.0)
+    scenario = Scenario(name="x", sites=TOY, faults=(Slow(site="c", round=4, for_s=1.0), cut))
+    slow, moved = scenario.moved_to(("porto", "rome"), n_rounds=3).faults
+    assert slow == Slow(site="rome", round=3, for_s=1.0)
+    assert moved == Cut(groups=(("porto",), ("rome",)), from_s=0.0, until_s=9.0)
+    assert scenario.moved_to(TOY, n_rounds=9).faults == scenario.faults
+    more = scenario.moved_to([f"s{i}" for i in range(8)], n_rounds=9).faults
+    assert more[0] == Slow(site="s4", round=4, for_s=1.0)
 
 
-def agreed_state(report: Report, *, but: tuple[str, ...] = ()) -> bytes:
-    states = {digest for site, digest in report.states.items() if site not in but}
-    assert len(states) == 1, report
-    return states.pop()
+def test_a_study_keeps_its_own_rules_but_for_those_the_scenario_needs() -> None:
+    own = Policy(silence_s=33.0, wait="all", answer_timeout_s=99.0)
+    scenario = Scenario(name="x", policy=Policy(wait="quorum", round_timeout_s=100.0))
+    rules = scenario.rules(own)
+    assert (rules.silence_s, rules.answer_timeout_s) == (33.0, 99.0)
+    assert (rules.wait, rules.round_timeout_s) == ("quorum", 100.0)
 
 
-def undisturbed() -> bytes:
-    return agreed_state(played("none"))
-
-
-def test_without_faults_all_complete_in_the_time_training_takes() -> None:
-    report = played("none")
-    assert outcomes(report) == {"complete"}
-    assert report.ended_s < 3 * 60 + 2
-    assert not any(report.refusals(site) for site in SITES)
-
-
-def test_f1_slow_site_that_is_heard_of_is_waited_for() -> None:
-    report = played("f1")
-    assert outcomes(report) == {"complete"}
-    assert report.ended_s > 3 * 3600
-    heard = [n for _, by, n in report.notices if by == "lund" and isinstance(n, Progressed) and n.site == "rome"]
-    assert len(heard) > 3 * 3600 / 15 * 0.9, "the others see it training all the while"
-
-
-def test_f1_mute_site_is_closed_out_by_majority_and_named() -> None:
-    report = played("f1-mute")
-    assert outcomes(report) == {"partial (6/7 sites)"}
-    assert report.ended_s < 3600
-    outcome = report.outcomes["aachen"]
-    assert outcome.merged["rome"] == 1
-    assert outcome.reasons == {"rome": ("late in 1 rounds",)}
-    assert report.contributors(2) == set(SITES) - {"rome"}
-
-
-def test_f2_lost_device_is_told_retried_dropped_and_welcomed_back() -> None:
-    report = played("f2")
-    assert outcomes(report) == {"partial (6/7 sites)"}
-    assert report.contributors(9) == set(SITES)
-    assert [(gone["site"], gone["reason"]) for gone in report.named("Dropped")] == [("lund", 3)]
-    assert [joined["site"] for joined in report.named("Joined")] == ["lund"]
-    first = min(at for at, trouble in report.troubles("lund"))
-    for site in set(SITES) - {"lund"}:
-        told = [at for at, trouble in report.troubles(site) if (trouble.site, trouble.code) == ("lund", "device")]
-        assert min(told) - first <= 15
-    assert report.outcomes["aachen"].reasons == {"lund": ("train, device",)}
-
-
-def test_f5_update_after_its_round_is_recorded_and_the_next_round_has_the_site() -> None:
-    report = played("f5")
-    assert outcomes(report) == {"partial (6/7 sites)"}
-    assert "turin" not in report.contributors(2)
-    assert "turin" in report.contributors(4)
-    assert not report.errors
-
-
-def test_f5_carry_sends_the_late_update_with_less_weight() -> None:
-    report = played("f5-carry")
-    weights = {c["round"]: c["weight"] for c in report.named("Committed") if c["site"] == "turin"}
-    assert 2 not in weights
-    assert weights[1] == 16
-    carried = min(round for round in weights if round > 2)
-    assert weights[carried] == int(16 / (1 + carried - 2) ** 0.5)
-    assert outcomes(report) == {"partial (6/7 sites)"}
-
-
-def test_f6_cut_off_site_is_gone_on_without_and_gets_the_model_when_it_is_back() -> None:
-    report = played("f6-site")
-    assert outcomes(report) == {"partial (6/7 sites)"}
-    assert report.outcomes["aachen"].merged["porto"] == 1
-    agreed_state(report)
-
-
-def test_f6_leader_cut_off_in_mid_exchange_is_replaced_and_dropped() -> None:
-    report = played("f6-leader")
-    closed = next(args for args in report.named("Closed") if args["round"] == 2)
-    failover = next(args for args in report.named("Failover") if args["round"] == 2)
-    assert failover["leader"] != closed["leader"]
-    final = next(args for args in report.named("Final") if args["round"] == 2)
-    assert final["term"] >= 1
-    assert report.contributors(2) == set(SITES) - {closed["leader"]}
-    assert outcomes(report) == {"partial (6/7 sites)"}
-    agreed_state(report)
-
-
-def test_f6_minority_pauses_and_heals_without_a_fork() -> None:
-    report = played("f6-minority")
-    assert outcomes(report) == {"complete"}
-    assert agreed_state(report) == undisturbed()
-    assert report.ended_s > 2.5 * 3600
-
-
-def test_f8_round_1_waits_for_the_site_that_is_ready_late() -> None:
-    report = played("f8")
-    assert outcomes(report) == {"complete"}
-    assert report.contributors(1) == set(SITES)
-    assert agreed_state(report) == undisturbed()
-
-
-def test_f8_site_that_is_never_ready_is_named_and_the_run_is_partial() -> None:
-    report = played("f8-never")
-    assert outcomes(report) == {"partial (6/7 sites)"}
-    assert report.outcomes["aachen"].reasons["turin"][0] == "ready, silent"
-    assert report.named("Started")[0]["missing"] != 0
-
-
-def test_f10_results_after_the_end_arrive_and_the_missing_one_is_named() -> None:
-    report = played("f10")
-    assert outcomes(report) == {"complete"}
-    for site in set(SITES) - {"dresden"}:
-        assert report.missing[site] == {"dresden": "missing: not received"}
-
-
-def test_s1_forged_merge_is_disputed_deposed_and_never_adopted() -> None:
-    report = played("s1")
-    assert outcomes(report, but=("bonn",)) == {"partial (6/7 sites)"}
-    assert isinstance(report.errors["bonn"], VerificationFailed)
-    assert [gone["site"] for gone in report.named("Withdrawn")] == ["bonn"]
-    honest = agreed_state(report)
-    assert all(args["site"] != "bonn" or args["digest"] != honest for args in report.named("Published"))
-
-
-def test_s2_two_faced_leader_is_convicted_by_its_own_signatures() -> None:
-    report = played("s2")
-    assert outcomes(report, but=("bonn",)) == {"partial (6/7 sites)"}
-    convicted = report.named("Equivocated")
-    assert [args["site"] for args in convicted] == ["bonn"]
-    assert convicted[0]["h1"] != convicted[0]["h2"]
-    assert [args["site"] for args in report.named("Swept")] == ["bonn"]
-    agreed_state(report, but=("bonn",))
-
-
-def test_s3_forked_ledger_stops_every_node_with_both_signed_heads() -> None:
-    report = played("s3")
-    assert not report.outcomes
-    assert set(report.errors) == set(SITES)
-    for error in report.errors.values():
-        assert isinstance(error, LedgerForked)
-        assert len(error.evidence) == 2
-
-
-def test_s4_withheld_payload_is_missed_by_leader_and_attestors_and_its_site_dropped() -> None:
-    report = played("s4")
-    assert outcomes(report) == {"partial (6/7 sites)"}
-    assert [(gone["site"], gone["reason"]) for gone in report.named("Dropped")] == [("porto", 2)]
-    assert report.contributors(2) == set(SITES) - {"porto"}
-
-
-def test_s5_withheld_nonce_costs_taking_part_and_chooses_nothing() -> None:
-    report = played("s5")
-    assert outcomes(report) == {"partial (6/7 sites)"}
-    assert "turin" not in {args["site"] for args in report.named("Ready")}
-    assert report.contributors(1) == set(SITES) - {"turin"}
-
-
-def test_s6_site_excluded_in_mid_round_is_swept_and_the_round_goes_on() -> None:
-    report = played("s6")
-    assert outcomes(report, but=("porto",)) == {"partial (6/7 sites)"}
-    assert [args["site"] for args in report.named("Swept")] == ["porto"]
-    assert report.outcomes["aachen"].reasons["porto"] == ("train, excluded",)
-
-
-def test_s7_node_killed_before_its_update_was_written_trains_again_to_the_same_digest() -> None:
-    report = played("s7")
-    assert outcomes(report) == {"complete"}
-    assert agreed_state(report) == undisturbed()
-
-
-def test_s8_envelopes_before_their_round_and_out_of_order_change_nothing() -> None:
-    report = played("s8")
-    assert outcomes(report) == {"complete"}
-    assert agreed_state(report) == undisturbed()
-
-
-def test_s13_leader_steps_down_without_a_timeout() -> None:
-    report = played("s13")
-    assert outcomes(report) == {"complete"}
-    assert [args["round"] for args in report.named("Failover")] == [2]
-    assert report.ended_s < 200
-    assert agreed_state(report) == undisturbed()
-
-
-def test_s14_truncated_repeated_and_corrupt_chunks_are_refused_and_asked_for_again() -> None:
-    report = played("s14")
-    assert outcomes(report) == {"complete"}
-    agreed_state(report)
-    whys = " ".join(notice.why for site in report.scenario.sites for notice in report.refusals(site))
-    assert "does not hash to what its manifest promised" in whys
-    assert "came before" in whys
-
-
-def test_s15_late_joiner_catches_up_and_contributes() -> None:
-    report = played("s15")
-    assert outcomes(report) == {"complete"}
-    joined = report.named("Joined")
-    assert [args["site"] for args in joined] == ["turin"]
-    assert "turin" in report.contributors(6)
-    assert "turin" not in report.contributors(1)
-    agreed_state(report)
-
-
-def test_same_seed_same_trace_other_seed_another() -> None:
-    first, second = (play(SCENARIOS["s14"]) for _ in range(2))
-    assert str(first) == str(second)
-    assert str(play(replace(SCENARIOS["s14"], seed=2))) != str(first)
-
-
-@pytest.mark.parametrize("name", sorted(SCENARIOS))
-def test_every_scenario_is_named_by_its_key(name: str) -> None:
-    assert SCENARIOS[name].name == name
+def test_what_is_never_mended_is_never_mended() -> None:
+    assert math.isinf(Failing(site="a", round=1).back_s)
+    assert math.isinf(Shunned(site="a").until_s)

@@ -1,7 +1,7 @@
 """Worlds for tests of the swarm: the contract's rules without an engine, toy work, nodes and driven machines.
 
 `RulesLedger` takes calls unsigned, so that a test can drive machines event by event and say impossible things; the
-signed way through a real engine is tested in tests/sim/test_faults.py.
+signed way through a real engine is tested in tests/sim/test_scenarios.py.
 """
 
 import asyncio

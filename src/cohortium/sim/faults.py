@@ -1,28 +1,27 @@
-"""Failures that stopped real swarms, as scenarios: frozen plans of what breaks when.
+"""What can go wrong in a swarm, as frozen values: to whom, when, for how long.
 
-    report = play(SCENARIOS["f6-leader"])         # sim/playing.py; virtual time
-    report.outcomes["porto"]                      # how the run ended for that site's node
-    print(report)                                 # the event trace
-
-F1-F10 follow the published failure catalogue of the ODELIA hospital consortium, S1-S15 are attacks and accidents of our
-own (swarm.md section 11; the numbers not listed here need processes, disks or certificates and are tested there).
+A `Scenario` is a plan of such faults with the rules they meet; `scenarios.py` holds the catalogue, `mishaps.py` makes
+them happen through the ports of real nodes. `str(fault)` is a sentence for the reader of a report.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import dataclasses
+import errno
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from cohortium.swarm.waiting import Policy
 from cohortium.transport.memory import Link
 
 __all__ = [
-    "SCENARIOS",
-    "SITES",
     "Arrives",
     "Crash",
     "Cut",
-    "DeviceLost",
     "Exclusion",
+    "Failing",
     "Fault",
     "ForgedMerge",
     "ForkedView",
@@ -31,12 +30,18 @@ __all__ = [
     "NoResult",
     "NotReady",
     "Scenario",
+    "Shunned",
     "Slow",
     "TwoFaced",
+    "Unwritable",
     "Withheld",
 ]
 
-SITES = ("aachen", "bonn", "dresden", "lund", "porto", "rome", "turin")
+
+class Fault(Protocol):
+    """Any of the kinds below."""
+
+    def __str__(self) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,14 +53,49 @@ class Slow:
     for_s: float
     heartbeats: bool = True
 
+    def __str__(self) -> str:
+        heard = "" if self.heartbeats else ", and nothing is heard of it meanwhile"
+        return f"{self.site} trains {self.for_s:.0f} s for merge {self.round}{heard}"
+
 
 @dataclass(frozen=True, kw_only=True)
-class DeviceLost:
-    """Training fails with code `device` from one merge on; preparing succeeds again at `back_s` of run time."""
+class Failing:
+    """Training fails with this code from one merge on; preparing and training succeed again at `back_s`."""
 
     site: str
     round: int
-    back_s: float
+    code: str = "device"
+    back_s: float = math.inf
+
+    def __str__(self) -> str:
+        return f"{self.site} cannot train from merge {self.round} on ({self.code}){_until(self.back_s)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unwritable:
+    """A site's store refuses every write, with this system error."""
+
+    site: str
+    from_s: float
+    until_s: float = math.inf
+    number: int = errno.EROFS
+
+    def __str__(self) -> str:
+        what = "full" if self.number == errno.ENOSPC else "read-only"
+        return f"the disk of {self.site} is {what} from {self.from_s:.0f} s on{_until(self.until_s)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shunned:
+    """A site's certificate is not the one on the ledger: it and its peers refuse each other's frames."""
+
+    site: str
+    from_s: float = 0.0
+    until_s: float = math.inf
+
+    def __str__(self) -> str:
+        since = f" from {self.from_s:.0f} s on" if self.from_s else ""
+        return f"the certificate of {self.site} is not the one on the ledger{since}{_until(self.until_s)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +106,10 @@ class Cut:
     from_s: float
     until_s: float
 
+    def __str__(self) -> str:
+        apart = " | ".join(", ".join(group) for group in self.groups)
+        return f"cut off from {self.from_s:.0f} to {self.until_s:.0f} s: {apart}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class LeaderCut:
@@ -74,6 +118,9 @@ class LeaderCut:
     round: int
     for_s: float
 
+    def __str__(self) -> str:
+        return f"the leader of round {self.round} is cut off for {self.for_s:.0f} s when the round closes"
+
 
 @dataclass(frozen=True, kw_only=True)
 class LeaderSteps:
@@ -81,23 +128,40 @@ class LeaderSteps:
 
     round: int
 
+    def __str__(self) -> str:
+        return f"the leader of round {self.round} steps down when the round closes"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Crash:
-    """A node dies just before it writes a fact of this kind in a round, and comes back later (or never)."""
+    """A node dies just before it writes a fact of this kind in a round, and comes back later (or never).
+
+    step: of the exchange, for facts of kind `stepped`; any if empty.
+    """
 
     site: str
     fact: str
     round: int
     back_after_s: float | None = 30.0
+    step: str = ""
+
+    def __str__(self) -> str:
+        again = "never started again" if self.back_after_s is None else f"started again {self.back_after_s:.0f} s later"
+        what = f"{self.fact} {self.step}".strip()
+        return f"the node of {self.site} is killed in round {self.round} before it wrote '{what}', {again}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class NotReady:
-    """A site has consented but says `ready` late, or never."""
+    """A site has consented but says `ready` late, or never, for this reason."""
 
     site: str
-    for_s: float
+    for_s: float = math.inf
+    code: str = "data"
+
+    def __str__(self) -> str:
+        late = "is never ready" if math.isinf(self.for_s) else f"is ready {self.for_s:.0f} s late"
+        return f"{self.site} {late} ({self.code})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +171,9 @@ class Arrives:
     site: str
     at_s: float
 
+    def __str__(self) -> str:
+        return f"the node of {self.site} is started after {self.at_s:.0f} s"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ForgedMerge:
@@ -114,12 +181,18 @@ class ForgedMerge:
 
     site: str
 
+    def __str__(self) -> str:
+        return f"{self.site} forges every merge it makes"
+
 
 @dataclass(frozen=True, kw_only=True)
 class TwoFaced:
     """A leader signs a second, different merge for every slot it offers one in."""
 
     site: str
+
+    def __str__(self) -> str:
+        return f"{self.site} signs two merges wherever it leads"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +202,9 @@ class Withheld:
     site: str
     round: int
 
+    def __str__(self) -> str:
+        return f"{self.site} commits in round {self.round} and gives its update to nobody"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ForkedView:
@@ -136,6 +212,9 @@ class ForkedView:
 
     site: str
     from_s: float
+
+    def __str__(self) -> str:
+        return f"{self.site} sees another ledger from {self.from_s:.0f} s on"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +224,9 @@ class Exclusion:
     site: str
     at_s: float
 
+    def __str__(self) -> str:
+        return f"all others vote {self.site} out at {self.at_s:.0f} s"
+
 
 @dataclass(frozen=True, kw_only=True)
 class NoResult:
@@ -152,91 +234,76 @@ class NoResult:
 
     site: str
 
+    def __str__(self) -> str:
+        return f"{self.site} never shares its results"
 
-Fault = (
-    Slow
-    | DeviceLost
-    | Cut
-    | LeaderCut
-    | LeaderSteps
-    | Crash
-    | NotReady
-    | Arrives
-    | ForgedMerge
-    | TwoFaced
-    | Withheld
-    | ForkedView
-    | Exclusion
-    | NoResult
-)
+
+def _until(s: float) -> str:
+    return "" if math.isinf(s) else f", until {s:.0f} s"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """What happens to whom, when. train_s: an ordinary local training. size: values of the toy model. seed: of all."""
+    """What happens to whom, when. Times are virtual seconds.
+
+    there: what it is modelled on. sites, rounds, min_sites, size (values of the toy model), drawn, masked, disk (stores
+    in files): of the toy swarm in which it is played. train_s: an ordinary local training. policy: rules it is played
+    by. seed: of all.
+    """
 
     name: str
+    there: str = ""
     faults: tuple[Fault, ...] = ()
-    sites: tuple[str, ...] = SITES
+    sites: tuple[str, ...] = ()
     rounds: int = 3
     min_sites: int = 3
     train_s: float = 60.0
     size: int = 4
     seed: int = 1
     drawn: bool = False
+    masked: bool = False
+    disk: bool = False
     link: Link = field(default_factory=lambda: Link(delay_s=0.05))
     policy: Policy = field(default_factory=lambda: Policy(answer_timeout_s=3600.0))
     within_s: float = 200_000.0
 
+    def moved_to(self, sites: Sequence[str], *, n_rounds: int) -> Scenario:
+        """The same faults in another swarm: at sites of the same place in its order, in rounds it has."""
+        place = {site: sites[at * len(sites) // len(self.sites)] for at, site in enumerate(self.sites)}
+        moved = tuple(_moved(fault, place, n_rounds) for fault in self.faults)
+        return replace(self, sites=tuple(sites), rounds=n_rounds, faults=moved)
 
-_HOUR = 3600.0
-_PATIENT = Policy(answer_timeout_s=_HOUR, linger_s=4 * _HOUR)
+    def rules(self, own: Policy) -> Policy:
+        """A study's own rules, with those the scenario cannot do without."""
+        usual = Policy()
+        changed = {
+            one.name: getattr(self.policy, one.name)
+            for one in dataclasses.fields(Policy)
+            if getattr(self.policy, one.name) != getattr(usual, one.name)
+        }
+        return replace(own, **changed)
 
-_ALL: tuple[Scenario, ...] = (
-    Scenario(name="none"),
-    Scenario(name="f1", rounds=2, faults=(Slow(site="rome", round=2, for_s=3 * _HOUR),)),
-    Scenario(name="f1-mute", rounds=2, faults=(Slow(site="rome", round=2, for_s=3 * _HOUR, heartbeats=False),)),
-    Scenario(name="f2", rounds=9, faults=(DeviceLost(site="lund", round=4, back_s=400.0),)),
-    Scenario(
-        name="f5",
-        rounds=4,
-        policy=Policy(wait="quorum", round_timeout_s=100.0, answer_timeout_s=_HOUR),
-        faults=(Slow(site="turin", round=2, for_s=250.0),),
-    ),
-    Scenario(
-        name="f5-carry",
-        rounds=6,
-        policy=Policy(wait="quorum", round_timeout_s=100.0, answer_timeout_s=_HOUR, late="carry"),
-        faults=(Slow(site="turin", round=2, for_s=250.0),),
-    ),
-    Scenario(name="f6-site", policy=_PATIENT, faults=(Cut(groups=(("porto",),), from_s=70.0, until_s=2.5 * _HOUR),)),
-    Scenario(name="f6-leader", policy=_PATIENT, faults=(LeaderCut(round=2, for_s=2.5 * _HOUR),)),
-    Scenario(
-        name="f6-minority",
-        policy=_PATIENT,
-        faults=(Cut(groups=(("aachen", "bonn"), *((site,) for site in SITES[2:])), from_s=70.0, until_s=2.5 * _HOUR),),
-    ),
-    Scenario(name="f8", faults=(NotReady(site="turin", for_s=10.0),)),
-    Scenario(name="s7", faults=(Crash(site="rome", fact="trained", round=2),), policy=_PATIENT),
-    Scenario(name="f8-never", faults=(NotReady(site="turin", for_s=1e9),)),
-    Scenario(name="f10", faults=(NoResult(site="dresden"),), link=Link(delay_s=5.0)),
-    Scenario(name="s1", faults=(ForgedMerge(site="bonn"),), rounds=7),
-    Scenario(name="s2", faults=(TwoFaced(site="bonn"),), rounds=8, drawn=True),
-    Scenario(name="s3", faults=(ForkedView(site="rome", from_s=100.0),)),
-    Scenario(name="s4", faults=(Withheld(site="porto", round=2),)),
-    Scenario(name="s5", faults=(NotReady(site="turin", for_s=1e9),), policy=Policy(answer_timeout_s=600.0)),
-    Scenario(name="s6", faults=(Exclusion(site="porto", at_s=90.0),)),
-    Scenario(name="s8", link=Link(delay_s=0.05, jitter_s=40.0, reorder=0.3, held_s=90.0)),
-    Scenario(name="s13", faults=(LeaderSteps(round=2),), policy=_PATIENT),
-    Scenario(
-        name="s14",
-        size=300_000,
-        rounds=2,
-        sites=SITES[:4],
-        link=Link(delay_s=0.05, corrupt=0.1, duplicate=0.3, reorder=0.3, loss=0.1),
-    ),
-    Scenario(name="s15", rounds=6, faults=(Arrives(site="turin", at_s=200.0),), policy=Policy(answer_timeout_s=60.0)),
-)
 
-SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in _ALL}
-"""Every scenario by name."""
+def _moved(fault: Any, place: dict[str, str], n_rounds: int) -> Fault:
+    changes: dict[str, object] = {}
+    for one in dataclasses.fields(fault):
+        value = getattr(fault, one.name)
+        if one.name == "site":
+            changes["site"] = place[value]
+        elif one.name == "round":
+            changes["round"] = min(value, n_rounds)
+        elif one.name == "groups":
+            changes["groups"] = _groups(value, place)
+    moved: Fault = replace(fault, **changes)
+    return moved
+
+
+def _groups(groups: tuple[tuple[str, ...], ...], place: dict[str, str]) -> tuple[tuple[str, ...], ...]:
+    """Groups of other sites; whoever stands in an earlier group stays there."""
+    taken: set[str] = set()
+    moved = []
+    for group in groups:
+        here = tuple(dict.fromkeys(place[site] for site in group if place[site] not in taken))
+        taken |= set(here)
+        moved += [here] if here else []
+    return tuple(moved)

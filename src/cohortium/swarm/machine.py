@@ -68,8 +68,8 @@ class RoundMachine:
         return self._desk.own.adopted
 
     @property
-    def trouble(self) -> str:
-        """The code of what keeps this node away, empty while it is well."""
+    def trouble(self) -> Tell | None:
+        """What keeps this node away, as it was first met; None while it is well."""
         return self._desk.own.trouble
 
     @property
@@ -99,6 +99,9 @@ class RoundMachine:
         desk, view = self._desk, self._desk.view
         if not view.apply(event.event):
             return
+        if event.event.name == "Dropped" and event.event.args["site"] == desk.me:
+            desk.own.prepared = False  # it checks itself again before it comes back
+            desk.retry(0, ("prepare",), at_s=desk.now_s)
         if event.event.name == "Committed":
             usual = desk.pulse(str(event.event.args["site"])).durations
             usual.append(desk.round_age_s)
@@ -142,7 +145,7 @@ class RoundMachine:
         self._desk.own.prepared = True
         self._desk.own.absent = False
         self._desk.own.failures = 0
-        self._desk.own.trouble = ""
+        self._desk.own.trouble = None
 
     def _trained(self, event: ev.Trained) -> None:
         desk, round = self._desk, self._desk.view.round
@@ -316,8 +319,9 @@ class RoundMachine:
             own.running = None
         if event.stage == "train" and own.failures < 2:
             return  # one more try in a fresh worker
-        if event.stage in ("train", "load", "ready"):
-            own.absent, own.prepared, own.trouble = True, False, event.code
+        if event.stage in ("train", "load", "ready", "connect"):
+            own.absent, own.prepared = True, False
+            own.trouble = own.trouble or Tell(event.stage, event.code, event.where)
             desk.retry(0, ("prepare",), at_s=desk.now_s + desk.policy.rejoin_s)
 
     def _stop_spending(self) -> None:

@@ -93,7 +93,8 @@ class Node:
         self._arrival = asyncio.Event()
         self._proposal: LedgerEvent | None = None
         self._done: set[str] = set()
-        self._halted = self._ailing = ""
+        self._halted = ""
+        self._ailing: do.Tell | None = None
         self._told: LedgerEvent | None = None
         self._jobs: set[asyncio.Task[None]] = set()
 
@@ -156,8 +157,8 @@ class Node:
                         if not self._ailing:
                             await self._execute(action)
                 except StoreBroken as broken:
-                    self._ailing = broken.code
-                    self._spawn(self._ail())
+                    self._ailing = do.Tell(self._machine.stage, broken.code)
+                    self._spawn(self._ail(self._ailing))
                 if self._ailing and self._view.ended:
                     self.outcome = outcome_of(self._view, complete_share=self._policy.complete_share)
                 if self.outcome is not None:
@@ -165,9 +166,9 @@ class Node:
             self._arrival.clear()
             await self._arrival.wait()
 
-    async def _ail(self) -> None:
+    async def _ail(self, told: do.Tell) -> None:
         """Say why nothing is done that could be forgotten, and try the store until it can be written again."""
-        await self._tell(do.Tell(self._machine.stage, self._ailing))
+        await self._tell(told)
         while True:
             await asyncio.sleep(self._policy.rejoin_s)
             with contextlib.suppress(StoreBroken):
@@ -181,11 +182,11 @@ class Node:
         try:
             read = await self._ports.blocking(lambda: list(self._ports.ledger.events(0)))
         except LedgerUnreachable:
-            self._spawn(self._ail())
+            self._spawn(self._ail(do.Tell("ledger", "error")))
             return
         past = [one for one in read if last is None or (one.height, one.index) <= (last.height, last.index)]
         await self._resume(self._view.run, past)
-        self._ailing = ""
+        self._ailing = None
 
     async def _linger(self, outcome: Outcome) -> None:
         """Serve the last merge until every site of the run has it, or linger_s have passed."""
@@ -306,13 +307,12 @@ class Node:
         while True:
             await asyncio.sleep(self._policy.heartbeat_s)
             self._post(ev.Tick(self._now()))
-            trouble = self._ailing or self._machine.trouble
             if self._view.ended or self.site not in self._view.joiners:
                 continue
             with contextlib.suppress(LedgerUnreachable):  # then peers hear the last head that was seen
                 self._line.see(await self._ports.blocking(self._ports.ledger.head))
-            if trouble:
-                await self._broadcast("trouble", Trouble(stage="train", code=trouble))
+            if told := self._ailing or self._machine.trouble:
+                await self._broadcast("trouble", Trouble(stage=told.stage, code=told.code, where=told.where))
             else:
                 fraction = min(max(self.training.fraction, 0.0), 1.0)
                 await self._broadcast("progress", Progress(stage=self._machine.stage, fraction=fraction))
@@ -427,7 +427,7 @@ class Node:
         try:
             await self._ports.blocking(self._ports.prepare)
         except TrainingFailed as failed:
-            self._post(ev.Failed("load", failed.code))
+            self._post(ev.Failed("connect" if failed.stage == "connect" else "load", failed.code))
         else:
             self._post(ev.Prepared())
 

@@ -10,7 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-from cohortium.swarm.actions import Fact
+from cohortium.swarm.actions import Fact, Tell
 
 __all__ = ["Own", "Slot"]
 
@@ -47,7 +47,7 @@ class Own:
     finished: bool = False
     failures: int = 0
     absent: bool = False
-    trouble: str = ""
+    trouble: Tell | None = None
     halted: bool = False
     leaving: bool = False
     received: dict[Slot, dict[str, bytes]] = field(default_factory=lambda: defaultdict(dict))

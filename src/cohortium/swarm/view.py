@@ -230,7 +230,7 @@ def _started(view: RunView, args: Args) -> None:
     view.state = RunState.RUNNING
     view.live = set(view.names(args["live"]))
     for site in view.names(args["missing"]):
-        view.departures.append(Departure(site, 0, "ready", "silent"))
+        view.departures.append(Departure(site, 0, "ready", "late"))
 
 
 def _round_opened(view: RunView, args: Args) -> None:
