@@ -330,3 +330,40 @@ def test_images_go_the_same_way(tmp_path, capsys):
     capsys.readouterr()
     assert run(["evaluate", str(tmp_path / "run"), *data, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["n"] == 80
+
+
+def test_a_published_failure_is_played_and_told_on_screen_and_in_the_record(files, tmp_path, capsys):
+    write, data_of = files
+    folder = write(tmp_path / "w", LOGISTIC)
+    assert simulate(folder, data_of(folder), "--faults", "f7") == 3
+    said = capsys.readouterr().err.splitlines()
+    record = json.loads((folder / "run" / "run.json").read_text())
+    (fault,) = [line for line in said if line.startswith("fault f7: ")]
+    site = fault.split()[2]
+    assert fault == f"fault f7: {site} cannot train from merge 2 on (shared_memory)"
+    told = next(line for line in said if line.startswith("told: "))
+    assert re.fullmatch(
+        rf"told: {site} \(train, shared_memory\) after \d+ s, known at 2 other sites 0\.\d s later", told
+    )
+    assert record["status"] == "partial (2/3 sites)"
+    assert told in record["notes"]
+    assert any(note.startswith("played with failure f7 (shared memory was too small") for note in record["notes"])
+    assert "--faults f7" in record["command"]
+    assert set(record["rounds"][1]["missing"]) == {site}
+
+
+def test_results_that_never_came_are_missing_by_name_in_the_record(files, tmp_path):
+    write, data_of = files
+    folder = write(tmp_path / "w", LOGISTIC)
+    assert simulate(folder, data_of(folder), "--faults", "f10") == 0
+    notes = json.loads((folder / "run" / "run.json").read_text())["notes"]
+    missing = [note for note in notes if note.startswith("results of ")]
+    assert len(missing) == 1
+    assert missing[0].endswith(": missing: not received")
+
+
+def test_a_failure_that_is_not_in_the_catalogue_is_refused_with_the_list(folder, files, capsys):
+    assert simulate(folder, files[1](folder), "--faults", "f11") == 2
+    assert "unknown failure 'f11'; available: f1, f1-mute, f2" in capsys.readouterr().err
+    assert simulate(folder, files[1](folder), "--faults", "f1", "--ledger", "local", "--resume") == 2
+    assert "leave out --resume" in capsys.readouterr().err

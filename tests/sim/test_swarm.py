@@ -6,6 +6,7 @@ from cohortium.core.randomness import Chance
 from cohortium.core.study import PrivacyPlan
 from cohortium.errors import DataError, RunFailed, TrainingFailed
 from cohortium.models.glm import Logistic
+from cohortium.sim.scenarios import published
 from cohortium.sim.swarm import Setting, policy_of, run_swarm
 
 CHANCE = Chance(0, secrets_from_system=False)
@@ -175,3 +176,18 @@ def test_when_all_are_out_of_budget_the_last_paid_model_is_kept(make_study, work
     assert 3 < len(merged) < 33
     assert works["porto"].program.model(found.state)
     found.ledger.close()
+
+
+def test_a_published_failure_is_played_on_a_studys_own_swarm(study, works_of):
+    plain = run(study, works_of(study))
+    killed = run(study, works_of(study), scenario=published("f3").moved_to(sorted(works_of(study)), n_rounds=9))
+    assert str(killed.outcome) == "complete"
+    assert killed.state.digest == plain.state.digest, "a node that is killed and started again changes nothing"
+    broken = run(study, works_of(study), scenario=published("f7").moved_to(sorted(works_of(study)), n_rounds=9))
+    (site,) = broken.outcome.reasons
+    assert str(broken.outcome) == "partial (2/3 sites)"
+    assert broken.outcome.reasons[site] == ("train, shared_memory",)
+    assert (broken.told[0].site, broken.told[0].code) == (site, "shared_memory")
+    assert broken.told[0].within_s <= 16
+    for found in (plain, killed, broken):
+        found.ledger.close()

@@ -35,6 +35,7 @@ from cohortium.sim.comparison import SiteRows, TrainedModel, compare
 from cohortium.sim.engines import ENGINES as TRAINING_ENGINES
 from cohortium.sim.engines import choose_engine
 from cohortium.sim.evaluation import Scored, evaluate, presence_of, score_models
+from cohortium.sim.faults import Scenario
 from cohortium.sim.folder import fingerprint, run_folder, write_together
 from cohortium.sim.folds import cross_validate, draw
 from cohortium.sim.leaks import leakage_checks, refuse_leaks
@@ -42,6 +43,7 @@ from cohortium.sim.own_code import blamed_on, loaded_code
 from cohortium.sim.progress import Progress
 from cohortium.sim.results import model_file, page_file, write_report
 from cohortium.sim.round_measures import cause_of, measure_round
+from cohortium.sim.scenarios import published
 from cohortium.sim.swarm import Setting, SwarmRun, run_swarm
 from cohortium.swarm.program import SiteWork
 
@@ -61,7 +63,8 @@ class Options:
     """How a simulation is carried out; none of it changes what is studied.
 
     seed: instead of the study's. resume: go on with the interrupted run in `out`; discard: drop one that is there.
-    note: of the sites. command: what repeats the run, for the report.
+    faults: name of a published failure that is played on the study (`scenarios.PUBLISHED`), in virtual time. note: of
+    the sites. command: what repeats the run, for the report.
     """
 
     ledger: str = "memory"
@@ -69,6 +72,7 @@ class Options:
     seed: int | None = None
     resume: bool = False
     discard: bool = False
+    faults: str = ""
     note: str = "simulated sites"
     command: str = ""
 
@@ -79,6 +83,10 @@ class Options:
             raise UsageError(f"unknown engine {self.engine!r}; available: auto, {', '.join(TRAINING_ENGINES)}")
         if self.resume and self.ledger == "memory":
             raise UsageError("--resume needs a run on --ledger local; a memory ledger leaves nothing to resume")
+        if self.faults and self.resume:
+            raise UsageError("--faults plays a failure from the beginning; leave out --resume")
+        if self.faults:
+            published(self.faults)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -162,6 +170,8 @@ def _run(
     """Everything after the checks; the result and the exported chain."""
     rows = gathered.rows()
     swarm, model, progress, engine = _train(study, rows, chance=chance, options=options, home=home, screen=screen)
+    for told in swarm.told if options.faults else ():
+        screen(f"told: {told}")
     trained = time.monotonic()
     scored, missing = _compared(study, gathered, model, chance=chance, engine=options.engine, screen=screen)
     if cut_off := _cut_off(model):
@@ -210,7 +220,13 @@ def _run(
         subgroups=measured.subgroups,
         gaps=measured.gaps,
         checks=tuple(checks),
-        notes=(options.note, *_fold_note(study), *warnings, *filter(None, [cut_off, not_trained])),
+        notes=(
+            options.note,
+            *_fold_note(study),
+            *_fault_notes(options, swarm, [one.site for one in rows]),
+            *warnings,
+            *filter(None, [cut_off, not_trained]),
+        ),
         timings=Timings(
             rounds=tuple(progress.seconds),
             stages={"train": trained - began, "compare and evaluate": time.monotonic() - trained},
@@ -275,6 +291,9 @@ def _train(
     }
     engine = choose_engine(options.engine, list(works.values()))
     stages: dict[int, str] = {}
+    scenario = _scenario(options, sorted(works), n_rounds=program.max_rounds)
+    for fault in () if scenario is None else scenario.faults:
+        screen(f"fault {options.faults}: {fault}")
     progress = Progress(sites=sorted(works), max_rounds=program.max_rounds, stages=stages, say=screen)
     swarm = run_swarm(
         Setting(
@@ -285,6 +304,7 @@ def _train(
             engine=engine,
             home=home,
             stages=stages,
+            scenario=scenario,
             observe=progress.hear,
         )
     )
@@ -379,6 +399,22 @@ def _grouped(missing: Mapping[str, str]) -> str:
     for name, reason in missing.items():
         reasons.setdefault(reason, []).append(name)
     return "; ".join(f"not trained: {', '.join(names)} ({reason})" for reason, names in reasons.items())
+
+
+def _scenario(options: Options, sites: Sequence[str], *, n_rounds: int) -> Scenario | None:
+    """The failure that is played, at this study's sites and in rounds it has."""
+    return published(options.faults).moved_to(sites, n_rounds=n_rounds) if options.faults else None
+
+
+def _fault_notes(options: Options, swarm: SwarmRun, sites: Sequence[str]) -> list[str]:
+    """What was played and who told what, for the reader of the report."""
+    if not options.faults:
+        return []
+    scenario = published(options.faults).moved_to(sites, n_rounds=swarm.outcome.rounds)
+    notes = [f"played with failure {options.faults} ({scenario.there}): {fault}" for fault in scenario.faults]
+    notes += [f"told: {told}" for told in swarm.told]
+    unheard = sorted({f"{site}: {why}" for held in swarm.missing.values() for site, why in held.items()})
+    return [*notes, *(f"results of {one}" for one in unheard)]
 
 
 def _fold_note(study: Study) -> list[str]:

@@ -20,17 +20,20 @@ from cohortium.ledger import ENGINES
 from cohortium.ledger.genesis import Genesis
 from cohortium.ledger.rules import Founder
 from cohortium.ledger.transactions import sign_call
+from cohortium.sim.attribution import Told, attributions
 from cohortium.sim.bench import Bench
+from cohortium.sim.faults import Scenario
+from cohortium.sim.mishaps import Ground, Mishaps
 from cohortium.sim.virtual_clock import run_virtual
 from cohortium.swarm.actions import Outcome
 from cohortium.swarm.bell import Bell
 from cohortium.swarm.election import is_drawn
 from cohortium.swarm.node import Charter, Node, Ports, Proposal
-from cohortium.swarm.notices import Notice, RoundRecord
+from cohortium.swarm.notices import Notice, Refused, RoundRecord, Troubled
 from cohortium.swarm.program import SiteWork
 from cohortium.swarm.store import DiskStore, MemoryStore, Store
 from cohortium.swarm.waiting import Policy
-from cohortium.transport.memory import MemoryNetwork
+from cohortium.transport.memory import Link, MemoryNetwork
 
 __all__ = ["Setting", "SwarmRun", "policy_of", "run_swarm"]
 
@@ -41,8 +44,9 @@ _GENESIS_TIME = 1_800_000_000  # a fixed beginning, so that runs repeat
 class Setting:
     """Everything one simulated swarm is made of. home: where a run that can be resumed keeps its files.
 
-    stages: filled with the stage of every round while the run goes on. budgets: makes the purse of a site from its
-    name and the consortium's identity; promised_micro: epsilon the run stays within, in millionths.
+    stages: filled with the stage of every round while the run goes on. scenario: what goes wrong, at these sites.
+    budgets: makes the purse of a site from its name and the consortium's identity; promised_micro: epsilon the run
+    stays within, in millionths.
     """
 
     study: Study
@@ -52,6 +56,7 @@ class Setting:
     engine: str = "sequential"
     home: Path | None = None
     stages: dict[int, str] = field(default_factory=dict)
+    scenario: Scenario | None = None
     observe: Callable[[Notice], None] = field(default=lambda notice: None)
     budgets: Callable[[str, bytes], Budget] | None = None
     promised_micro: int = 0
@@ -61,7 +66,8 @@ class Setting:
 class SwarmRun:
     """What came of it. state: the last merge all adopted; memories: private arrays by site (they never left).
 
-    bytes_sent: merge -> bytes of all sites together, from the beginning until it was first adopted.
+    bytes_sent: merge -> bytes of all sites together, from the beginning until it was first adopted. told: troubles, and
+    how soon all knew. missing: by site, whose shared results it never got, where results were shared.
     """
 
     outcome: Outcome
@@ -72,6 +78,8 @@ class SwarmRun:
     events: tuple[LedgerEvent, ...]
     bytes_sent: Mapping[int, int]
     virtual_s: float
+    told: tuple[Told, ...] = ()
+    missing: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def policy_of(study: Study) -> Policy:
@@ -131,24 +139,24 @@ class _Swarm:
         self.bench = Bench(setting.works, engine=setting.engine, quorum=self.quorum, stages=setting.stages)
         self.bell = Bell()
         self.stores: list[Store] = []
+        self.kept: dict[str, MemoryStore] = {}
         self.merged = 0
         self.sent: dict[int, int] = {}  # bytes of all sites together until each merge was first adopted
         self.causes: dict[str, None] = {}
+        self.notices: list[tuple[float, str, Notice]] = []
+        self.nodes: dict[str, Node] = {}
+        self.blank = {site: work.memory() for site, work in setting.works.items()}
 
     async def run(self) -> SwarmRun:
         loop = asyncio.get_running_loop()
         ledger = self._open_ledger(loop.time)
-        self.network = network = MemoryNetwork(rng=self.setting.chance.stream("network"))
+        scenario = self.setting.scenario
+        link = Link() if scenario is None else scenario.link
+        self.network = MemoryNetwork(rng=self.setting.chance.stream("network"), link=link)
+        ground = Ground(ledger=ledger, network=self.network, bell=self.bell, keys=self.keys)
+        mishaps = None if scenario is None else Mishaps(scenario, ground)
         try:
-            nodes = [
-                Node(s, self._charter(ledger, s), self._ports(ledger, network, s), self._policy) for s in self.sites
-            ]
-            async with asyncio.TaskGroup() as tasks:
-                watch = tasks.create_task(self._watch())
-                running = [tasks.create_task(node.run()) for node in nodes]
-                for one in running:
-                    await one
-                watch.cancel()
+            outcomes = await self._play(ledger, mishaps)
             events = tuple(ledger.events(0))
         except BaseException:
             ledger.close()
@@ -156,16 +164,39 @@ class _Swarm:
         finally:
             for store in self.stores:
                 store.close()
+        ended = [self.nodes[site] for site in outcomes]
         return SwarmRun(
-            outcome=running[0].result(),
+            outcome=next(iter(outcomes.values())),
             study=self.setting.study.digest,
-            state=nodes[0].state,
+            state=next((node for node in ended if node.has_final_merge), ended[0]).state,
             memories={site: work.memory() for site, work in self.setting.works.items()},
             ledger=ledger,
             events=events,
             bytes_sent=dict(self.sent),
             virtual_s=loop.time(),
+            told=attributions(self.notices, self.sites),
+            missing={} if scenario is None else {site: self.nodes[site].missing_results() for site in outcomes},
         )
+
+    async def _play(self, ledger: Any, mishaps: Mishaps | None) -> dict[str, Outcome]:
+        """All nodes to their end; the outcome by site, without those that were killed for good."""
+        async with asyncio.TaskGroup() as tasks:
+            watch = tasks.create_task(self._watch())
+            fates = [] if mishaps is None else [tasks.create_task(one) for one in mishaps.fates(self.nodes)]
+            lives = {site: tasks.create_task(self._live(ledger, site, mishaps)) for site in self.sites}
+            outcomes = {site: await life for site, life in lives.items()}
+            for task in (watch, *fates):
+                task.cancel()
+        return {site: outcome for site, outcome in outcomes.items() if outcome is not None}
+
+    async def _live(self, ledger: Any, site: str, mishaps: Mishaps | None) -> Outcome | None:
+        def make() -> Node:
+            ports = self._ports(ledger, site)
+            whole = ports if mishaps is None else mishaps.ports(site, ports)
+            self.nodes[site] = Node(site, self._charter(ledger, site), whole, self._policy)
+            return self.nodes[site]
+
+        return await (make().run() if mishaps is None else mishaps.live(site, make))
 
     async def _watch(self) -> None:
         """End a run that will never end: nothing was merged for as long as approvals and a round may take."""
@@ -176,7 +207,9 @@ class _Swarm:
             await asyncio.sleep(patience_s)
         raise RunFailed("ledger", "round", "standstill")
 
-    def _observe(self, notice: Notice) -> None:
+    def _observe(self, site: str, notice: Notice) -> None:
+        if isinstance(notice, Troubled | Refused):
+            self.notices.append((asyncio.get_running_loop().time(), site, notice))
         if isinstance(notice, RoundRecord) and notice.turn > self.merged:
             self.merged = notice.turn
             self.sent[notice.turn] = sum(self.network.sent_bytes.values())
@@ -184,7 +217,8 @@ class _Swarm:
 
     @property
     def _policy(self) -> Policy:
-        return policy_of(self.setting.study)
+        own, scenario = policy_of(self.setting.study), self.setting.scenario
+        return own if scenario is None else scenario.rules(own)
 
     def _open_ledger(self, now: Callable[[], float]) -> Any:
         """A new chain, or the one an interrupted run left; its clock goes on from the newest block."""
@@ -205,7 +239,7 @@ class _Swarm:
         proposal = Proposal(
             min_sites=self.quorum,
             n_rounds=work.program.max_rounds,
-            answer_timeout_s=int(study.swarm.answer_timeout_s),
+            answer_timeout_s=int(self._policy.answer_timeout_s),
             budget=self.setting.promised_micro,
             drawn=is_drawn(study.swarm.attest, n_sites=len(self.sites), size_bytes=self._size_bytes(work)),
         )
@@ -218,8 +252,9 @@ class _Swarm:
             terms=proposal,
         )
 
-    def _ports(self, ledger: Any, network: MemoryNetwork, site: str) -> Ports:
+    def _ports(self, ledger: Any, site: str) -> Ports:
         key, chance = self.keys[site], self.setting.chance
+        self.setting.works[site].restore(self.blank[site])  # a node that is started again is a new process
 
         def sign(nonce: int, function: str, args: tuple[object, ...]) -> bytes:
             return sign_call(
@@ -228,7 +263,7 @@ class _Swarm:
 
         return Ports(
             ledger=ledger,
-            transport=network.join(site),
+            transport=self.network.join(site),
             store=self._store(site),
             work=cast(Work, _Overheard(self.setting.works[site], self.causes)),
             key=key,
@@ -238,7 +273,8 @@ class _Swarm:
             trainer=self.bench.trainer(site),
             budget=None if self.setting.budgets is None else self.setting.budgets(site, ledger.genesis.consortium),
             guard=build_guard(self.setting.study, site, entropy=lambda n: chance.secret(n, "masks", site)),
-            observe=self._observe,
+            share=(lambda measures: {}) if self.setting.scenario is None else dict,
+            observe=lambda notice: self._observe(site, notice),
             bell=self.bell,
         )
 
@@ -248,9 +284,11 @@ class _Swarm:
         return work.program.learner.initial(work.training.layout, rng=rng).size_bytes
 
     def _store(self, site: str) -> Store:
-        home = self.setting.home
-        self.stores.append(MemoryStore() if home is None else DiskStore(home / "nodes" / site))
-        return self.stores[-1]
+        """The site's store; one in memory outlives its node, one on disk is opened anew."""
+        if self.setting.home is not None:
+            self.stores.append(DiskStore(self.setting.home / "nodes" / site))
+            return self.stores[-1]
+        return self.kept.setdefault(site, MemoryStore())
 
     def _key(self, site: str) -> LedgerKey:
         return LedgerKey.new(lambda n: self.setting.chance.secret(n, "ledger key", site))
