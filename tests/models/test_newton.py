@@ -6,6 +6,9 @@ import pytest
 from cohortium.core.parameters import Parameters
 from cohortium.errors import TrainingFailed
 from cohortium.models import newton
+from cohortium.models.cox import Cox
+from cohortium.models.glm import Logistic, Poisson
+from cohortium.models.multinomial import Multinomial
 from cohortium.models.newton import (
     LIMIT,
     SEPARATED,
@@ -16,6 +19,7 @@ from cohortium.models.newton import (
     out_of_rounds,
     raise_if_failed,
 )
+from cohortium.models.penalised import ElasticNet
 
 NONE = np.zeros(2, dtype=bool)
 
@@ -27,9 +31,9 @@ def minimise(f, slope, curvature, start, max_rounds=50):
     while search.status == newton.RUNNING:
         x = float(search.point[0])
         trail.append(x)
-        if search.falls(f(x), tolerance=1e-12):
+        if search.falls(f(x), tolerance=1e-12, rows=9):
             step = newton_step(np.array([-slope(x)]), np.array([[curvature(x)]]), held=np.zeros(1, bool), n=1)
-            search = search.moved(step, objective=f(x), max_rounds=max_rounds)
+            search = search.moved(step, objective=f(x), rows=9, max_rounds=max_rounds)
         else:
             search = search.halved(max_rounds=max_rounds)
         search = Search.read(Parameters(search.write()), search.point)
@@ -57,30 +61,30 @@ def test_a_step_too_far_is_halved_until_the_objective_falls():
 
 
 def test_points_stay_on_the_grid_of_exact_predictors():
-    search = Search.begin(np.array([1 / 3])).moved(np.array([0.1]), objective=0.0, max_rounds=9)
+    search = Search.begin(np.array([1 / 3])).moved(np.array([0.1]), objective=0.0, rows=9, max_rounds=9)
     assert float(search.point[0] * 2**24).is_integer()
 
 
 def test_no_improvement_anywhere_stalls_at_the_accepted_point():
-    search = Search.begin(np.zeros(1)).moved(np.ones(1), objective=0.0, max_rounds=99)
+    search = Search.begin(np.zeros(1)).moved(np.ones(1), objective=0.0, rows=9, max_rounds=99)
     while search.status == newton.RUNNING:
         search = search.halved(max_rounds=99)
     assert (search.status, search.point.tolist()) == (newton.STALLED, [0.0])
 
 
 def test_out_of_rounds_returns_the_accepted_point():
-    search = Search.begin(np.zeros(1)).moved(np.ones(1), objective=0.0, max_rounds=2).halved(max_rounds=2)
+    search = Search.begin(np.zeros(1)).moved(np.ones(1), objective=0.0, rows=9, max_rounds=2).halved(max_rounds=2)
     assert (search.status, search.point.tolist()) == (newton.LIMIT, [0.0])
     assert newton.over(Parameters(search.write()))
 
 
 def test_refused_rows_and_a_rise_are_no_fall():
-    search = Search.begin(np.zeros(1)).moved(np.ones(1), objective=5.0, max_rounds=9)
-    assert search.falls(5.0, tolerance=0.0)
-    assert search.falls(5.1, tolerance=0.2)
-    assert not search.falls(5.1, tolerance=0.0)
-    assert not search.falls(4.0, tolerance=0.0, refused=1)
-    assert not search.falls(float("nan"), tolerance=0.0)
+    search = Search.begin(np.zeros(1)).moved(np.ones(1), objective=5.0, rows=9, max_rounds=9)
+    assert search.falls(5.0, tolerance=0.0, rows=9)
+    assert search.falls(5.1, tolerance=0.2, rows=9)
+    assert not search.falls(5.1, tolerance=0.0, rows=9)
+    assert not search.falls(4.0, tolerance=0.0, rows=9, refused=1)
+    assert not search.falls(float("nan"), tolerance=0.0, rows=9)
 
 
 def test_held_coefficients_stay_and_flat_objectives_have_no_step():
@@ -138,21 +142,57 @@ def test_separation_without_a_large_coefficient_names_no_column(kit):
 
 
 def test_a_coefficient_beyond_15_sd_is_separation():
-    search = Search.begin(np.array([15.5])).moved(np.ones(1), objective=1.0, max_rounds=9)
+    search = Search.begin(np.array([15.5])).moved(np.ones(1), objective=1.0, rows=9, max_rounds=9)
     assert search.status == newton.SEPARATED
 
 
 def test_a_step_far_beyond_separation_is_shortened_so_that_sites_can_sum_it():
-    search = Search.begin(np.zeros(2)).moved(np.array([3e6, -1.5e6]), objective=1.0, max_rounds=25)
+    search = Search.begin(np.zeros(2)).moved(np.array([3e6, -1.5e6]), objective=1.0, rows=9, max_rounds=25)
     assert search.point.tolist() == [60.0, -30.0]
-    again = search.moved(np.array([1.0, 0.0]), objective=0.5, max_rounds=25)
+    again = search.moved(np.array([1.0, 0.0]), objective=0.5, rows=9, max_rounds=25)
     assert again.status == SEPARATED
 
 
 def test_a_search_cut_off_by_its_rounds_is_known_as_such():
-    cut = Search.begin(np.zeros(1)).moved(np.ones(1), objective=1.0, max_rounds=1)
+    cut = Search.begin(np.zeros(1)).moved(np.ones(1), objective=1.0, rows=9, max_rounds=1)
     assert cut.status == LIMIT
     assert out_of_rounds(Parameters(cut.write()))
-    done = Search.begin(np.zeros(1)).moved(np.zeros(1), objective=1.0, max_rounds=1)
+    done = Search.begin(np.zeros(1)).moved(np.zeros(1), objective=1.0, rows=9, max_rounds=1)
     assert not out_of_rounds(Parameters(done.write()))
     assert not out_of_rounds(Parameters({"weights": np.zeros(3)}))
+
+
+def test_objectives_over_other_patients_are_not_compared():
+    search = Search.begin(np.zeros(1)).moved(np.ones(1), objective=5.0, rows=9, max_rounds=9)
+    assert search.falls(7.0, tolerance=0.0, rows=12)
+    assert search.falls(4.0, tolerance=0.0, rows=6)
+    assert not search.falls(7.0, tolerance=0.0, rows=12, refused=1)
+    assert not search.falls(float("nan"), tolerance=0.0, rows=12)
+
+
+MODELS = {
+    "logistic": (lambda: Logistic(l2=0.01), "binary"),
+    "poisson": (lambda: Poisson(l2=0.01), "counts"),
+    "multinomial": (lambda: Multinomial(l2=0.01), "classes"),
+    "elastic-net": (lambda: ElasticNet(l1=0.02), "binary"),
+    "cox": (lambda: Cox(l2=0.01), "followed"),
+    "cox-by-site": (lambda: Cox(l2=0.01, strata="site"), "followed"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("comes_back", [False, True])
+@pytest.mark.parametrize("leaves_after", [1, 2, 3, 4])
+def test_a_site_that_leaves_in_mid_search_or_comes_back_changes_who_is_learned_from_and_nothing_else(
+    kit, name, comes_back, leaves_after
+):
+    make, outcome = MODELS[name]
+    learner, sites = make(), kit.split(getattr(kit, outcome)(n=500), 3)
+    state = learner.initial(sites[0].layout, rng=np.random.default_rng(0))
+    for done in range(60):
+        if learner.finished(state):
+            break
+        away = done >= leaves_after and not (comes_back and done >= leaves_after + 2)
+        state = kit.exchange(learner, state, sites[:2] if away else sites)
+    whole, _ = kit.learn(make(), sites[:2] if away else sites)
+    assert np.asarray(state["coefficients"]) == pytest.approx(np.asarray(whole["coefficients"]), abs=2e-5)

@@ -136,6 +136,7 @@ class Cox:
                     _floats(start, "s0"), _floats(start, "d0"), _integers(start, "events"), ties=self.ties
                 )
                 sums = slope_sums(rows, x, eta, terms)
+            sums |= Parameters({"rows": np.array([len(x)], dtype=np.int64)})
         return Fitted(parameters=sums, n_samples=len(examples))
 
     def advance(self, start: Parameters, total: Parameters) -> Parameters:
@@ -143,6 +144,8 @@ class Cox:
         phase = int(start["phase"][0])
         if phase == _COUNT:
             return self._chosen(start, total)
+        if phase in (_WEIGHTS, _SLOPES) and int(total["rows"][0]) != int(start["rows"][0]):
+            return self._anew(start)
         if phase == _WEIGHTS:
             return self._judged(start, total)
         if phase == _SLOPES:
@@ -238,6 +241,13 @@ class Cox:
             return state | Parameters(replace(_search(state), status=newton.ONE_CLASS).write())
         return self._accepted(state, _search(state), _terms(state, self.ties).log_q)
 
+    def _anew(self, start: Parameters) -> Parameters:
+        """Counted again from the beginning: cells, events and weights in hand are of other patients."""
+        blank = _search(start)
+        limit = newton.LIMIT if blank.rounds + 1 >= self.max_rounds else newton.RUNNING
+        begun = replace(Search.begin(np.zeros_like(blank.point)), rounds=blank.rounds + 1, status=limit)
+        return _written(start | Parameters({"phase": np.array([_COUNT])}), begun)
+
     def _judged(self, start: Parameters, total: Parameters) -> Parameters:
         search = _search(start)
         weights = {name: fp.from_fixed(total[name], RISK_BITS) for name in ("s0", "d0")}
@@ -247,13 +257,14 @@ class Cox:
             objective = likelihood + self._penalty(start, search.point)
             n_events = int(_integers(start, "events").sum())
             tolerance = math.ldexp(n_events, -LOSS_BITS) + abs(objective) * 2.0**-40
-            if search.falls(objective, tolerance=tolerance):
+            if search.falls(objective, tolerance=tolerance, rows=int(start["rows"][0])):
                 return self._accepted(there | Parameters({"phase": np.array([_SLOPES])}), search, objective)
         return _written(start, search.halved(max_rounds=self.max_rounds))
 
     def _accepted(self, state: Parameters, search: Search, objective: float) -> Parameters:
         terms = _terms(state, self.ties)
-        search = replace(search, accepted=search.point, objective=objective, share=1.0, rounds=search.rounds + 1)
+        rows, rounds = int(state["rows"][0]), search.rounds + 1
+        search = replace(search, accepted=search.point, objective=objective, rows=rows, share=1.0, rounds=rounds)
         if search.rounds >= self.max_rounds:
             search = replace(search, status=newton.LIMIT)
         return _written(state | Parameters({"hazard": terms.a}), search)
@@ -266,7 +277,8 @@ class Cox:
         penalty = self.l2 * int(state["rows"][0])
         square = information + np.diag(np.full(len(gradient), penalty))
         step = newton.newton_step(gradient - penalty * search.point, square, held=held, n=int(state["rows"][0]))
-        search = search.moved(step, objective=search.objective, max_rounds=self.max_rounds)
+        rows = int(state["rows"][0])
+        search = search.moved(step, objective=search.objective, rows=rows, max_rounds=self.max_rounds)
         found = _written(state, search)
         if search.status in (newton.CONVERGED, newton.LIMIT):
             return found | Parameters(inference(newton.covariance(information, held=held)))
@@ -310,7 +322,7 @@ class Cox:
             return state | Parameters(replace(search, status=newton.ONE_CLASS).write())
         objective = float(fp.from_fixed(total["loss"], _SITE_BITS)[0]) + self._penalty(state, search.point)
         tolerance = math.ldexp(n_events, -LOSS_BITS) + abs(objective) * 2.0**-40
-        if not search.falls(objective, tolerance=tolerance, refused=refused):
+        if not search.falls(objective, tolerance=tolerance, rows=n, refused=refused):
             return _written(state, search.halved(max_rounds=self.max_rounds))
         gradient = fp.from_fixed(total["gradient"], _SITE_BITS)
         information = fp.from_fixed(unpacked(_integers(total, "information"), len(gradient)), _SITE_BITS)

@@ -265,7 +265,7 @@ def _advance(model: Logistic | Poisson, start: Parameters, total: Parameters) ->
     loss = float(fp.from_fixed(total["loss"], LOSS_BITS)[0])
     objective = loss + 0.5 * float(fp.ordered_sum(penalty * theta * theta))
     tolerance = math.ldexp(n, -LOSS_BITS - 1) + abs(objective) * 2.0**-40
-    if not search.falls(objective, tolerance=tolerance, refused=refused):
+    if not search.falls(objective, tolerance=tolerance, rows=n, refused=refused):
         return _written(start, search.halved(max_rounds=model.max_rounds))
     gradient = gradient_of(start, total) - penalty * theta
     plain = second_derivatives(start, total, len(theta))
@@ -279,12 +279,12 @@ def _advance(model: Logistic | Poisson, start: Parameters, total: Parameters) ->
             start |= precision(FAMILIES["count"], events=y)
             to_mean = np.zeros_like(theta)
             to_mean[0] = float(fp.log(y / n))
-            moved = search.moved(to_mean, objective=objective, max_rounds=model.max_rounds, converged=False)
+            moved = search.moved(to_mean, objective=objective, rows=n, max_rounds=model.max_rounds, converged=False)
             return _written(start, moved)
         start |= precision(FAMILIES[model.outcome], rows=n)
     held = np.asarray(start["held"], dtype=bool)
     step = newton.newton_step(gradient, plain + np.diag(penalty), held=held, n=n)
-    search = search.moved(step, objective=objective, max_rounds=model.max_rounds)
+    search = search.moved(step, objective=objective, rows=n, max_rounds=model.max_rounds)
     found = _written(start, search)
     if search.status in (newton.CONVERGED, newton.LIMIT):
         found |= Parameters(inference(newton.covariance(plain, held=held)))

@@ -107,7 +107,7 @@ class Multinomial:
         loss = float(fp.from_fixed(total["loss"], LOSS_BITS)[0])
         objective = loss + 0.5 * float(fp.ordered_sum((penalty * table * table).ravel()))
         tolerance = math.ldexp(n, -LOSS_BITS - 1) + abs(objective) * 2.0**-40
-        if not search.falls(objective, tolerance=tolerance):
+        if not search.falls(objective, tolerance=tolerance, rows=n):
             return _written(start, search.halved(max_rounds=self.max_rounds))
         plain = _hessian(total, k, p + 1)
         if search.rounds == 0:
@@ -122,7 +122,7 @@ class Multinomial:
         step = newton.newton_step(gradient.ravel(), invertible + shrinking, held=held, n=n)
         if newton.flat(plain + shrinking, held=held, n=n):
             step = None
-        search = search.moved(step, objective=objective, max_rounds=self.max_rounds)
+        search = search.moved(step, objective=objective, rows=n, max_rounds=self.max_rounds)
         found = _written(start, search)
         if search.status in (newton.CONVERGED, newton.LIMIT):
             whole = newton.covariance(invertible, held=held)

@@ -5,6 +5,9 @@
 step is halved and tried again. An accepted step therefore costs no extra exchange. Every operation is
 element-wise or from `core.fixed_point`, so all nodes find the same bits.
 
+Sites may leave and come back between exchanges. Objectives over different patients cannot be compared: when their
+number changes, the point is accepted as it is, and the search goes on from there over those who are in.
+
 A search lives in `Parameters` under `newton/` between exchanges; `Search.write` and `read` convert.
 Without halving, Cox regression on mds_tp53 ended in NaN (clinical-learning.md 2.4).
 """
@@ -61,12 +64,16 @@ _RAISED = (0.0, 2.0**-12, 2.0**-6, 1.0)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Search:
-    """Where a search stands. objective: at `accepted`; infinite before the first exchange. share: of `step` tried."""
+    """Where a search stands. objective: at `accepted`, over `rows` patients; infinite before the first exchange.
+
+    share: of `step` tried.
+    """
 
     point: Floats
     accepted: Floats
     step: Floats
     objective: float = math.inf
+    rows: int = 0
     share: float = 1.0
     rounds: int = 0
     status: int = RUNNING
@@ -79,19 +86,21 @@ class Search:
     @classmethod
     def read(cls, state: Parameters, point: Floats) -> Search:
         """The search kept in `state`; `point` is kept by the learner under its own names."""
-        objective, share, rounds, status = (float(v) for v in state["newton/record"])
+        objective, share, rounds, status, rows = (float(v) for v in state["newton/record"])
         return cls(point=point, accepted=np.asarray(state["newton/accepted"], dtype=np.float64),
                    step=np.asarray(state["newton/step"], dtype=np.float64), objective=objective, share=share,
-                   rounds=int(rounds), status=int(status))  # fmt: skip
+                   rounds=int(rounds), status=int(status), rows=int(rows))  # fmt: skip
 
     def write(self) -> dict[str, object]:
         """Everything but the point, by name."""
-        record = np.array([self.objective, self.share, self.rounds, self.status], dtype=np.float64)
+        record = np.array([self.objective, self.share, self.rounds, self.status, self.rows], dtype=np.float64)
         return {"newton/record": record, "newton/accepted": self.accepted, "newton/step": self.step}
 
-    def falls(self, objective: float, *, tolerance: float, refused: int = 0) -> bool:
-        """Whether the point may be accepted. refused: rows whose predictor was too large to sum."""
-        return refused == 0 and objective <= self.objective + tolerance
+    def falls(self, objective: float, *, tolerance: float, rows: int, refused: int = 0) -> bool:
+        """Whether the point may be accepted. rows: patients summed over; refused: those too far away to sum."""
+        if refused or math.isnan(objective):
+            return False
+        return rows != self.rows or objective <= self.objective + tolerance
 
     def halved(self, *, max_rounds: int) -> Search:
         """Half the way back to the accepted point."""
@@ -101,12 +110,14 @@ class Search:
         return replace(self, point=self.accepted if status else point, share=share, rounds=self.rounds + 1,
                        status=status)  # fmt: skip
 
-    def moved(self, step: Floats | None, *, objective: float, max_rounds: int, converged: bool | None = None) -> Search:
+    def moved(
+        self, step: Floats | None, *, objective: float, rows: int, max_rounds: int, converged: bool | None = None
+    ) -> Search:
         """The point accepted and a step of full length proposed; `None`: the objective is flat, there is no step.
 
-        converged: None asks the length of the step.
+        rows: patients summed over. converged: None asks the length of the step.
         """
-        here = replace(self, accepted=self.point, objective=objective, share=1.0, rounds=self.rounds + 1)
+        here = replace(self, accepted=self.point, objective=objective, rows=rows, share=1.0, rounds=self.rounds + 1)
         if step is None:
             return replace(here, status=SEPARATED)
         if converged is None:

@@ -178,12 +178,12 @@ def _advance(start: Parameters, total: Parameters, *, l1: float, l2: float, max_
     each = penalties["l1"] * np.abs(theta) + 0.5 * penalties["l2"] * theta * theta
     objective = float(fp.from_fixed(total["loss"], LOSS_BITS)[0]) / n + float(fp.ordered_sum(each))
     tolerance = 2.0 ** (-LOSS_BITS - 1) + abs(objective) * 2.0**-40
-    if not search.falls(objective, tolerance=tolerance, refused=refused):
+    if not search.falls(objective, tolerance=tolerance, rows=n, refused=refused):
         return _written(start, search.halved(max_rounds=max_rounds))
     if search.rounds == 0 and kind == "count":
         to_mean = np.zeros_like(theta)
         to_mean[0] = float(fp.log(y / n))
-        search = search.moved(to_mean, objective=objective, max_rounds=max_rounds, converged=False)
+        search = search.moved(to_mean, objective=objective, rows=n, max_rounds=max_rounds, converged=False)
         return _written(start | precision(FAMILIES["count"], events=y), search)
     slope = -gradient_of(start, total) / n
     broken = float(np.max(violations(slope, theta, **penalties)))
@@ -199,7 +199,7 @@ def _advance(start: Parameters, total: Parameters, *, l1: float, l2: float, max_
         step[working] = best - theta[working]
     if len(theta) > MAX_WORKING + 1:
         state |= Parameters({"working": _worth_working_on(slope, theta + step, l1=l1)})
-    search = search.moved(step, objective=objective, max_rounds=max_rounds, converged=broken <= _KKT)
+    search = search.moved(step, objective=objective, rows=n, max_rounds=max_rounds, converged=broken <= _KKT)
     return _written(state, search)
 
 
