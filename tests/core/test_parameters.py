@@ -102,3 +102,26 @@ def test_prefix_under_union_and_without():
 
 def test_flags_become_bytes():
     assert Parameters({"m": np.array([True, False])})["m"].dtype == np.uint8
+
+
+def test_large_arrays_are_taken_over_without_a_copy_and_locked():
+    made = np.arange(6.0)
+    p = Parameters.owning({"w": made, "v": made.reshape(2, 3)})
+    assert p["w"] is made
+    assert np.shares_memory(p["v"], made)
+    with pytest.raises(ValueError, match="read-only"):
+        made[0] = 1
+    assert p == Parameters({"w": np.arange(6.0), "v": np.arange(6.0).reshape(2, 3)})
+
+
+def test_what_is_part_of_another_array_or_not_ours_is_copied():
+    big = np.arange(6.0)
+    buffer = bytearray(16)
+    p = Parameters.owning({"part": big[:2], "big-endian": np.arange(2).astype(">i8"), "view": np.frombuffer(buffer)})
+    big[0] = 99
+    buffer[0] = 1
+    assert p["part"][0] == 0
+    assert p["big-endian"].dtype == np.dtype("<i8")
+    assert p["view"].tolist() == [0.0, 0.0]
+    with pytest.raises(ValueError, match="array 'w' has dtype"):
+        Parameters.owning({"w": np.array([1 + 2j])})

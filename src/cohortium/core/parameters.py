@@ -34,6 +34,15 @@ class Parameters(Mapping[str, NDArray[np.generic]]):
             held[name] = _freeze(name, value)
         self._arrays = held
 
+    @classmethod
+    def owning(cls, arrays: Mapping[str, NDArray[np.generic]]) -> Parameters:
+        """Large arrays made a moment ago, taken over without a copy; their maker writes them no more."""
+        made = cls()
+        for name, array in arrays.items():
+            payload.check_name(name)
+            made._arrays[name] = _take(name, array)
+        return made
+
     def __getitem__(self, name: str) -> NDArray[np.generic]:
         return self._arrays[name]
 
@@ -116,4 +125,15 @@ def _freeze(name: str, value: object) -> NDArray[np.generic]:
         raise ValueError(f"array {name!r} has dtype {array.dtype}; allowed: {', '.join(payload.DTYPES)}")
     array = np.array(array, dtype=array.dtype.newbyteorder("<"), order="C", copy=True)
     array.flags.writeable = False
+    return array
+
+
+def _take(name: str, array: NDArray[np.generic]) -> NDArray[np.generic]:
+    """The array itself, read-only from now on, if nothing but it has its memory; else a copy."""
+    whole = array if array.base is None else array.base
+    alone = isinstance(whole, np.ndarray) and whole.flags.owndata and whole.size == array.size
+    little = array.dtype.newbyteorder("<") == array.dtype and payload.dtype_code(array.dtype) is not None
+    if not (alone and little and array.flags.c_contiguous):
+        return _freeze(name, array)
+    whole.flags.writeable = array.flags.writeable = False
     return array
