@@ -22,7 +22,7 @@ def names() -> dict[str, str]:
 if __name__ == "__main__":
     asked = sys.argv[1:]
     if not asked or asked[0] not in names():
-        print("\n".join(f"{name:12} {what}" for name, what in names().items()))
+        print("\n".join(f"{name:20} {what}" for name, what in names().items()))
         sys.exit(0 if not asked else 2)
     sys.argv = asked
     runpy.run_module(f"benchmarks.{asked[0]}", run_name="__main__")

@@ -10,8 +10,16 @@ from cohortium.core.exchange import Context
 from cohortium.core.parameters import Parameters
 from cohortium.core.update import Update
 from cohortium.privacy.secagg.context import Binding
+from cohortium.privacy.secagg.decoding import Decoder
+from cohortium.privacy.secagg.dither import dither_of, total_dither
+from cohortium.privacy.secagg.encoding import Encoder
 from cohortium.privacy.secagg.guard import MaskedGuard
 from cohortium.privacy.secagg.layout import WordLayout
+from cohortium.privacy.secagg.member import header_of, ranges_of
+from cohortium.privacy.secagg.messages import Keys
+from cohortium.privacy.secagg.scratch import Scratch
+from cohortium.privacy.secagg.secrets import Secrets
+from cohortium.privacy.secagg.streams import Streams
 
 
 def entropy_of(site):
@@ -20,10 +28,41 @@ def entropy_of(site):
     return lambda n: hashlib.shake_256(f"{site}|{next(calls)}".encode()).digest(n)
 
 
+def apply_streams(words, keys, *, start=0):
+    """Put whole streams onto a vector."""
+    with Scratch() as scratch:
+        Streams(keys, words.dtype, scratch, start=start).apply(words)
+
+
+def encoded(update, binding, ranges, *, header=b"h" * 32):
+    """One site's vectors by segment, not masked."""
+    dither = dither_of(update.site, header=header) if binding.point.dithered else None
+    encoder = Encoder(
+        update.parameters, binding.layout, binding.point, site=update.site, weight=update.weight, ranges=ranges,
+        scratch=Scratch(), dither=dither,
+    )  # fmt: skip
+    vectors = {}
+    for name, empty, length in binding.layout.segments():
+        vectors[name] = np.empty(length, empty.dtype)
+        encoder.fill(name, vectors[name], at=0)
+    return vectors
+
+
+def decoded(vectors, binding, ranges, survivors, *, header=b"h" * 32):
+    """What sums of such vectors stand for; with hidden weights, their sum too."""
+    dither = total_dither(survivors, header=header) if binding.point.dithered else None
+    decoder = Decoder(binding.layout, binding.point, ranges=ranges, scratch=Scratch(), dither=dither)
+    for name, words in vectors.items():
+        decoder.take(name, words, at=0)
+    return (decoder.opened(), decoder.weight) if binding.largest_weight else decoder.opened()
+
+
 class Masked:
     """n sites in one masked round; `run` carries the payloads of each step to everybody."""
 
-    def __init__(self, n=5, *, n_joiners=None, word_bits=32, seed=0, floats=12, integers=6, weights=None) -> None:
+    def __init__(
+        self, n=5, *, n_joiners=None, word_bits=32, seed=0, floats=12, integers=6, weights=None, largest_weight=0
+    ) -> None:
         self.sites = [f"site-{i:02d}" for i in range(n)]
         rng = np.random.default_rng(seed)
         self.updates = {}
@@ -35,25 +74,28 @@ class Masked:
                 arrays["sums"] = rng.integers(-(2**50), 2**50, size=integers)
             weight = (weights or [1] * n)[i]
             self.updates[site] = Update(site=site, parameters=Parameters(arrays), weight=weight)
-        self.word_bits = word_bits
+        self.word_bits, self.largest_weight = word_bits, largest_weight
         self.n_joiners = n_joiners or n
         self.guards = {site: self.guard(site) for site in self.sites}
         self.received = {}
 
     def guard(self, site):
-        return MaskedGuard(site, entropy=entropy_of(site), word_bits=self.word_bits)
+        return MaskedGuard(site, entropy=entropy_of(site), word_bits=self.word_bits, largest_weight=self.largest_weight)
 
     def context(self, **fields):
+        weights = {s: 1 if self.largest_weight else u.weight for s, u in self.updates.items()}
         given = {
             "consortium": b"c", "study": b"s", "run": 1, "round": 1, "attempt": 1, "base": b"b",
-            "frozen": tuple(self.sites), "weights": {s: u.weight for s, u in self.updates.items()},
+            "frozen": tuple(self.sites), "weights": weights,
             "n_joiners": self.n_joiners,
         }  # fmt: skip
         return Context(**{**given, **fields})
 
     def binding(self, **fields):
-        layout = WordLayout.of(self.updates[self.sites[0]].parameters, word_bits=self.word_bits)
-        return Binding(context=self.context(**fields), layout=layout)
+        layout = WordLayout.of(
+            self.updates[self.sites[0]].parameters, word_bits=self.word_bits, hidden_weight=self.largest_weight > 0
+        )
+        return Binding(context=self.context(**fields), layout=layout, largest_weight=self.largest_weight)
 
     def ask(self, site, step, *, received=None, **fields):
         held = self.received if received is None else received
@@ -75,6 +117,23 @@ class Masked:
         guard = self.guards[by or survivors[0]]
         return guard.open(self.context(**fields), survivors=survivors, received=received or self.received)
 
+    def keys(self):
+        """The keys all of U announced."""
+        return {s: Keys.from_parameters(p, self.binding(), site=s) for s, p in self.received["keys"].items()}
+
+    def secrets(self, site):
+        """A site's secrets of round 1, attempt 1: what an attacker who broke into it has."""
+        kept = self.guards[site]._kept[1, 1, 1]
+        return Secrets.from_root(kept.root, kept.ctx)
+
+    def expected(self, survivors):
+        """What the integer sum of encodings stands for, without any mask."""
+        binding, keys = self.binding(), self.keys()
+        ranges, header = ranges_of(binding, keys), header_of(binding, keys)
+        words = [encoded(self.updates[s], binding, ranges, header=header) for s in survivors]
+        total = {name: sum((one[name] for one in words[1:]), words[0][name].copy()) for name in words[0]}
+        return decoded(total, binding, ranges, survivors, header=header)
+
     def total(self, survivors, name="sums"):
         """The plain sum of integer arrays."""
         return sum(self.updates[s].weight * self.updates[s].parameters[name].astype(np.int64) for s in survivors)
@@ -94,4 +153,6 @@ def masked():
 @pytest.fixture(scope="session")
 def privacy():
     """What tests of privacy build worlds from."""
-    return SimpleNamespace(Masked=Masked, entropy_of=entropy_of)
+    return SimpleNamespace(
+        Masked=Masked, entropy_of=entropy_of, apply_streams=apply_streams, encoded=encoded, decoded=decoded
+    )

@@ -60,11 +60,15 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Steps in order. masked: merges use sums only; contributors are the agreed survivors."""
+    """Steps in order. masked: merges use sums only; contributors are the agreed survivors.
+
+    hidden_weights: every site commits weight 1 and keeps its own for its masked vector.
+    """
 
     name: str
     steps: tuple[Step, ...]
     masked: bool = False
+    hidden_weights: bool = False
 
     def __post_init__(self) -> None:
         if not self.steps or len({step.name for step in self.steps}) != len(self.steps):

@@ -53,7 +53,8 @@ def _contribute(desk: Desk, round: RoundView) -> None:
     trained = own.trained.get(round.number)
     if trained is not None:
         spent = int.from_bytes(trained.data, "big")
-        desk.submit("commit", round.number, trained.digest, trained.number, spent, round=round.number)
+        weight = 1 if desk.recipe.hidden_weights else trained.number
+        desk.submit("commit", round.number, trained.digest, weight, spent, round=round.number)
         return
     newest = desk.view.newest
     base = (newest.round, newest.digest) if newest is not None else (0, b"")

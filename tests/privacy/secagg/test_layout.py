@@ -37,7 +37,30 @@ def test_layout_comes_back_from_its_bytes_and_every_part_of_it_counts() -> None:
     assert WordLayout.from_bytes(layout.to_bytes()) == layout
     others = [WordLayout.of(UPDATE, word_bits=16), WordLayout.of(UPDATE.without(["n"]), word_bits=32)]
     others.append(WordLayout.of(UPDATE.map(lambda a: a.astype(np.float64)), word_bits=32))
-    assert len({layout.digest, *(other.digest for other in others)}) == 4
+    others.append(WordLayout.of(UPDATE, word_bits=32, hidden_weight=True))
+    assert len({layout.digest, *(other.digest for other in others)}) == 5
+    assert WordLayout.from_bytes(others[-1].to_bytes()) == others[-1]
+
+
+def test_hidden_weight_is_a_vector_of_its_own() -> None:
+    layout = WordLayout.of(UPDATE, word_bits=32, hidden_weight=True)
+    assert [name for name, _, _ in layout.segments()] == ["floats", "integers", "weight"]
+    assert [layout.length(name) for name in ("floats", "integers", "weight")] == [20, 12, 9]
+
+
+def test_any_run_of_words_knows_its_arrays() -> None:
+    layout = WordLayout.of(UPDATE | Parameters({"none": np.zeros(0), "last": np.zeros(2)}), word_bits=32)
+
+    def found(at, size):
+        return [
+            (e.name, (p.start, p.stop), (w.start, w.stop)) for e, p, w in layout.overlaps("floats", at=at, size=size)
+        ]
+
+    assert found(0, 4) == [("w", (0, 4), (0, 4))]
+    assert found(4, 8) == [("w", (4, 6), (0, 2)), ("control/w", (0, 5), (2, 7)), ("metric/loss", (0, 1), (7, 8))]
+    assert found(12, 10) == [("last", (0, 2), (0, 2))]
+    assert found(14, 8) == []  # the zero words
+    assert [e.name for e, _, _ in layout.overlaps("integers", at=0, size=12)] == ["n"]
 
 
 def test_other_word_widths_are_refused() -> None:

@@ -2,6 +2,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -9,13 +10,12 @@ from scipy import stats
 from cohortium.core.exact import weighted_sum
 from cohortium.core.parameters import Parameters
 from cohortium.errors import FrameError, PeerError
-from cohortium.privacy.secagg.fixed_point import decode, encode, error_bound
 from cohortium.privacy.secagg.leader import _rebuild, open_sum
 from cohortium.privacy.secagg.member import deal_shares, header_of, pair_key, ranges_of, self_key
 from cohortium.privacy.secagg.messages import KEY_SHARE, Answer, Keys, Shares
+from cohortium.privacy.secagg.scratch import Scratch
 from cohortium.privacy.secagg.secrets import Secrets, public_key, share_digest
 from cohortium.privacy.secagg.shamir import combine
-from cohortium.privacy.secagg.streams import apply_streams
 
 
 def changed(world, step, site, **arrays):
@@ -44,17 +44,9 @@ def test_every_allowed_pattern_of_losses_gives_the_exact_sum_of_the_survivors(pr
     assert opened.weight == sum(world.updates[s].weight for s in survivors)
     assert opened.single is None
     assert np.array_equal(opened.total["sums"], world.total(survivors))
-    # the floats: exactly the integer sum of encodings
-    keys = {s: Keys.from_parameters(p, binding, site=s) for s, p in world.received["keys"].items()}
-    ranges = ranges_of(binding, keys)
-    words = [
-        encode(world.updates[s].parameters, binding.layout, site=s, weights=binding.weights, ranges=ranges)
-        for s in survivors
-    ]
-    total = {name: sum(one[name] for one in words) for name in words[0]}
-    assert decode(total, binding.layout, weights=binding.weights, ranges=ranges).digest == opened.total.digest
+    assert world.expected(survivors).digest == opened.total.digest  # floats: exactly the integer sum of encodings
     whole = sum(u.weight for u in world.updates.values())
-    bound = error_bound(ranges[0], word_bits=32, n=n) * whole / opened.weight * 1.01
+    bound = binding.point.error_bound(ranges_of(binding, world.keys())[0]) * whole / opened.weight
     assert np.abs(opened.total["w"] / opened.weight - world.mean(survivors)).max() <= bound
 
 
@@ -155,7 +147,7 @@ def test_changed_vector_is_noticed_by_its_zero_words_or_its_range(masked) -> Non
         world.open(received=changed(world, "masked", "site-02", floats=words))
 
 
-def test_leader_who_declares_a_site_lost_cannot_open_its_late_vector(masked) -> None:
+def test_leader_who_declares_a_site_lost_cannot_open_its_late_vector(masked, privacy) -> None:
     """All it gets: the vector, the victim's mask key, the self masks of the others. The victim's self mask stays."""
     world = masked(5, floats=20_000, integers=0)
     survivors, victim = world.sites[:4], "site-04"
@@ -168,10 +160,20 @@ def test_leader_who_declares_a_site_lost_cannot_open_its_late_vector(masked) -> 
     words = np.array(world.received["masked"][victim]["floats"])
     header = header_of(binding, keys)
     pairs = [
-        (pair_key(key, keys[s].mask_key, header=header, segment="floats", pair=(victim, s), peer=s), 1)
+        (
+            pair_key(
+                X25519PrivateKey.from_private_bytes(key),
+                keys[s].mask_key,
+                header=header,
+                segment="floats",
+                pair=(victim, s),
+                peer=s,
+            ),
+            1,
+        )
         for s in survivors
     ]
-    apply_streams(words, pairs)  # the victim is last by name: it took all pair masks away
+    privacy.apply_streams(words, pairs)  # the victim is last by name: it took all pair masks away
     assert stats.chisquare(np.bincount(words.view(np.uint8), minlength=256)).pvalue > 1e-4
     seen = words[:-8].view(np.int32).astype(float)
     planted = world.updates[victim].parameters["w"].astype(float)
@@ -180,12 +182,12 @@ def test_leader_who_declares_a_site_lost_cannot_open_its_late_vector(masked) -> 
     kept = world.guards[victim]._kept[1, 1, 1]
 
     b = Secrets.from_root(kept.root, kept.ctx).b
-    apply_streams(words, [(self_key(b, header=header, segment="floats", site=victim), -1)])
+    privacy.apply_streams(words, [(self_key(b, header=header, segment="floats", site=victim), -1)])
     assert not np.any(words[-8:])
     assert np.corrcoef(planted, words[:-8].view(np.int32).astype(float))[0, 1] > 0.999999
 
 
-def test_leader_and_colluders_see_only_the_sum_of_the_honest_sites(masked) -> None:
+def test_leader_and_colluders_see_only_the_sum_of_the_honest_sites(masked, privacy) -> None:
     """n = 5, c = 1: leader site-00 knows its own secrets and all messages; the others stay hidden from each other."""
     world = masked(5, floats=20_000, integers=0).run()
     binding = world.binding()
@@ -203,9 +205,9 @@ def test_leader_and_colluders_see_only_the_sum_of_the_honest_sites(masked) -> No
         b = _rebuild(binding, victim, 0, keys, shares, answers, set())
         words = np.array(world.received["masked"][victim]["floats"])
         pair = pair_key(
-            mine.a, keys[victim].mask_key, header=header, segment="floats", pair=("site-00", victim), peer=victim
+            mine.mask_key, keys[victim].mask_key, header=header, segment="floats", pair=("site-00", victim), peer=victim
         )
-        apply_streams(words, [(self_key(b, header=header, segment="floats", site=victim), -1), (pair, 1)])
+        privacy.apply_streams(words, [(self_key(b, header=header, segment="floats", site=victim), -1), (pair, 1)])
         bare[victim] = words
     for size in (1, 2, 3):
         for group in combinations(victims, size):
@@ -222,7 +224,8 @@ def test_survivors_that_are_not_allowed_are_refused_whatever_was_answered(masked
     world = masked(5).run()
     for survivors in (world.sites[:3], [*world.sites[:4], "lund"]):
         with pytest.raises(PeerError):
-            open_sum(world.binding(), survivors=tuple(survivors), keys={}, shares={}, masked={}, answers={}, seen=b"")
+            open_sum(world.binding(), survivors=tuple(survivors), keys={}, shares={}, masked={}, answers={},
+                     seen=b"", scratch=Scratch())  # fmt: skip
 
 
 def test_mask_key_share_digest_is_not_that_of_the_self_mask(masked) -> None:

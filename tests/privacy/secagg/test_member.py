@@ -18,6 +18,7 @@ from cohortium.privacy.secagg.member import (
     self_key,
 )
 from cohortium.privacy.secagg.messages import KEY_SHARE, SELF_SHARE, Keys, Shares
+from cohortium.privacy.secagg.scratch import Scratch
 from cohortium.privacy.secagg.secrets import Secrets, public_key, share_digest
 from cohortium.privacy.secagg.shamir import combine
 
@@ -46,7 +47,9 @@ def test_pair_keys_are_the_same_at_both_ends_and_differ_for_every_pair_segment_a
         for segment in ("floats", "integers"):
             for i, j in combinations(world.sites, 2):
                 ends = [
-                    pair_key(sites[a].secrets.a, keys[b].mask_key, header=header, segment=segment, pair=(a, b), peer=b)
+                    pair_key(
+                        sites[a].secrets.mask_key, keys[b].mask_key, header=header, segment=segment, pair=(a, b), peer=b
+                    )
                     for a, b in ((i, j), (j, i))
                 ]
                 assert ends[0] == ends[1]
@@ -62,7 +65,9 @@ def test_masked_words_are_uniform_though_the_update_is_constant(masked) -> None:
     binding, sites, keys, _ = dealt(world)
     for name in world.sites:
         words = np.asarray(
-            mask(binding, name, sites[name].secrets, world.updates[name], keys, seen=bytes(32))["floats"]
+            mask(binding, name, sites[name].secrets, world.updates[name], keys, seen=bytes(32), scratch=Scratch())[
+                "floats"
+            ]
         )
         counts = np.bincount(words.view(np.uint8), minlength=256)
         assert stats.chisquare(counts).pvalue > 1e-4
@@ -76,7 +81,9 @@ def test_planted_update_leaves_no_trace_in_the_masked_vector(masked) -> None:
     binding, sites, keys, _ = dealt(world)
     name = world.sites[2]
     planted = world.updates[name].parameters["w"].astype(float)
-    words = np.asarray(mask(binding, name, sites[name].secrets, world.updates[name], keys, seen=bytes(32))["floats"])
+    words = np.asarray(
+        mask(binding, name, sites[name].secrets, world.updates[name], keys, seen=bytes(32), scratch=Scratch())["floats"]
+    )
     seen = words[:-8].view(np.int32).astype(float)
     assert abs(np.corrcoef(planted, seen)[0, 1]) < 4 / np.sqrt(20_000)
 
@@ -165,6 +172,7 @@ def test_bad_mask_key_of_a_peer_is_named_before_anything_is_sent(masked) -> None
             world.updates["site-00"],
             {**keys, "site-01": bad},
             seen=bytes(32),
+            scratch=Scratch(),
         )
     worse = Keys(ctx=binding.digest, mask_key=public_key(b"k" * 32), seal_key=bytes(32), self_digest=bytes(32),
                  exponents=keys["site-01"].exponents)  # fmt: skip

@@ -2,20 +2,24 @@ import pytest
 
 from cohortium.privacy.secagg.messages import SEALED_BYTES
 from cohortium.privacy.secagg.sealing import seal, unseal
-from cohortium.privacy.secagg.secrets import public_key
+from cohortium.privacy.secagg.secrets import Secrets
 
 PAIR = (b"b" * 32, b"a" * 32)
-DEALER, HOLDER, RELAY = (bytes([i]) * 32 for i in (1, 2, 3))
+DEALER, HOLDER, RELAY = (Secrets.from_root(bytes([i]) * 32, b"c" * 32) for i in (1, 2, 3))
+
+
+def public(secrets):
+    return secrets.seal_key.public_key().public_bytes_raw()
 
 
 def sealed(**change):
-    given = {"private": DEALER, "public": public_key(HOLDER), "ctx": b"c" * 32, "dealer": "bonn", "holder": "porto"}
-    return seal(PAIR, **{**given, **change})
+    shared = DEALER.seal_with(public(HOLDER), site="porto")
+    return seal(PAIR, **{"shared": shared, "ctx": b"c" * 32, "dealer": "bonn", "holder": "porto", **change})
 
 
 def opened(data, **change):
-    given = {"private": HOLDER, "public": public_key(DEALER), "ctx": b"c" * 32, "dealer": "bonn", "holder": "porto"}
-    return unseal(data, **{**given, **change})
+    shared = HOLDER.seal_with(public(DEALER), site="bonn")
+    return unseal(data, **{"shared": shared, "ctx": b"c" * 32, "dealer": "bonn", "holder": "porto", **change})
 
 
 def test_holder_opens_what_the_dealer_sealed() -> None:
@@ -25,7 +29,13 @@ def test_holder_opens_what_the_dealer_sealed() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"private": RELAY}, {"ctx": b"d" * 32}, {"dealer": "lund"}, {"holder": "lund"}, {"public": public_key(RELAY)}],
+    [
+        {"shared": RELAY.seal_with(public(DEALER), site="bonn")},
+        {"shared": HOLDER.seal_with(public(RELAY), site="lund")},
+        {"ctx": b"d" * 32},
+        {"dealer": "lund"},
+        {"holder": "lund"},
+    ],
 )
 def test_shares_open_for_nobody_else_and_in_no_other_attempt(change) -> None:
     assert opened(sealed(), **change) is None
@@ -40,5 +50,6 @@ def test_one_changed_bit_anywhere_is_noticed_and_no_share_is_readable() -> None:
 
 
 def test_both_directions_have_keys_of_their_own() -> None:
-    back = seal(PAIR, private=HOLDER, public=public_key(DEALER), ctx=b"c" * 32, dealer="porto", holder="bonn")
+    back = seal(PAIR, shared=HOLDER.seal_with(public(DEALER), site="bonn"), ctx=b"c" * 32, dealer="porto",
+                holder="bonn")  # fmt: skip
     assert back != sealed()

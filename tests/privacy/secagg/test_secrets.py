@@ -11,7 +11,7 @@ def test_agreement_is_x25519_as_in_rfc_7748() -> None:
     scalar = bytes.fromhex("a546e36bf0527c9d3b16154b82465edd62144c0ac1fc5a18506a2244ba449ac4")
     u = bytes.fromhex("e6db6867583030db3594c1a424b15f7c726624ec26b3353b10a903a6d0ab1c4c")
     expected = "c3da55379de9c6908e94ea4df28d084f32eccf03491c71f754b4075577a28552"
-    assert agree(scalar, u, site="b").hex() == expected
+    assert agree(X25519PrivateKey.from_private_bytes(scalar), u, site="b").hex() == expected
 
 
 def test_clamped_key_is_the_same_key_and_fits_below_the_prime() -> None:
@@ -32,6 +32,14 @@ def test_secrets_repeat_from_their_root_and_differ_in_every_other_attempt() -> N
     assert len(one.b) == 31
 
 
+def test_keys_are_those_of_their_bytes_and_two_sites_seal_alike() -> None:
+    one, other = (Secrets.from_root(root * 32, b"c" * 32) for root in (b"r", b"s"))
+    assert one.mask_key.private_bytes_raw() == one.a
+    assert one.seal_key.private_bytes_raw() == one.e
+    ends = [a.seal_with(public_key(b.e), site="x") for a, b in ((one, other), (other, one), (one, other))]
+    assert ends[0] == ends[1] == ends[2] == agree(one.seal_key, public_key(other.e), site="x")
+
+
 def test_secrets_do_not_show_themselves() -> None:
     secrets = Secrets.from_root(b"r" * 32, b"c" * 32)
     assert secrets.b.hex() not in repr(secrets)
@@ -41,7 +49,7 @@ def test_secrets_do_not_show_themselves() -> None:
 @pytest.mark.parametrize("point", [bytes(32), b"\1" + bytes(31)])
 def test_key_on_a_small_subgroup_is_refused_by_name(point) -> None:
     with pytest.raises(PeerError, match="'porto' sent a key that lies on a small subgroup") as refused:
-        agree(b"k" * 32, point, site="porto")
+        agree(X25519PrivateKey.from_private_bytes(b"k" * 32), point, site="porto")
     assert refused.value.site == "porto"
 
 

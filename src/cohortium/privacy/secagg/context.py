@@ -1,6 +1,7 @@
 """What every key, share and mask of one attempt is bound to; a message made for anything else does not fit.
 
-    ctx     SHA-256 over consortium, study, run, round, attempt, base, U, layout, word bits, number of joiners
+    ctx     SHA-256 over consortium, study, run, round, attempt, base, U, layout, word bits, number of joiners, largest
+            hidden weight, group
     header  SHA-256 over ctx and each site's weight, range exponents and mask key
 
 `ctx` is known once the set U is frozen, `header` once all of U's shares are here. `term` is in neither: another leader
@@ -18,6 +19,7 @@ import msgspec
 
 from cohortium.core.exchange import Context, n_colluders, threshold
 from cohortium.errors import PeerError
+from cohortium.privacy.secagg.fixed_point import FixedPoint
 from cohortium.privacy.secagg.layout import WordLayout
 
 __all__ = ["MAX_SITES", "Binding"]
@@ -28,10 +30,16 @@ MAX_SITES = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Binding:
-    """One attempt of one round, as every site of U computes it by itself."""
+    """One attempt of one round, as every site of U computes it by itself.
+
+    largest_weight: of a site, where weights are hidden; else 0. group: number of the group of sites that U is, from 1,
+    where the run has several sums a round; else 0.
+    """
 
     context: Context
     layout: WordLayout
+    largest_weight: int = 0
+    group: int = 0
 
     @cached_property
     def sites(self) -> tuple[str, ...]:
@@ -64,11 +72,18 @@ class Binding:
         return {site: self.context.weights[site] for site in self.sites}
 
     @cached_property
+    def point(self) -> FixedPoint:
+        """How numbers become words here."""
+        if self.largest_weight:
+            return FixedPoint(word_bits=self.layout.word_bits, n=self.n, largest=self.largest_weight)
+        return FixedPoint(word_bits=self.layout.word_bits, n=self.n, whole=sum(self.weights.values()))
+
+    @cached_property
     def digest(self) -> bytes:
         """ctx, 32 bytes."""
         at = self.context
         fields = (at.consortium, at.study, at.run, at.round, at.attempt, at.base, self.sites, self.layout.digest)
-        content = (*fields, self.layout.word_bits, self.n_joiners)
+        content = (*fields, self.layout.word_bits, self.n_joiners, self.largest_weight, self.group)
         return hashlib.sha256(b"cohortium-mask-1" + msgspec.msgpack.encode(content)).digest()
 
     def header(self, exponents: Mapping[str, bytes], mask_keys: Mapping[str, bytes]) -> bytes:

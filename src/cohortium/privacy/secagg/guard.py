@@ -14,7 +14,7 @@ payload leaves. Equal questions get equal bytes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,7 +27,9 @@ from cohortium.privacy.secagg.context import Binding
 from cohortium.privacy.secagg.layout import WordLayout
 from cohortium.privacy.secagg.leader import open_sum
 from cohortium.privacy.secagg.member import announce, answer, deal_shares, header_of, mask
-from cohortium.privacy.secagg.messages import Answer, Keys, Shares, seen_digest
+from cohortium.privacy.secagg.messages import Answer, seen_digest
+from cohortium.privacy.secagg.reading import Reader
+from cohortium.privacy.secagg.scratch import Scratch
 from cohortium.privacy.secagg.secrets import ROOT_BYTES, Secrets
 
 __all__ = ["MaskedGuard"]
@@ -51,34 +53,39 @@ class MaskedGuard:
     """One site's part in masked rounds. entropy: n secret bytes, of the operating system outside of simulations.
 
     word_bits: of floating values; 16 halves the bytes of 32, 64 is for sums of moments. Integers always take 64.
+    largest_weight: 0 for public weights; else weights are masked as well, and none may be above it.
     """
 
-    recipe = MASKED
-
-    def __init__(self, site: str, *, entropy: Callable[[int], bytes], word_bits: int = 32) -> None:
+    def __init__(
+        self, site: str, *, entropy: Callable[[int], bytes], word_bits: int = 32, largest_weight: int = 0
+    ) -> None:
         self.site = site
         self.word_bits = word_bits
+        self.largest_weight = largest_weight
+        self.recipe = replace(MASKED, hidden_weights=True) if largest_weight else MASKED
         self._entropy = entropy
         self._kept: dict[_Attempt, _Kept] = {}
+        self._secrets: dict[tuple[bytes, bytes], Secrets] = {}
+        self._scratch, self._read = Scratch(), Reader()
+        self._bound: tuple[Parameters, Binding] | None = None
         WordLayout((), word_bits)  # refuses other widths here, not in the first round
 
     def step(self, step: str, context: Context, *, own: Update, received: Received) -> Parameters:
         """This site's payload of a step. Raises PeerError when asked against a rule, TrainingFailed out of range."""
-        layout = WordLayout.of(own.parameters, word_bits=self.word_bits)
-        binding = Binding(context=context, layout=layout)
+        binding = self._bind(context, own)
         binding.check(self.site)
         kept = self._begin(binding) if step == "keys" else self._known(binding)
-        secrets = Secrets.from_root(kept.root, kept.ctx)
+        secrets = self._secrets_of(kept)
         if step == "keys":
             return announce(binding, self.site, secrets, own).to_parameters()
-        keys = _all_keys(binding, received)
+        keys = self._read.keys(binding, received)
         if step == "shares":
             return deal_shares(binding, self.site, secrets, keys).to_parameters()
-        shares = _all_shares(binding, received)
+        shares = self._read.shares(binding, received)
         if step == "masked":
             self._bind_header(binding, kept, header_of(binding, keys))
             seen = seen_digest(received["keys"], received["shares"])
-            return mask(binding, self.site, secrets, own, keys, seen=seen)
+            return mask(binding, self.site, secrets, own, keys, seen=seen, scratch=self._scratch)
         if step == "unmask":
             survivors = tuple(sorted(received.get("survivors", {})))
             self._bind_answer(binding, kept, survivors, header_of(binding, keys))
@@ -91,15 +98,16 @@ class MaskedGuard:
         at = _attempt(context)
         if at not in self._kept:
             raise PeerError(f"site '{self.site}' took no part in attempt {context.attempt} of round {context.round}")
-        binding = Binding(context=context, layout=WordLayout.from_bytes(self._kept[at].layout))
+        layout = WordLayout.from_bytes(self._kept[at].layout)
+        binding = Binding(context=context, layout=layout, largest_weight=self.largest_weight)
         if binding.digest != self._kept[at].ctx:
             raise PeerError("asked to open a sum of another set, base model or layout than was masked")
         answered = received.get("unmask", {})
         return open_sum(
             binding,
             survivors=tuple(sorted(survivors)),
-            keys=_all_keys(binding, received),
-            shares=_all_shares(binding, received),
+            keys=self._read.keys(binding, received),
+            shares=self._read.shares(binding, received),
             masked=received.get("masked", {}),
             answers={
                 site: Answer.from_parameters(arrays, binding, site=site)
@@ -107,6 +115,7 @@ class MaskedGuard:
                 if site in survivors
             },
             seen=seen_digest(received["keys"], received["shares"]),
+            scratch=self._scratch,
         )
 
     def memory(self) -> Parameters:
@@ -130,6 +139,24 @@ class MaskedGuard:
                     found[name] = getattr(before, name)
             self._kept[run, round, attempt] = _Kept(**found)
         self._forget()
+
+    def _bind(self, context: Context, own: Update) -> Binding:
+        """The attempt at hand; described once, though every step asks."""
+        before = self._bound
+        if before is not None and before[0] is own.parameters and _same(before[1].context, context):
+            return before[1]
+        hidden = self.largest_weight > 0
+        layout = WordLayout.of(own.parameters, word_bits=self.word_bits, hidden_weight=hidden)
+        binding = Binding(context=context, layout=layout, largest_weight=self.largest_weight)
+        self._bound = (own.parameters, binding)
+        return binding
+
+    def _secrets_of(self, kept: _Kept) -> Secrets:
+        """The secrets of the attempt at hand, derived once; those of another are let go."""
+        at = (kept.root, kept.ctx)
+        if at not in self._secrets:
+            self._secrets = {at: Secrets.from_root(*at)}
+        return self._secrets[at]
 
     # --- what is remembered ------------------------------------------------------------------------------------
 
@@ -183,22 +210,9 @@ class MaskedGuard:
         self._kept = {at: kept for at, kept in self._kept.items() if at[:2] == newest}
 
 
+def _same(one: Context, other: Context) -> bool:
+    return one == other and one.weights == other.weights
+
+
 def _attempt(context: Context) -> _Attempt:
     return context.run, context.round, context.attempt
-
-
-def _all_keys(binding: Binding, received: Received) -> dict[str, Keys]:
-    held = _complete(binding, received, "keys")
-    return {site: Keys.from_parameters(held[site], binding, site=site) for site in binding.sites}
-
-
-def _all_shares(binding: Binding, received: Received) -> dict[str, Shares]:
-    held = _complete(binding, received, "shares")
-    return {site: Shares.from_parameters(held[site], binding, site=site) for site in binding.sites}
-
-
-def _complete(binding: Binding, received: Received, step: str) -> Mapping[str, Parameters]:
-    held = received.get(step, {})
-    if missing := [site for site in binding.sites if site not in held]:
-        raise PeerError(f"step '{step}' is not complete: missing {', '.join(missing)}")
-    return held

@@ -1,15 +1,16 @@
 """Which arrays of an update become which words of a masked vector.
 
 Floating arrays go into words of 16, 32 or 64 bits, integer arrays into words of 64 bits, each in the order of the
-update. Floating arrays share a range by group: one group for each name before a slash (`control/`, `metric/`) and one
-for all names without; at 16 bits every array has its own. Equal at all sites or the masks do not cancel.
-Design: privacy.md section 3.6.
+update; a hidden weight is a vector of its own. Floating arrays share a range by group: one group for each name before a
+slash (`control/`, `metric/`) and one for all names without; at 16 bits every array has its own. Equal at all sites or
+the masks do not cancel. Design: privacy.md section 3.6.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -53,31 +54,34 @@ class Entry:
 
 @dataclass(frozen=True)
 class WordLayout:
-    """The arrays of an update in order, and the bits of a word for floating ones."""
+    """The arrays of an update in order, the bits of a word for floating ones, and whether the weight is masked too."""
 
     entries: tuple[Entry, ...]
     word_bits: int = 32
+    hidden_weight: bool = False
 
     def __post_init__(self) -> None:
         if self.word_bits not in (16, 32, 64):
             raise ValueError(f"word_bits must be 16, 32 or 64, got {self.word_bits}")
 
     @classmethod
-    def of(cls, parameters: Parameters, *, word_bits: int) -> WordLayout:
+    def of(cls, parameters: Parameters, *, word_bits: int, hidden_weight: bool = False) -> WordLayout:
         """The layout of an update."""
         described = payload.layout(dict(parameters))
-        return cls(tuple(Entry(str(n), str(d), tuple(s)) for n, d, s in described), word_bits)  # type: ignore[arg-type]
+        entries = tuple(Entry(str(n), str(d), tuple(s)) for n, d, s in described)  # type: ignore[arg-type]
+        return cls(entries, word_bits, hidden_weight)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> WordLayout:
         """What `to_bytes` gave."""
-        word_bits, entries = json.loads(data)
-        return cls(tuple(Entry(name, dtype, tuple(shape)) for name, dtype, shape in entries), word_bits)
+        word_bits, hidden_weight, entries = json.loads(data)
+        described = tuple(Entry(name, dtype, tuple(shape)) for name, dtype, shape in entries)
+        return cls(described, word_bits, hidden_weight)
 
     def to_bytes(self) -> bytes:
         """Canonical JSON; equal layouts give equal bytes."""
         entries = [[entry.name, entry.dtype, list(entry.shape)] for entry in self.entries]
-        return json.dumps([self.word_bits, entries], separators=(",", ":")).encode()
+        return json.dumps([self.word_bits, self.hidden_weight, entries], separators=(",", ":")).encode()
 
     @cached_property
     def digest(self) -> bytes:
@@ -102,6 +106,12 @@ class WordLayout:
             sizes = [entry.size for entry in self.entries if entry.is_float is kind]
             if sizes:
                 yield name, np.empty(0, dtype=f"<u{bits // 8}"), sum(sizes) + ZERO_WORDS
+        if self.hidden_weight:
+            yield "weight", np.empty(0, dtype="<u8"), 1 + ZERO_WORDS
+
+    def length(self, segment: str) -> int:
+        """Words of a segment, zero words included."""
+        return next(length for name, _, length in self.segments() if name == segment)
 
     def slices(self, *, floats: bool) -> Iterator[tuple[Entry, slice]]:
         """Each array of one kind and where its words lie in that vector."""
@@ -110,6 +120,25 @@ class WordLayout:
             if entry.is_float is floats:
                 yield entry, slice(at, at + entry.size)
                 at += entry.size
+
+    def overlaps(self, segment: str, *, at: int, size: int) -> Iterator[tuple[Entry, slice, slice]]:
+        """Each array with words among `at` to `at + size` of `floats` or `integers`: which of its values, which words.
+
+        The words are counted from `at`.
+        """
+        laid, starts = self._laid[segment == "floats"]
+        for entry, place in laid[max(0, bisect_right(starts, at) - 1) :]:
+            if place.start >= at + size:
+                return
+            begin, end = max(place.start, at), min(place.stop, at + size)
+            if begin < end:
+                yield entry, slice(begin - place.start, end - place.start), slice(begin - at, end - at)
+
+    @cached_property
+    def _laid(self) -> tuple[tuple[list[tuple[Entry, slice]], list[int]], ...]:
+        """Arrays and the first word of each, integers and floats."""
+        both = [list(self.slices(floats=floats)) for floats in (False, True)]
+        return tuple((laid, [place.start for _, place in laid]) for laid in both)
 
     def check(self, vectors: Parameters, *, site: str) -> None:
         """Raise FrameError unless these are the vectors of this layout and the digest of what their sender saw."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from numpy.typing import NDArray
 
 from cohortium.core.exchange import n_colluders
@@ -20,12 +21,14 @@ from cohortium.core.parameters import Parameters
 from cohortium.core.update import Aggregate
 from cohortium.errors import PeerError
 from cohortium.privacy.secagg.context import Binding
-from cohortium.privacy.secagg.fixed_point import decode
+from cohortium.privacy.secagg.decoding import Decoder
+from cohortium.privacy.secagg.dither import total_dither
 from cohortium.privacy.secagg.member import header_of, pair_key, ranges_of, self_key
 from cohortium.privacy.secagg.messages import KEY_SHARE, SELF_SHARE, Answer, Keys, Shares
+from cohortium.privacy.secagg.scratch import Scratch
 from cohortium.privacy.secagg.secrets import SELF_BYTES, public_key, self_digest, share_digest
 from cohortium.privacy.secagg.shamir import SHARE_BYTES, combine
-from cohortium.privacy.secagg.streams import apply_streams
+from cohortium.privacy.secagg.streams import Streams
 
 __all__ = ["open_sum"]
 
@@ -41,6 +44,7 @@ def open_sum(
     masked: Mapping[str, Parameters],
     answers: Mapping[str, Answer],
     seen: bytes,
+    scratch: Scratch,
 ) -> Aggregate:
     """sum of w_i x_i over the survivors, and nothing about any one of them.
 
@@ -59,16 +63,26 @@ def open_sum(
         for site in binding.sites
     }
     header = header_of(binding, keys)
-    total: dict[str, _Words] = {}
-    for segment, empty, length in binding.layout.segments():
-        words: _Words = np.zeros(length, dtype=empty.dtype)
-        for site in survivors:
-            np.add(words, masked[site][segment], out=words)
-        apply_streams(words, _to_remove(binding, segment, header, survivors, keys, rebuilt))
-        total[segment] = words
-    opened = decode(total, binding.layout, weights=binding.weights, ranges=ranges_of(binding, keys))
-    weight = sum(binding.weights[site] for site in survivors)
-    return Aggregate(total=opened, weight=weight, contributors=tuple(sorted(survivors)))
+    decoder = Decoder(
+        binding.layout, binding.point, ranges=ranges_of(binding, keys), scratch=scratch,
+        dither=total_dither(survivors, header=header) if binding.point.dithered else None,
+    )  # fmt: skip
+    with scratch:
+        for segment, empty, length in binding.layout.segments():
+            vectors = [masked[site][segment] for site in survivors]
+            removed = _to_remove(binding, segment, header, survivors, keys, rebuilt)
+            streams = Streams(removed, empty.dtype, scratch)
+            buffer: _Words = scratch.words.view(empty.dtype)
+            for at in range(0, length, buffer.size):
+                words = buffer[: min(buffer.size, length - at)]
+                np.add(vectors[0][at : at + words.size], vectors[1][at : at + words.size], out=words)
+                for vector in vectors[2:]:
+                    np.add(words, vector[at : at + words.size], out=words)
+                streams.apply(words)
+                decoder.take(segment, words, at=at)
+    hidden = binding.largest_weight > 0
+    weight = decoder.weight if hidden else sum(binding.weights[site] for site in survivors)
+    return Aggregate(total=decoder.opened(), weight=weight, contributors=tuple(sorted(survivors)))
 
 
 def _to_remove(
@@ -84,9 +98,10 @@ def _to_remove(
     for lost in binding.sites:
         if lost in survivors:
             continue
+        private = X25519PrivateKey.from_private_bytes(rebuilt[lost])
         for site in survivors:
             public = keys[site].mask_key
-            key = pair_key(rebuilt[lost], public, header=header, segment=segment, pair=(lost, site), peer=site)
+            key = pair_key(private, public, header=header, segment=segment, pair=(lost, site), peer=site)
             streams.append((key, -1 if lost > site else 1))
     return streams
 

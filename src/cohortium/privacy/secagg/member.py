@@ -13,27 +13,44 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from numpy.typing import NDArray
 
 from cohortium.core.parameters import Parameters
 from cohortium.core.update import Update
+from cohortium.errors import TrainingFailed
 from cohortium.privacy.secagg.context import Binding
-from cohortium.privacy.secagg.fixed_point import encode, exponents
+from cohortium.privacy.secagg.dither import dither_of
+from cohortium.privacy.secagg.encoding import Encoder
+from cohortium.privacy.secagg.fixed_point import exponents
 from cohortium.privacy.secagg.messages import KEY_SHARE, SEALED_BYTES, SELF_SHARE, Answer, Keys, Shares
+from cohortium.privacy.secagg.scratch import PIECE_BYTES, Scratch
 from cohortium.privacy.secagg.sealing import seal, unseal
-from cohortium.privacy.secagg.secrets import Secrets, agree, public_key, self_digest, share_digest
+from cohortium.privacy.secagg.secrets import Secrets, agree, self_digest, share_digest
 from cohortium.privacy.secagg.shamir import deal
-from cohortium.privacy.secagg.streams import apply_streams, derive
+from cohortium.privacy.secagg.streams import Streams, derive
 
 __all__ = ["announce", "answer", "deal_shares", "header_of", "mask", "pair_key", "ranges_of", "self_key"]
 
+_Words = NDArray[np.unsignedinteger]
+
 
 def announce(binding: Binding, me: str, secrets: Secrets, update: Update) -> Keys:
-    """Public keys, the digest of the self mask, and how large the update's values are."""
+    """Public keys, the digest of the self mask, and how large the update's values are.
+
+    Raises TrainingFailed for values that are not finite or too large, and for a hidden weight beyond the study's.
+    """
+    if 0 < binding.largest_weight < update.weight:
+        raise TrainingFailed(
+            f"site '{me}': its weight is above the study's privacy.largest_weight = {binding.largest_weight};"
+            " set a larger one, or strategy.cap to it",
+            code="unusable",
+        )
     ranges = exponents(update.parameters, binding.layout, site=me)
     return Keys(
         ctx=binding.digest,
-        mask_key=public_key(secrets.a),
-        seal_key=public_key(secrets.e),
+        mask_key=secrets.mask_key.public_key().public_bytes_raw(),
+        seal_key=secrets.seal_key.public_key().public_bytes_raw(),
         self_digest=self_digest(binding.digest, secrets.b),
         exponents=tuple(int(one) for one in ranges),
     )
@@ -53,8 +70,8 @@ def deal_shares(binding: Binding, me: str, secrets: Secrets, keys: Mapping[str, 
         if holder == me:
             sealed.append(bytes(SEALED_BYTES))
         else:
-            to = keys[holder].seal_key
-            sealed.append(seal(pair, private=secrets.e, public=to, ctx=binding.digest, dealer=me, holder=holder))
+            shared = secrets.seal_with(keys[holder].seal_key, site=holder)
+            sealed.append(seal(pair, shared=shared, ctx=binding.digest, dealer=me, holder=holder))
     return Shares(digests=tuple(digests), sealed=tuple(sealed))
 
 
@@ -70,7 +87,9 @@ def ranges_of(binding: Binding, keys: Mapping[str, Keys]) -> list[int]:
     return [max(keys[site].exponents[at] for site in binding.sites) for at in range(len(binding.layout.groups))]
 
 
-def pair_key(a: bytes, public: bytes, *, header: bytes, segment: str, pair: tuple[str, str], peer: str) -> bytes:
+def pair_key(
+    a: X25519PrivateKey, public: bytes, *, header: bytes, segment: str, pair: tuple[str, str], peer: str
+) -> bytes:
     """The stream key of two sites, the same from either end. pair: both names; peer: the other end."""
     info = "|".join(["pair", *sorted(pair), segment]).encode()
     return derive(agree(a, public, site=peer), salt=header, info=info, length=16)
@@ -82,25 +101,52 @@ def self_key(b: bytes, *, header: bytes, segment: str, site: str) -> bytes:
 
 
 def mask(
-    binding: Binding, me: str, secrets: Secrets, update: Update, keys: Mapping[str, Keys], *, seen: bytes
+    binding: Binding,
+    me: str,
+    secrets: Secrets,
+    update: Update,
+    keys: Mapping[str, Keys],
+    *,
+    seen: bytes,
+    scratch: Scratch,
 ) -> Parameters:
     """The update as words under all its masks, and what this site has seen of the others.
+
+    A piece is encoded, then every stream is put on it while it lies in the cache; no word lies open but in that piece.
 
     Raises PeerError for a bad key, TrainingFailed for integers out of range.
     """
     header = header_of(binding, keys)
-    vectors = encode(
-        update.parameters, binding.layout, site=me, weights=binding.weights, ranges=ranges_of(binding, keys)
-    )
-    for segment, words in vectors.items():
-        streams = [(self_key(secrets.b, header=header, segment=segment, site=me), 1)]
-        for peer in binding.sites:
-            if peer != me:
-                public = keys[peer].mask_key
-                key = pair_key(secrets.a, public, header=header, segment=segment, pair=(me, peer), peer=peer)
-                streams.append((key, 1 if peer > me else -1))
-        apply_streams(words, streams)
-    return Parameters({**vectors, "seen": np.frombuffer(seen, dtype=np.uint8)})
+    masked: dict[str, NDArray[np.generic]] = {}
+    with scratch:
+        encoder = Encoder(
+            update.parameters, binding.layout, binding.point, site=me, weight=update.weight,
+            ranges=ranges_of(binding, keys), scratch=scratch,
+            dither=dither_of(me, header=header) if binding.point.dithered else None,
+        )  # fmt: skip
+        for segment, empty, length in binding.layout.segments():
+            words: _Words = scratch.vector(segment, length, empty.dtype)
+            streams = Streams(_own_streams(binding, me, secrets, keys, header, segment), words.dtype, scratch)
+            step = PIECE_BYTES // words.itemsize
+            for at in range(0, length, step):
+                piece = words[at : at + step]
+                encoder.fill(segment, piece, at=at)
+                streams.apply(piece)
+            masked[segment] = words
+    return Parameters.owning({**masked, "seen": np.frombuffer(seen, dtype=np.uint8)})
+
+
+def _own_streams(
+    binding: Binding, me: str, secrets: Secrets, keys: Mapping[str, Keys], header: bytes, segment: str
+) -> list[tuple[bytes, int]]:
+    """Stream keys and signs of this site's masks: its own, and one with each other site."""
+    streams = [(self_key(secrets.b, header=header, segment=segment, site=me), 1)]
+    for peer in binding.sites:
+        if peer != me:
+            public = keys[peer].mask_key
+            key = pair_key(secrets.mask_key, public, header=header, segment=segment, pair=(me, peer), peer=peer)
+            streams.append((key, 1 if peer > me else -1))
+    return streams
 
 
 def answer(
@@ -123,9 +169,9 @@ def answer(
         if dealer == me:
             found.append(_own_shares(binding, secrets)[place][kind])
             continue
-        from_ = keys[dealer].seal_key
         ctx, dealt = binding.digest, shares[dealer]
-        pair = unseal(dealt.sealed[place], private=secrets.e, public=from_, ctx=ctx, dealer=dealer, holder=me)
+        shared = secrets.seal_with(keys[dealer].seal_key, site=dealer)
+        pair = unseal(dealt.sealed[place], shared=shared, ctx=ctx, dealer=dealer, holder=me)
         fits = pair is not None and dealt.digests[place][kind] == share_digest(
             ctx, dealer=dealer, holder=me, kind=kind, share=pair[kind]
         )

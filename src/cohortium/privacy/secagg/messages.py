@@ -20,7 +20,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cohortium.core import payload
 from cohortium.core.parameters import Parameters
 from cohortium.errors import FrameError
 from cohortium.privacy.secagg.context import Binding
@@ -37,7 +36,8 @@ SEALED_BYTES = 2 * SHARE_BYTES + 16
 
 _KEY = 32
 _KEYS = ("ctx", "mask_key", "seal_key", "self_digest")
-_Shapes = dict[str, tuple[str, tuple[int, ...]]]
+_U8, _I8 = np.dtype("u1"), np.dtype("i1")
+_Shapes = dict[str, tuple[np.dtype[np.generic], tuple[int, ...]]]
 
 
 def _bytes(data: bytes, *shape: int) -> NDArray[np.uint8]:
@@ -45,8 +45,9 @@ def _bytes(data: bytes, *shape: int) -> NDArray[np.uint8]:
 
 
 def _expect(found: Parameters, shapes: _Shapes, *, what: str, site: str) -> None:
-    expected = [[name, dtype, list(shape)] for name, (dtype, shape) in shapes.items()]
-    if payload.layout(dict(found)) != expected:
+    if list(found) != list(shapes) or any(
+        (found[name].dtype, found[name].shape) != described for name, described in shapes.items()
+    ):
         raise FrameError(f"{what} of site '{site}' are not of the agreed layout", site=site)
 
 
@@ -81,8 +82,8 @@ class Keys:
     @classmethod
     def from_parameters(cls, arrays: Parameters, binding: Binding, *, site: str) -> Keys:
         """A site's keys. Raises FrameError naming it when layout, context or range are not the agreed ones."""
-        shapes: _Shapes = dict.fromkeys(_KEYS, ("U8", (_KEY,)))
-        shapes["exponents"] = ("I8", (len(binding.layout.groups),))
+        shapes: _Shapes = dict.fromkeys(_KEYS, (_U8, (_KEY,)))
+        shapes["exponents"] = (_I8, (len(binding.layout.groups),))
         if "ctx" in arrays and arrays["ctx"].tobytes() != binding.digest:
             raise FrameError(f"keys of site '{site}' are for another attempt, base model or layout", site=site)
         _expect(arrays, shapes, what="keys", site=site)
@@ -111,7 +112,7 @@ class Shares:
     def from_parameters(cls, arrays: Parameters, binding: Binding, *, site: str) -> Shares:
         """What a site dealt. Raises FrameError naming it when the layout is not the agreed one."""
         n = binding.n
-        shapes: _Shapes = {"digests": ("U8", (n, 2, _KEY)), "sealed": ("U8", (n, SEALED_BYTES))}
+        shapes: _Shapes = {"digests": (_U8, (n, 2, _KEY)), "sealed": (_U8, (n, SEALED_BYTES))}
         _expect(arrays, shapes, what="shares", site=site)
         digests, sealed = arrays["digests"], arrays["sealed"]
         return cls(
@@ -136,6 +137,6 @@ class Answer:
     def from_parameters(cls, arrays: Parameters, binding: Binding, *, site: str) -> Answer:
         """What a site answered. Raises FrameError naming it when the layout is not the agreed one."""
         n = binding.n
-        _expect(arrays, {"shares": ("U8", (n, SHARE_BYTES)), "held": ("U8", (n,))}, what="answers", site=site)
+        _expect(arrays, {"shares": (_U8, (n, SHARE_BYTES)), "held": (_U8, (n,))}, what="answers", site=site)
         shares, held = arrays["shares"], arrays["held"]
         return cls(shares=tuple(shares[x].tobytes() if held[x] else None for x in range(n)))

@@ -9,7 +9,6 @@ from __future__ import annotations
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from cohortium.privacy.secagg.secrets import agree
 from cohortium.privacy.secagg.shamir import SHARE_BYTES
 from cohortium.privacy.secagg.streams import derive
 
@@ -18,17 +17,15 @@ __all__ = ["seal", "unseal"]
 _NONCE = bytes(12)
 
 
-def seal(pair: tuple[bytes, bytes], *, private: bytes, public: bytes, ctx: bytes, dealer: str, holder: str) -> bytes:
-    """Shares of self mask and mask key, 80 bytes. private: the dealer's seal key; public: the holder's."""
-    cipher, name = _cipher(private, public, ctx=ctx, dealer=dealer, holder=holder, peer=holder)
+def seal(pair: tuple[bytes, bytes], *, shared: bytes, ctx: bytes, dealer: str, holder: str) -> bytes:
+    """Shares of self mask and mask key, 80 bytes. shared: what the seal keys of both ends agree on."""
+    cipher, name = _cipher(shared, ctx=ctx, dealer=dealer, holder=holder)
     return cipher.encrypt(_NONCE, pair[0] + pair[1], ctx + name)
 
 
-def unseal(
-    sealed: bytes, *, private: bytes, public: bytes, ctx: bytes, dealer: str, holder: str
-) -> tuple[bytes, bytes] | None:
+def unseal(sealed: bytes, *, shared: bytes, ctx: bytes, dealer: str, holder: str) -> tuple[bytes, bytes] | None:
     """What `seal` was given; None when it was made for another holder or attempt, or altered on the way."""
-    cipher, name = _cipher(private, public, ctx=ctx, dealer=dealer, holder=holder, peer=dealer)
+    cipher, name = _cipher(shared, ctx=ctx, dealer=dealer, holder=holder)
     try:
         both = cipher.decrypt(_NONCE, sealed, ctx + name)
     except InvalidTag:
@@ -36,8 +33,6 @@ def unseal(
     return both[:SHARE_BYTES], both[SHARE_BYTES:]
 
 
-def _cipher(
-    private: bytes, public: bytes, *, ctx: bytes, dealer: str, holder: str, peer: str
-) -> tuple[ChaCha20Poly1305, bytes]:
+def _cipher(shared: bytes, *, ctx: bytes, dealer: str, holder: str) -> tuple[ChaCha20Poly1305, bytes]:
     name = f"share|{dealer}|{holder}".encode()
-    return ChaCha20Poly1305(derive(agree(private, public, site=peer), salt=ctx, info=name)), name
+    return ChaCha20Poly1305(derive(shared, salt=ctx, info=name)), name

@@ -8,7 +8,8 @@ where a simulation repeats its roots. Design: privacy.md section 3.2.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
@@ -30,6 +31,7 @@ class Secrets:
     e: bytes
     b: bytes
     seeds: tuple[bytes, bytes]
+    _sealed: dict[bytes, bytes] = field(default_factory=dict, compare=False)
 
     @classmethod
     def from_root(cls, root: bytes, ctx: bytes) -> Secrets:
@@ -47,6 +49,22 @@ class Secrets:
             seeds=(derive(root, salt=ctx, info=b"share self"), derive(root, salt=ctx, info=b"share key")),
         )
 
+    @cached_property
+    def mask_key(self) -> X25519PrivateKey:
+        """a, ready to agree on pair keys."""
+        return X25519PrivateKey.from_private_bytes(self.a)
+
+    @cached_property
+    def seal_key(self) -> X25519PrivateKey:
+        """e, ready to agree on what shares are sealed with."""
+        return X25519PrivateKey.from_private_bytes(self.e)
+
+    def seal_with(self, public: bytes, *, site: str) -> bytes:
+        """What this seal key and a peer's agree on, computed once: shares to it and from it are sealed alike."""
+        if public not in self._sealed:
+            self._sealed[public] = agree(self.seal_key, public, site=site)
+        return self._sealed[public]
+
 
 def clamped(key: bytes) -> bytes:
     """An X25519 private key with the bits set that the curve sets anyway (RFC 7748), so that it equals its share."""
@@ -58,10 +76,10 @@ def public_key(private: bytes) -> bytes:
     return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
 
 
-def agree(private: bytes, public: bytes, *, site: str) -> bytes:
+def agree(private: X25519PrivateKey, public: bytes, *, site: str) -> bytes:
     """The secret both ends compute. Raises PeerError naming the site for a key on a small subgroup."""
     try:
-        return X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(public))
+        return private.exchange(X25519PublicKey.from_public_bytes(public))
     except ValueError:
         raise PeerError(f"site '{site}' sent a key that lies on a small subgroup", site=site) from None
 

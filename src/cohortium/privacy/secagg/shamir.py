@@ -8,7 +8,8 @@ restart without keeping them. Source: Shamir 1979, How to share a secret.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from functools import lru_cache
 
 __all__ = ["PRIME", "SHARE_BYTES", "combine", "deal"]
 
@@ -31,7 +32,7 @@ def deal(secret: bytes, *, seed: bytes, threshold: int, n: int) -> list[bytes]:
 
 def combine(shares: Mapping[int, bytes], *, n_bytes: int) -> bytes | None:
     """The secret from exactly `threshold` shares by holder; None when it does not fit into n_bytes."""
-    weights = _weights_at_zero(shares)
+    weights = _weights_at_zero(tuple(shares))
     total = sum(weights[x] * int.from_bytes(share, "little") for x, share in shares.items()) % PRIME
     return total.to_bytes(n_bytes, "little") if total >> 8 * n_bytes == 0 else None
 
@@ -43,9 +44,9 @@ def _value(coefficients: list[int], x: int) -> int:
     return total
 
 
-def _weights_at_zero(holders: Iterable[int]) -> dict[int, int]:
-    """Lagrange's weights: sum of weight x share is the polynomial's value at 0."""
-    points = list(holders)
+@lru_cache(maxsize=64)
+def _weights_at_zero(points: tuple[int, ...]) -> dict[int, int]:
+    """Lagrange's weights: sum of weight x share is the polynomial's value at 0. The same holders serve many secrets."""
     weights = {}
     for x in points:
         above, below = 1, 1
