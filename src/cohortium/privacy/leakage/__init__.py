@@ -1,0 +1,1 @@
+"""Attacks on our own models, as functions of scores and arrays: what an attacker could learn, with its interval."""
