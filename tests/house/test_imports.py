@@ -14,7 +14,9 @@ def modules_after(code):
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-BEHIND_A_REGISTRY = {f"cohortium.ledger.{name}": "evm" for name in ("hosted", "local", "replica", "shared_replica")}
+BEHIND_A_REGISTRY = {
+    f"cohortium.ledger.{name}": "evm" for name in ("hosted", "local", "replica", "replicated", "shared_replica")
+}
 
 HIDE = f"""
 class Hide:

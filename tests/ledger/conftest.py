@@ -1,5 +1,7 @@
 """Five hospitals that founded a consortium, and engines to put their calls on. The clock is one that a test sets."""
 
+import importlib.util
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,11 +14,19 @@ from cohortium.core.identity import LedgerKey, keccak
 from cohortium.errors import LedgerRefused
 from cohortium.ledger import ENGINES
 from cohortium.ledger.abi import encode
+from cohortium.ledger.etcd import EtcdClient, EtcdLog
 from cohortium.ledger.genesis import Genesis
 from cohortium.ledger.hosted import HostedLedger, LedgerHost
 from cohortium.ledger.local import LocalLedger
+from cohortium.ledger.replica import Replica
+from cohortium.ledger.replicated import ReplicatedLedger
 from cohortium.ledger.rules import Founder
 from cohortium.ledger.transactions import open_transaction, sign_call
+
+spec = importlib.util.spec_from_file_location("etcd_cluster", Path(__file__).parent / "etcd_cluster.py")
+etcd = importlib.util.module_from_spec(spec)
+sys.modules[spec.name] = etcd
+spec.loader.exec_module(etcd)
 
 SITES = ("bonn", "graz", "lund", "oslo", "porto")
 START = 1_800_000_000
@@ -156,24 +166,50 @@ def hosted(genesis: Genesis, clock: Clock, path: Path) -> Seats:
     return seats
 
 
-def found(engine: str, path: Path, sites: tuple[str, ...] = SITES) -> Consortium:
-    """A consortium on an engine by name; `hosted` is `local` as its followers see it."""
+def replicated(genesis: Genesis, clock: Clock, path: Path, cluster: etcd.Cluster) -> Seats:
+    """Five sites on one etcd cluster; the log has a name of its own, because each test founds the same consortium."""
+
+    def seat(key: LedgerKey, name: str) -> ReplicatedLedger:
+        log = EtcdLog(EtcdClient(cluster.endpoints, tls=cluster.tls), name=keccak(str(path).encode()).hex()[:32])
+        return ReplicatedLedger(Replica.found(path / f"{name}.sqlite", genesis), log=log, clock=clock, key=key)
+
+    return Seats(seat)
+
+
+@pytest.fixture(scope="session", name="etcd")
+def etcd_module():
+    """How this folder makes clusters and certificates."""
+    return etcd
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    """A real etcd cluster of three members for all tests that do not harm it."""
+    if reason := etcd.why_not():
+        pytest.skip(reason)
+    with etcd.etcd_cluster(tmp_path_factory.mktemp("etcd")) as running:
+        yield running
+
+
+def found(engine: str, path: Path, sites: tuple[str, ...] = SITES, *, request=None) -> Consortium:
+    """A consortium on an engine by name; `hosted` is `local` as its followers see it. request: to ask for a cluster."""
     clock = Clock()
     file = path / f"{engine}.sqlite"
+    genesis = genesis_of("local" if engine == "hosted" else engine, sites)
     if engine == "hosted":
-        genesis = genesis_of("local", sites)
         return Consortium(hosted(genesis, clock, path), clock, file, genesis)
-    genesis = genesis_of(engine, sites)
+    if engine == "replicated":
+        return Consortium(replicated(genesis, clock, path, request.getfixturevalue("cluster")), clock, file, genesis)
     return Consortium(ENGINES.resolve(engine).found(genesis, clock=clock, path=file), clock, file, genesis)
 
 
-OTHERS = ["local", "hosted"]
+OTHERS = ["local", "hosted", "replicated"]
 
 
 @pytest.fixture(params=["memory", *OTHERS])
 def consortium(request, tmp_path):
     """One consortium on each engine."""
-    made = found(request.param, tmp_path)
+    made = found(request.param, tmp_path, request=request)
     yield made
     made.ledger.close()
 
@@ -189,7 +225,7 @@ def local(tmp_path):
 @pytest.fixture(params=OTHERS)
 def both(request, tmp_path):
     """The same consortium on `memory` and on each other engine."""
-    made = [found(engine, tmp_path) for engine in ("memory", request.param)]
+    made = [found(engine, tmp_path, request=request) for engine in ("memory", request.param)]
     yield made
     for one in made:
         one.ledger.close()

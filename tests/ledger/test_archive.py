@@ -18,11 +18,11 @@ from cohortium.ledger.blocks import memory_header, read_header
 from cohortium.ledger.export import FIRST_LINK, _close_line, sign_head
 
 
-@pytest.fixture(scope="module", params=["memory", "local"])
+@pytest.fixture(scope="module", params=["memory", "local", "replicated"])
 def honest(request, tmp_path_factory, hospitals):
     """One export of each engine: a run of one round, a refused call, an exclusion, two signed heads."""
     folder = tmp_path_factory.mktemp(request.param)
-    one = hospitals.found(request.param, folder)
+    one = hospitals.found(request.param, folder, request=request)
     run = one.start(n_rounds=1)
     one.play(run, 1)
     one.put("bonn", "approve", 77, b"\1" * 32)
@@ -74,7 +74,7 @@ def test_an_honest_export_says_what_happened(honest):
     assert [site.name for site in proved.members.active] == ["bonn", "graz", "lund", "porto"]
     assert proved.members.named("oslo").status == "excluded"
     assert proved.consortium == honest.genesis.consortium
-    assert proved.evm == (honest.genesis.engine == "local")
+    assert proved.evm == (honest.genesis.engine != "memory")
 
 
 @given(data=st.data())
@@ -290,3 +290,52 @@ def test_an_export_that_names_another_engine_is_refused(hospitals, tmp_path):
     genesis = replace(one.genesis, engine="local")
     records[0].update(genesis=genesis.facts(), consortium=genesis.consortium.hex())
     assert "line 2: a header that engine 'local' does not write" in failing(tmp_path, relinked(records), evm=False)
+
+
+@pytest.fixture
+def claimed(hospitals, tmp_path, request):
+    """An export of `replicated`: three sites spoke, each by its own clock."""
+    one = hospitals.found("replicated", tmp_path, request=request)
+    for site, ahead in (("bonn", 100), ("graz", 200), ("lund", 300)):
+        one.clock.now = hospitals.start + ahead
+        one.put(site, "heartbeat")
+    one.path = tmp_path / "ledger.jsonl"
+    one.ledger.sync()
+    one.ledger.export(one.path)
+    one.ledger.close()
+    return one
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"claimed_s": 5}, "the entry is not signed by the transaction's sender"),
+        ({"claimed_s": "5"}, "claimed_s is no time"),
+        ({"claimed_s": -1}, "claimed_s is no time"),
+        ({"entry": "00"}, "signature has 1 bytes"),
+        ({"entry": None}, "entry is not hexadecimal"),
+        ({"extra": 1}, "not the record of a block"),
+    ],
+)
+def test_a_changed_claim_is_found_without_the_contract(claimed, tmp_path, change, says):
+    records = records_of(claimed)
+    records[3].update(change)
+    assert f"line 4: {says}" in failing(tmp_path, relinked(records), evm=False)
+
+
+def test_a_missing_claim_is_found(claimed, tmp_path):
+    records = records_of(claimed)
+    del records[2]["entry"]
+    assert "line 3: not the record of a block" in failing(tmp_path, relinked(records), evm=False)
+
+
+def test_a_block_time_that_does_not_follow_from_the_clocks_is_found(claimed, tmp_path):
+    """A forger may give a block any time and make all hashes anew; the members' signed clocks say otherwise."""
+    records = records_of(claimed)
+    fields = rlp.decode(bytes.fromhex(records[4]["header"]))
+    said = read_header(bytes.fromhex(records[4]["header"])).time
+    assert said == claimed.genesis.time + 100  # bonn's, the middle of 0, 0, 100, 200, 300
+    fields[11] = rlp.to_bytes(said + 7200)
+    header = rlp.encode(fields)
+    records[4].update(header=header.hex(), hash=keccak(header).hex(), time=said + 7200)
+    assert f"line 5: its time {said + 7200} is not {said}" in failing(tmp_path, relinked(records), evm=False)

@@ -51,7 +51,8 @@ def test_a_whole_run_is_the_same_on_every_engine(both):
         received = one.put("bonn", "heartbeat")
         receipts.append(received)
         events.append([(e.height, e.index, e.name, dict(e.args)) for e in one.ledger.events()])
-        views.append([one.ledger.call(f, (run,)) for f in ("runs", "rounds", "plans")])
+        state, _since, *rest = one.ledger.call("runs", (run,))[0]  # block times are each engine's own
+        views.append([state, *rest, *(one.ledger.call(f, (run,)) for f in ("rounds", "plans"))])
         assert one.ledger.call("finals", (run, 3)) == (final,)
         assert one.names()[-2] == "Ended"
     assert receipts[0] == receipts[1]
@@ -210,6 +211,8 @@ def test_a_new_key_speaks_for_the_site_and_the_old_one_no_more(consortium):
 
 
 def test_block_time_is_the_clocks_and_never_stands_still(consortium, hospitals):
+    if consortium.genesis.engine in ("replicated", "evm-rpc"):
+        pytest.skip("block time is the members' or the chain's, and tested with the engine")
     times = []
     for now in (hospitals.start + 100, hospitals.start + 100.9, hospitals.start - 5, hospitals.start + 500):
         consortium.clock.now = now
@@ -245,19 +248,20 @@ def test_every_block_has_its_own_hash_and_the_state_root_follows_the_state(conso
     assert {len(head.hash) for head in heads} == {len(head.state_root) for head in heads} == {32}
 
 
-def test_equal_histories_have_equal_heads_and_others_do_not(consortium, hospitals, tmp_path):
+def test_equal_histories_have_equal_heads_and_others_do_not(consortium, hospitals, tmp_path, request):
     engine = consortium.genesis.engine
     (tmp_path / "twin").mkdir()
-    twin = hospitals.found(engine, tmp_path / "twin")
+    twin = hospitals.found(engine, tmp_path / "twin", request=request)
     for site in ("bonn", "graz"):
         consortium.put(site, "heartbeat")
         twin.put(site, "heartbeat")
-    assert twin.ledger.head() == consortium.ledger.head()
-    twin.clock.now += 50
+    heads = [one.ledger.head() for one in (twin, consortium)]
     twin.put("lund", "heartbeat")
-    consortium.put("lund", "heartbeat")
-    assert twin.ledger.head().hash != consortium.ledger.head().hash
+    consortium.put("oslo", "heartbeat")
+    later = [one.ledger.head() for one in (twin, consortium)]
     twin.ledger.close()
+    assert heads[0] == heads[1]
+    assert later[0].hash != later[1].hash
 
 
 def test_reading_refuses_what_it_cannot_answer(consortium):

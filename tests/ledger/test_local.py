@@ -36,6 +36,16 @@ def test_members_and_votes_survive_a_restart(local):
         local.put("porto", "heartbeat")
 
 
+def test_the_same_calls_at_other_times_have_another_head(local, hospitals, tmp_path):
+    (tmp_path / "later").mkdir()
+    later = hospitals.found("local", tmp_path / "later")
+    later.clock.now += 50
+    for one in (local, later):
+        one.put("bonn", "heartbeat")
+    assert later.ledger.head().hash != local.ledger.head().hash
+    later.ledger.close()
+
+
 def test_a_run_interrupted_by_a_restart_ends_as_an_undisturbed_one(local, hospitals, tmp_path):
     (tmp_path / "calm").mkdir()
     calm = hospitals.found("local", tmp_path / "calm")

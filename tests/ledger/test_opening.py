@@ -10,6 +10,7 @@ from cohortium.ledger.hosted import HostedLedger, LedgerHost
 from cohortium.ledger.local import LocalLedger
 from cohortium.ledger.memory import MemoryLedger
 from cohortium.ledger.opening import open_ledger
+from cohortium.ledger.replicated import ReplicatedLedger
 
 
 @pytest.fixture
@@ -68,3 +69,17 @@ def test_a_file_that_is_no_chain_is_refused(hospitals, node):
     node["path"].write_text("hello " * 100)
     with pytest.raises((LedgerError, LedgerUnreachable), match=r"chain\.sqlite"):
         open_ledger(hospitals.genesis_of("local"), **node)
+
+
+def test_a_replicated_ledger_is_founded_and_opened_with_its_endpoints(hospitals, node, cluster):
+    genesis = replace(hospitals.genesis_of("replicated"), chain_id=7777)
+    heads = []
+    for _ in range(2):
+        ledger = open_ledger(genesis, **node, endpoints=cluster.endpoints, tls=cluster.tls)
+        assert isinstance(ledger, ReplicatedLedger)
+        assert not ledger.sync()
+        heads.append(ledger.head())
+        ledger.close()
+    assert heads[0] == heads[1]
+    with pytest.raises(UsageError, match="endpoints"):
+        open_ledger(genesis, **node)

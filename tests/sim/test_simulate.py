@@ -132,6 +132,7 @@ def test_models_that_cannot_be_trained_are_named_in_one_line(study, make_table):
     ("options", "sentence"),
     [
         ({"ledger": "paper"}, "unknown ledger 'paper'; available: local, memory"),
+        ({"ledger": "replicated"}, "needs servers of its own, for nodes; a simulation takes local or memory"),
         ({"engine": "steam"}, "unknown engine 'steam'; available: auto, sequential, stacked"),
         ({"resume": True}, "--resume needs a run on --ledger local"),
     ],

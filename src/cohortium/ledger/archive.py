@@ -4,8 +4,9 @@
 
 For every block: the link of its line, its header's hash, parent, time and transaction; signature,
 sender and nonce; then the transaction itself through the rules (`interpreter.py`), whose verdict and
-events must be those of the file. With the extra `evm`, exports of an engine on an EVM are also run
-through the contract, which must give the same header to the byte, state root included.
+events must be those of the file. With `replicated`, every block's time must follow from the clocks that
+the members claimed and signed. With the extra `evm`, exports of an engine on an EVM are also run through
+the contract, which must give the same header to the byte, state root included.
 
 A forger can compute links and hashes anew, but not signatures of members, nor another genesis with
 the same identity: say which consortium you expect. A chain cut at its end and closed anew is seen only
@@ -22,10 +23,13 @@ from typing import TYPE_CHECKING, Any
 from cohortium.core.identity import Membership, keccak
 from cohortium.errors import LedgerError, MissingExtra, PeerError, VerificationFailed
 from cohortium.ledger.blocks import NO_PARENT, Header, binding, event_values, memory_header, read_header
+from cohortium.ledger.entries import MAX_CLAIMED_S, Entry
 from cohortium.ledger.export import FIRST_LINK, FORMAT, MAX_FILE_BYTES, MAX_LINE_BYTES, SignedHead, open_line
 from cohortium.ledger.genesis import Genesis
 from cohortium.ledger.interpreter import Interpreter, Outcome
+from cohortium.ledger.median_time import Claims
 from cohortium.ledger.story import PrivacySummary, RunSummary, Story
+from cohortium.ledger.transactions import open_transaction
 
 if TYPE_CHECKING:
     from cohortium.ledger.replica import Replica
@@ -112,6 +116,7 @@ class _Replay:
     time: int = 0
     refused: int = 0
     story: Story = field(default_factory=Story)
+    claims: Claims | None = None
 
     @classmethod
     def begin(cls, record: Mapping[str, Any], consortium: bytes | None, evm: bool | None) -> _Replay:
@@ -126,14 +131,18 @@ class _Replay:
             raise ValueError(
                 f"another consortium: 0x{genesis.consortium.hex()[:16]}..., expected 0x{consortium.hex()[:16]}..."
             )
-        return cls(genesis, Interpreter(genesis), _contract(genesis, evm))
+        claims = Claims(genesis_s=genesis.time) if genesis.engine == "replicated" else None
+        return cls(genesis, Interpreter(genesis), _contract(genesis, evm), claims=claims)
 
     def block(self, record: Mapping[str, Any]) -> None:
-        if set(record) != {"events", "hash", "header", "height", "ok", "raw", "reason", "time"}:
+        claimed = {"claimed_s", "entry"} if self.claims is not None and self.hashes else set()
+        if set(record) != claimed | {"events", "hash", "header", "height", "ok", "raw", "reason", "time"}:
             raise ValueError("not the record of a block")
         header, raw = _bytes(record, "header"), _bytes(record, "raw")
         said = read_header(header)
         self._check_place(record, said, keccak(header), raw)
+        if claimed:
+            self._check_claim(record, said, raw)
         outcome = self._outcome(raw, said)
         for key, found in (("ok", outcome.ok), ("reason", outcome.reason), ("events", event_values(outcome.events))):
             if record[key] != found:
@@ -192,6 +201,19 @@ class _Replay:
             raise ValueError(f"its time {said.time} is not later than {self.time}")
         if said.binds != binding(raw, evm=said.evm):
             raise ValueError("the header belongs to another transaction")
+
+    def _check_claim(self, record: Mapping[str, Any], said: Header, raw: bytes) -> None:
+        """The sender signed the time he claimed, and the block's time follows from all claims."""
+        claimed_s, chain_id = record["claimed_s"], self.genesis.chain_id
+        if type(claimed_s) is not int or not 0 <= claimed_s <= MAX_CLAIMED_S or self.claims is None:
+            raise ValueError("claimed_s is no time")
+        sender = open_transaction(raw, chain_id=chain_id).sender
+        if Entry(claimed_s, raw, _bytes(record, "entry")).signer(chain_id=chain_id) != sender:
+            raise ValueError("the entry is not signed by the transaction's sender")
+        due = self.claims.block_time(sender, claimed_s, active=self.rules.active(), last_s=self.time)
+        if said.time != due:
+            raise ValueError(f"its time {said.time} is not {due}, which follows from the members' clocks")
+        self.claims.tell(sender, claimed_s)
 
     def _outcome(self, raw: bytes, said: Header) -> Outcome:
         if said.height > 1:

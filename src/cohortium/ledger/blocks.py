@@ -20,7 +20,17 @@ from cohortium.core.identity import keccak
 from cohortium.errors import FrameError
 from cohortium.ledger import rlp
 
-__all__ = ["NO_PARENT", "Block", "Happening", "Header", "binding", "event_values", "memory_header", "read_header"]
+__all__ = [
+    "NO_PARENT",
+    "Block",
+    "Claim",
+    "Happening",
+    "Header",
+    "binding",
+    "event_values",
+    "memory_header",
+    "read_header",
+]
 
 _MEMORY_DOMAIN = b"cohortium-memory-1"
 _MEMORY_FIELDS, _EVM_FIELDS = 7, 16
@@ -45,15 +55,26 @@ class Header(NamedTuple):
     evm: bool
 
 
+class Claim(NamedTuple):
+    """The time that a transaction's sender claimed for it, and the signature under both (`entries.py`)."""
+
+    claimed_s: int
+    signature: bytes
+
+
 @dataclass(frozen=True)
 class Block:
-    """One transaction in its block. ok, reason: whether the contract accepted it, and why not."""
+    """One transaction in its block. ok, reason: whether the contract accepted it, and why not.
+
+    claim: where the engine makes block times of claimed ones.
+    """
 
     header: bytes
     raw: bytes
     ok: bool
     reason: str
     events: tuple[Happening, ...]
+    claim: Claim | None = None
 
     @cached_property
     def hash(self) -> bytes:

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from cohortium.errors import LedgerError, LedgerUnreachable
 
-__all__ = ["IN_MEMORY", "ChainFile", "Row"]
+__all__ = ["IN_MEMORY", "ChainFile", "Kept", "Row"]
 
 IN_MEMORY: Final = Path(":memory:")
 """A chain without a file, for verification."""
@@ -28,6 +28,8 @@ _SCHEMA: Final = (
     "CREATE TABLE nodes (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
     "CREATE TABLE blocks (height INTEGER PRIMARY KEY, header BLOB NOT NULL, raw BLOB NOT NULL, "
     "ok INTEGER NOT NULL, reason TEXT NOT NULL, logs BLOB NOT NULL)",
+    "CREATE TABLE entries (height INTEGER PRIMARY KEY, number INTEGER NOT NULL, sender BLOB NOT NULL, "
+    "claimed_s INTEGER NOT NULL, signature BLOB NOT NULL)",
 )
 
 
@@ -39,6 +41,15 @@ class Row(NamedTuple):
     ok: bool
     reason: str
     logs: bytes
+
+
+class Kept(NamedTuple):
+    """The entry of a shared log that became a block: its number there, who sent it, when by his clock."""
+
+    number: int
+    sender: bytes
+    claimed_s: int
+    signature: bytes
 
 
 class ChainFile:
@@ -127,6 +138,21 @@ class ChainFile:
     def append(self, height: int, row: Row) -> None:
         """Keep a block; inside `block()`. A height is written once."""
         self._db.execute("INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?)", (height, *row))
+
+    def keep(self, height: int, entry: Kept) -> None:
+        """Remember which entry became a block; inside its `block()`."""
+        self._db.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", (height, *entry))
+
+    def kept(self, from_height: int = 0, *, n: int | None = None) -> dict[int, Kept]:
+        """The entries of at most n blocks from a height on, by height."""
+        query = "SELECT * FROM entries WHERE height >= ? ORDER BY height LIMIT ?"
+        found = self._db.execute(query, (from_height, -1 if n is None else n))
+        return {height: Kept(*entry) for height, *entry in found}
+
+    def newest_kept(self) -> list[Kept]:
+        """Each sender's newest entry, the newest of all last."""
+        query = "SELECT number, sender, claimed_s, signature, MAX(height) FROM entries GROUP BY sender ORDER BY 5"
+        return [Kept(*found[:4]) for found in self._db.execute(query)]
 
     def rows(self, from_height: int = 0, *, n: int | None = None) -> list[tuple[int, Row]]:
         """At most n blocks from a height on, in order."""

@@ -18,7 +18,7 @@ from cohortium.core.identity import SIGNATURE_BYTES, LedgerKey, keccak, recover
 from cohortium.errors import FrameError
 from cohortium.ledger.transactions import MAX_TRANSACTION_BYTES
 
-__all__ = ["MAX_CLAIMED_S", "MAX_ENTRY_BYTES", "Entry", "open_entry", "sign_entry"]
+__all__ = ["MAX_CLAIMED_S", "MAX_ENTRY_BYTES", "Entry", "open_entry", "pack_entry", "sign_entry"]
 
 MAX_CLAIMED_S: Final = 2**53 - 1
 MAX_ENTRY_BYTES: Final = MAX_TRANSACTION_BYTES + 128
@@ -44,7 +44,12 @@ _DECODER: Final = msgspec.msgpack.Decoder(Entry)
 def sign_entry(key: LedgerKey, *, chain_id: int, claimed_s: int, raw: bytes) -> bytes:
     """The packed entry. A clock that shows no possible time claims the nearest possible one."""
     claimed_s = min(max(claimed_s, 0), MAX_CLAIMED_S)
-    return _ENCODER.encode(Entry(claimed_s, raw, key.sign(_digest(chain_id, claimed_s, raw))))
+    return pack_entry(Entry(claimed_s, raw, key.sign(_digest(chain_id, claimed_s, raw))))
+
+
+def pack_entry(entry: Entry) -> bytes:
+    """The bytes in which it is handed on."""
+    return _ENCODER.encode(entry)
 
 
 def open_entry(packed: bytes) -> Entry:

@@ -1,7 +1,8 @@
 """The form of an exported chain: JSON lines, each chained to the one before.
 
     line 1        format, consortium, contract, genesis (founders, chain id, time, code hash, engine)
-    one a block   height, hash, time, header, raw transaction, ok, reason, events
+    one a block   height, hash, time, header, raw transaction, ok, reason, events; with `replicated` also the time
+                  that the sender claimed, and the signature of its entry
     last line     height, hash, state root, heads signed by members
 
 Each line ends with its link, SHA-256(previous link | the line before its link), so that any changed,
@@ -21,7 +22,7 @@ from typing import Any, Final
 from cohortium.core.foreign_json import read_json
 from cohortium.core.identity import LedgerKey, keccak, recover_message
 from cohortium.core.seams import Head
-from cohortium.ledger.blocks import Block, event_values, read_header
+from cohortium.ledger.blocks import Block, Claim, event_values, read_header
 from cohortium.ledger.genesis import Genesis
 
 __all__ = [
@@ -112,6 +113,7 @@ def _records(
             "raw": block.raw.hex(),
             "reason": block.reason,
             "time": said.time,
+            **({} if block.claim is None else _claim(block.claim)),
         }
     yield {
         "hash": head.hash.hex(),
@@ -119,6 +121,10 @@ def _records(
         "last": head.height,
         "state_root": head.state_root.hex(),
     }
+
+
+def _claim(claim: Claim) -> dict[str, Any]:
+    return {"claimed_s": claim.claimed_s, "entry": claim.signature.hex()}
 
 
 def _close_line(record: Mapping[str, Any], link: bytes) -> tuple[bytes, bytes]:

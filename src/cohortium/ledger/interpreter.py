@@ -73,6 +73,10 @@ class Interpreter:
         """Whether an address may act now."""
         return self._roster.is_active(address)
 
+    def active(self) -> frozenset[bytes]:
+        """The addresses that may act now."""
+        return self._roster.active()
+
     def membership(self) -> Membership:
         """Everybody who ever belonged, as of now."""
         return self._roster.membership()

@@ -3,7 +3,8 @@
     ledger = open_ledger(genesis, path=home / "chain.sqlite", clock=time.time, key=key, site="porto", ...)
 
 Which engine it is, the founders agreed on in the genesis. What is site by site is given here: with `local`, who
-hosts (`host`, its site name; empty: this site) and how to ask it (`ask`).
+hosts (`host`, its site name; empty: this site) and how to ask it (`ask`); with `replicated`, where etcd is reached
+(`endpoints`, `tls`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from cohortium.core.identity import LedgerKey
 from cohortium.core.seams import Ledger
 from cohortium.errors import LedgerError, UsageError
 from cohortium.ledger import ENGINES
+from cohortium.ledger.etcd import EtcdTls
 from cohortium.ledger.export import SignedHead
 from cohortium.ledger.genesis import Genesis
 
@@ -60,12 +62,14 @@ def open_ledger(
     key: LedgerKey,
     site: str,
     host: str = "",
+    endpoints: Sequence[str] = (),
+    tls: EtcdTls | None = None,
     ask: Callable[[bytes], bytes] | None = None,
 ) -> NodeLedger:
     """This site's ledger, at its last block.
 
     path: of the chain file. clock: seconds since 1970. host: the site that hosts `local`, `site` itself when empty.
-    ask: a request to the host and its answer; blocks, raises LedgerUnreachable.
+    ask: a request to the host and its answer; blocks, raises LedgerUnreachable. endpoints, tls: of the etcd cluster.
     Raises UsageError when something the engine needs is not given, LedgerError for a file of another consortium.
     """
     make: Any
@@ -77,6 +81,8 @@ def open_ledger(
             raise UsageError(f"the ledger is hosted by {host!r}; say how to ask it")
         make, given = HostedLedger, {**given, "key": key, "ask": ask}
     else:
+        if genesis.engine == "replicated":
+            given = {**given, "key": key, "endpoints": endpoints, "tls": tls}
         make = ENGINES.resolve(genesis.engine)
     return _found_or_open(make, genesis, path, given)
 

@@ -31,8 +31,8 @@ from cohortium.core.seams import Head, Receipt
 from cohortium.errors import LedgerError, LedgerForked, LedgerRefused, MissingExtra
 from cohortium.ledger import rlp
 from cohortium.ledger.abi import revert_reason
-from cohortium.ledger.blocks import Block, Happening, read_header
-from cohortium.ledger.chain_file import ChainFile, Row
+from cohortium.ledger.blocks import Block, Claim, Happening, read_header
+from cohortium.ledger.chain_file import ChainFile, Kept, Row
 from cohortium.ledger.genesis import Genesis
 from cohortium.ledger.interface import consortium
 from cohortium.ledger.roster import Roster
@@ -102,10 +102,19 @@ class Replica:
             raise LedgerError(f"{path} cannot be used: {error}", hint="replay an export into a new file") from error
         return replica
 
-    def apply(self, raw: bytes, *, time: int, signer: bytes | None = None, header: bytes | None = None) -> Receipt:
+    def apply(
+        self,
+        raw: bytes,
+        *,
+        time: int,
+        signer: bytes | None = None,
+        keep: Kept | None = None,
+        header: bytes | None = None,
+    ) -> Receipt:
         """Put one transaction into a block of its own; `time` must be later than the head's.
 
-        signer: who signed the entry that brought it, where one did. header: of this block as another replica has
+        signer: who signed the entry that brought it, where one did. keep: that entry, to be stored with the block.
+        header: of this block as another replica has
         it; LedgerForked, with this replica's own header as evidence and nothing kept, when it comes out differently.
         Raises LedgerRefused for what must not become a block (`transactions.check_entry`). A call that
         the contract refuses does: its receipt is not ok and names the reason.
@@ -123,6 +132,8 @@ class Replica:
         try:
             with self._file.block():
                 row = self._execute(raw, time)
+                if keep is not None:
+                    self._file.keep(self.head().height, keep)
                 if header is not None and header != row.header:
                     raise LedgerForked(_difference(row.header, header), evidence=(row.header,))
         except BaseException:
@@ -169,6 +180,10 @@ class Replica:
         """Whether an address may act now."""
         return self._roster.is_active(address)
 
+    def active(self) -> frozenset[bytes]:
+        """The addresses that may act now."""
+        return self._roster.active()
+
     def membership(self) -> Membership:
         """Everybody who ever belonged, as of the head."""
         return self._roster.membership()
@@ -184,8 +199,15 @@ class Replica:
 
     def blocks(self, from_height: int = 1, *, n: int | None = None) -> Iterator[Block]:
         """At most n blocks from a height on."""
-        for _, row in self._file.rows(from_height, n=n):
-            yield Block(row.header, row.raw, row.ok, row.reason, self._events(row.logs))
+        kept = self._file.kept(from_height, n=n)
+        for height, row in self._file.rows(from_height, n=n):
+            entry = kept.get(height)
+            claim = None if entry is None else Claim(entry.claimed_s, entry.signature)
+            yield Block(row.header, row.raw, row.ok, row.reason, self._events(row.logs), claim)
+
+    def newest_kept(self) -> list[Kept]:
+        """Each sender's newest entry that became a block, the newest of all last."""
+        return self._file.newest_kept()
 
     def close(self) -> None:
         """Let the file go."""

@@ -36,6 +36,10 @@ class Roster:
                 self._active = {site.address for site in self._sites.values() if site.active}
                 self._epoch = args["epoch"]
 
+    def active(self) -> frozenset[bytes]:
+        """The addresses that may act now."""
+        return frozenset(self._active)
+
     def is_active(self, address: bytes) -> bool:
         """Whether this address may act now."""
         return address in self._active

@@ -24,7 +24,7 @@ from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
 from cohortium.data.table import Table
 from cohortium.errors import StudyError, UsageError
-from cohortium.ledger import ENGINES
+from cohortium.ledger import ENGINES, SERVED
 from cohortium.ledger.archive import Verified, verify
 from cohortium.ledger.story import Merge
 from cohortium.models.newton import out_of_rounds
@@ -77,8 +77,12 @@ class Options:
     command: str = ""
 
     def __post_init__(self) -> None:
-        if self.ledger not in ENGINES:
-            raise UsageError(f"unknown ledger {self.ledger!r}; available: {', '.join(ENGINES)}")
+        available = [name for name in ENGINES if name not in SERVED]
+        if self.ledger in SERVED:
+            takes = " or ".join(available)
+            raise UsageError(f"ledger {self.ledger!r} needs servers of its own, for nodes; a simulation takes {takes}")
+        if self.ledger not in available:
+            raise UsageError(f"unknown ledger {self.ledger!r}; available: {', '.join(available)}")
         if self.engine not in ("auto", *TRAINING_ENGINES):
             raise UsageError(f"unknown engine {self.engine!r}; available: auto, {', '.join(TRAINING_ENGINES)}")
         if self.resume and self.ledger == "memory":
