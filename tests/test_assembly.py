@@ -21,6 +21,7 @@ from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
 from cohortium.errors import DataError, StudyError
 from cohortium.models import MODELS
+from cohortium.privacy.dp.distributed import NoiseGuard
 from cohortium.strategies import STRATEGIES
 
 LAYOUT = Layout(features=("a", "b"), outcome="binary", classes=("0", "1"))
@@ -151,8 +152,8 @@ MASKS = {"secure_aggregation": True}
 
 
 def test_updates_travel_under_masks_only_where_the_study_says_so():
-    assert build_guard(study_of(), "bonn", entropy=bytes).recipe is PLAIN
-    assert build_guard(study_of(privacy=MASKS), "bonn", entropy=bytes).recipe is MASKED
+    assert build_guard(study_of(), "bonn", n_sites=4, entropy=bytes).recipe is PLAIN
+    assert build_guard(study_of(privacy=MASKS), "bonn", n_sites=4, entropy=bytes).recipe is MASKED
 
 
 @pytest.mark.parametrize(("n", "least"), [(3, 3), (4, 3), (5, 3), (6, 4), (20, 11)])
@@ -160,6 +161,85 @@ def test_quorum_under_masks_is_at_least_three(n, least):
     assert quorum(study_of(privacy=MASKS), n) == least
     assert quorum(study_of(), n) == default_min_sites(n)
     assert quorum(study_of(strategy={"min_sites": 7}, privacy=MASKS), 20) == 7
+
+
+PRIVATE = {"scale": "public", "fill": "none", "ranges": {"*": [0.0, 1.0]}}
+
+
+def private(model=None, strategy=None, *, masks=False, cohort=PRIVATE, **dp):
+    sections = {"privacy": {"secure_aggregation": masks, "dp": dp}, "cohort": cohort}
+    return study_of(model, {"name": "auto", "rounds": 3, **(strategy or {})}, **sections)
+
+
+def test_a_private_model_that_can_do_both_learns_by_noisy_steps():
+    study = private()
+    assert problems(study, n_sites=4) == {}
+    program = build_program(study, LAYOUT, sites=["x", "y", "z"], chance=Chance(0))
+    assert [stage.name for stage in program.stages] == ["public", "model"]
+    assert program.position(program.start()) == (1, 0)
+    assert program.learner.learns_by == "weights"
+    (planned,) = program.planned_events()
+    assert (planned.q, planned.count) == ("0.1", 30)
+    assert program.events(program.start())[0].count == 10
+
+
+def test_shared_private_steps_are_one_round_each_and_need_their_noise():
+    study = private(masks=True, mode="distributed", strategy={"sync_every": 4})
+    assert problems(study, n_sites=5) == {}
+    program = build_program(study, LAYOUT, sites=list("abcde"), chance=Chance(0))
+    assert program.stages[-1].max_rounds == 12
+    assert program.learner.learns_by == "sums"
+    assert quorum(study, 5) == 4
+    assert isinstance(build_guard(study, "a", n_sites=5, entropy=bytes), NoiseGuard)
+    assert not isinstance(build_guard(private(masks=True), "a", n_sites=5, entropy=bytes), NoiseGuard)
+
+
+@pytest.mark.parametrize(
+    ("study", "key", "sentence"),
+    [
+        (private({"name": "cox"}), "model.name", "Cox's partial likelihood is no sum over patients"),
+        (private({"name": "lasso-nature"}), "model.name", "'lasso-nature' has no clipped gradients"),
+        (private({"name": "mlp"}, {"name": "qfedavg"}), "strategy.name", "merge 'qfedavg' asks for more than one"),
+        (private({"name": "mlp"}, {"name": "ditto"}), "strategy.name", "merge 'ditto' asks for more than one"),
+        (private({"name": "mlp"}, {"stop": {"patience": 2}}), "strategy.stop", "looks at patients without noise"),
+        (private(cohort={"scale": "standard", "fill": "none"}), "cohort.scale", "reads patients without noise"),
+        (private(cohort={"scale": "public", "fill": "mean"}), "cohort.fill", "reads patients without noise"),
+        (private(mode="distributed"), "privacy.dp", "mode = 'distributed' needs masks"),
+        (private(masks=True, mode="distributed", clip="quantile"), "privacy.dp.clip", "is for mode = 'local'"),
+        (
+            private(None, {"name": "fedadam"}, masks=True, mode="distributed"),
+            "strategy.name",
+            "merge 'fedadam' merges trainings",
+        ),
+        (private(masks=True, unit="site"), "privacy.dp.unit", "accept_site_level = true"),
+        (private(unit="site", accept_site_level=True), "privacy.dp", "unit = 'site' needs masks"),
+    ],
+)
+def test_what_cannot_be_private_is_refused_at_its_key(study, key, sentence):
+    assert sentence in problems(study, n_sites=5)[key]
+
+
+def test_columns_without_a_public_range_and_layers_that_mix_patients_are_refused_on_sight_of_the_columns():
+    with pytest.raises(StudyError, match=r"cohort.ranges: no public range for column 'a', 'b'"):
+        check_fit(private(cohort={"scale": "public", "fill": "none"}), LAYOUT)
+    pytest.importorskip("torch", reason="torch is not installed")
+    from torch import nn
+
+    def made():
+        return nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Linear(2, 1))
+
+    study = private({"name": "module", "factory": made})
+    with pytest.raises(StudyError, match="BatchNorm1d"):
+        check_fit(study, LAYOUT)
+
+
+def test_a_large_model_is_not_shared_step_by_step_unasked():
+    pytest.importorskip("torch", reason="torch is not installed")
+    wide = {"name": "mlp", "layers": [2000, 3000]}
+    with pytest.raises(StudyError, match=r"a sum of 6,012,001 numbers would travel at every step"):
+        build_program(private(wide, masks=True, mode="distributed"), LAYOUT, sites=list("abcd"), chance=Chance(0))
+    allowed = private(wide, masks=True, mode="distributed", allow_large=True)
+    assert build_program(allowed, LAYOUT, sites=list("abcd"), chance=Chance(0))
 
 
 def test_masks_need_three_to_sixty_four_sites():

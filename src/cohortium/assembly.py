@@ -12,14 +12,20 @@ from typing import Any
 
 from cohortium.core.examples import Layout
 from cohortium.core.exchange import Guard, PlainGuard
+from cohortium.core.private import PrivacyTerms
 from cohortium.core.randomness import Chance
 from cohortium.core.registry import Registry
 from cohortium.core.seams import Learner, Preparation, Strategy
 from cohortium.core.study import Study
 from cohortium.data import PREPARATIONS
+from cohortium.data.public_scale import PublicScale
 from cohortium.data.spread import Spread
 from cohortium.errors import CohortiumError, Problem, StudyError, UsageError
 from cohortium.models import MODELS
+from cohortium.models.patient_gradients import PrivateLearner
+from cohortium.models.private_training import SharedSteps
+from cohortium.privacy.dp.distributed import NoiseGuard
+from cohortium.privacy.dp.terms import check_size, refusals, terms_of
 from cohortium.privacy.secagg.context import MAX_SITES
 from cohortium.strategies import STRATEGIES
 from cohortium.swarm.program import Program, Stage, Stop
@@ -46,24 +52,35 @@ def default_min_sites(n_sites: int) -> int:
     return max(2, n_sites // 2 + 1)
 
 
-def build_guard(study: Study, site: str, *, entropy: Callable[[int], bytes]) -> Guard:
-    """How a site's updates travel: open to the members, or under masks. entropy: n secret bytes."""
+def build_guard(study: Study, site: str, *, n_sites: int, entropy: Callable[[int], bytes]) -> Guard:
+    """How a site's updates travel: open to the members, or under masks. entropy: n secret bytes.
+
+    Where sites share out the noise of a private run, a sum with too little of it is never opened. n_sites: joiners.
+    """
     if not study.privacy.secure_aggregation:
         return PlainGuard()
     from cohortium.privacy.secagg.guard import MaskedGuard  # loads the ciphers
 
-    return MaskedGuard(site, entropy=entropy)
+    guard, terms = MaskedGuard(site, entropy=entropy), terms_of(study, n_sites=n_sites)
+    return NoiseGuard(guard, least=terms.least_survivors) if terms is not None and terms.shared else guard
 
 
 def quorum(study: Study, n_sites: int) -> int:
-    """Fewest sites a round may close with: the study's word, or more than half; under masks at least 3."""
+    """Fewest sites a round may close with: the study's word, or more than half; under masks at least 3.
+
+    Where sites share out the noise of a private run, as many as its sums need.
+    """
     least = study.strategy.min_sites or default_min_sites(n_sites)
+    if (terms := terms_of(study, n_sites=n_sites)) is not None:
+        least = max(least, terms.least_survivors)
     return max(least, _LEAST_MASKED) if study.privacy.secure_aggregation else least
 
 
 def build_learner(study: Study) -> Learner:
     """The study's model, with its options. Raises StudyError."""
     options = dict(study.model.options)
+    if study.privacy.dp is not None and "learn" not in options and _learns_either_way(study.model.name):
+        options["learn"] = "weights"  # exact sums tell every patient's part
     learner: Learner = _build(MODELS, study.model.name, options, key="model")
     if study.strategy.name == "auto" or "learn" in options or not _has_field(learner, "learn"):
         return learner
@@ -107,13 +124,18 @@ def build_program(study: Study, layout: Layout, *, sites: Sequence[str], chance:
         Stage(name=name, learner=preparation, strategy=_sums(), max_rounds=_rounds_by_sums(preparation))
         for name, preparation in _preparations(study, layout, learner)
     ]
-    strategy = build_strategy(study, learner, layout)
+    terms = terms_of(study, n_sites=len(sites))
+    if terms is not None and terms.shared:
+        start = learner.initial(layout, rng=Chance(0).stream("shape"))
+        check_size(terms, study.privacy.dp, n_parameters=sum(array.size for array in start.values()))
+        learner = _shared(learner, layout, terms) if terms.unit == "patient" else learner
+    strategy = _sums() if isinstance(learner, SharedSteps) else build_strategy(study, learner, layout)
     by_sums = learner.learns_by == "sums"
     rounds = _rounds_by_sums(learner) if by_sums else study.strategy.rounds
     stages.append(Stage(name="model", learner=learner, strategy=strategy, max_rounds=rounds))
     plan = study.strategy.stop
     stop = None if plan is None or by_sums else Stop(patience=plan.patience, min_delta=plan.min_delta)
-    return Program(stages, layout, sites=sites, chance=chance, stop=stop)
+    return Program(stages, layout, sites=sites, chance=chance, stop=stop, privacy=terms)
 
 
 def check_study(study: Study, *, n_sites: int | None = None) -> tuple[Problem, ...]:
@@ -134,6 +156,9 @@ def check_study(study: Study, *, n_sites: int | None = None) -> tuple[Problem, .
         problems += _impossible(study, learner, strategy)
     if study.privacy.secure_aggregation:
         problems += _unmaskable(study, n_sites)
+    if learner is not None and study.privacy.dp is not None:
+        able, name = isinstance(learner, PrivateLearner), strategy_name(study, learner)
+        problems += refusals(study, n_sites=n_sites, can_train=able, strategy=name)
     if n_sites is not None:
         problems += _too_few(study, strategy, n_sites)
     return tuple(problems)
@@ -147,6 +172,12 @@ def check_fit(study: Study, layout: Layout) -> None:
     learner = build_learner(study)
     learner.initial(layout, rng=Chance(0).stream("shape"))
     build_strategy(study, learner, layout)
+    if study.privacy.dp is None:
+        return
+    for _, preparation in _preparations(study, layout, learner):
+        preparation.initial(layout, rng=Chance(0).stream("shape"))
+    if study.privacy.dp.unit == "patient" and isinstance(learner, PrivateLearner):
+        learner.patient_gradients(layout)
 
 
 def _impossible(study: Study, learner: Learner, strategy: Strategy) -> list[Problem]:
@@ -196,16 +227,46 @@ def _too_few(study: Study, strategy: Strategy | None, n_sites: int) -> list[Prob
 
 
 def _preparations(study: Study, layout: Layout, learner: Learner) -> list[tuple[str, Preparation]]:
+    if study.privacy.dp is not None:  # whatever reads patients is refused, so only public constants are left
+        return [("public", _public_scale(study))] if study.cohort.scale == "public" else []
     names = [] if layout.image is not None else ["presence"]
     if study.cohort.scale != "none":
         names.append(study.cohort.scale)
     if study.cohort.fill != "none" and layout.image is None:
         names.append(study.cohort.fill)
-    stages: list[tuple[str, Preparation]] = [(name, PREPARATIONS.resolve(name)()) for name in names]
+    stages: list[tuple[str, Preparation]] = [
+        (name, _public_scale(study) if name == "public" else PREPARATIONS.resolve(name)()) for name in names
+    ]
     unscaled = study.cohort.scale == "none" and layout.image is None
     if unscaled and learner.learns_by == "sums" and getattr(learner, "reads_columns", True):
         stages.append(("spread", Spread()))
     return stages
+
+
+def _public_scale(study: Study) -> PublicScale:
+    """Ranges of `cohort.ranges`, and of the column contracts where they name one."""
+    agreed = {name: column["range"] for name, column in study.cohort.columns.items() if "range" in column}
+    flags = {name: (0, 1) for name, column in study.cohort.columns.items() if column.get("kind") == "flag"}
+    every = {**flags, **agreed, **study.cohort.ranges}
+    return PublicScale(ranges=tuple((name, float(low), float(high)) for name, (low, high) in sorted(every.items())))
+
+
+def _shared(learner: Learner, layout: Layout, terms: PrivacyTerms) -> Learner:
+    """The learner by shared private steps."""
+    if not isinstance(learner, PrivateLearner):
+        raise StudyError([Problem("model.name", "this model has no clipped gradients, so it cannot train privately")])
+    plan = learner.patient_gradients(layout).plan
+    return SharedSteps(
+        inner=learner,
+        plan=plan,
+        steps=terms.steps,
+        sample_rate=terms.sample_rate,
+        clipping_norm=terms.clipping_norm,
+    )
+
+
+def _learns_either_way(model: str) -> bool:
+    return model in MODELS and any(field.name == "learn" for field in learner_options(model))
 
 
 def _sums() -> Strategy:

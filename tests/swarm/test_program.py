@@ -1,6 +1,6 @@
 """Stages fold into one state; every node recomputes it; private memory waits for the merge."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 
 import numpy as np
@@ -8,6 +8,7 @@ import pytest
 
 from cohortium.core.examples import Examples, Layout
 from cohortium.core.parameters import Parameters
+from cohortium.core.private import PrivacyTerms
 from cohortium.core.randomness import Chance
 from cohortium.core.update import Fitted, Instructions, Update
 from cohortium.errors import InvariantBroken, TrainingFailed
@@ -233,6 +234,67 @@ def test_no_instructions_mean_no_training():
     made = program(strategy=Idle())
     sites = works(made)
     state = one_round(made, made.start(), sites, 1)
-    assert sites[0].instructions(state) == ()
+    assert sites[0].instructions(1, state) == ()
     assert made.merge(state, [w.train(2, state) for w in sites])["model/model/w"].tolist() == [0, 0]
     assert isinstance(Instructions(), Instructions)
+
+
+def terms(**changes):
+    plain = {"epsilon": 3.0, "delta": 1e-5, "noise_multiplier": 2.0, "steps": 6, "steps_a_round": 2}
+    return PrivacyTerms(**{**plain, "sample_rate": 0.1, **changes})
+
+
+def private_program(*, prepared=False, **changes):
+    learner = Walker()
+    first = [Stage(name="centre", learner=Centre(), strategy=ExactSums(), max_rounds=1)] if prepared else []
+    model = Stage(name="model", learner=learner, strategy=FedAvg(), max_rounds=3)
+    return Program([*first, model], LAYOUT, sites=["a", "b"], chance=Chance(1), privacy=terms(**changes))
+
+
+def test_a_private_run_tells_every_training_its_terms_and_a_secret_of_its_own():
+    made = private_program()
+    site, state = works(made)[0], made.start()
+    (one,) = site.instructions(1, state)
+    assert (one.private.steps, one.private.sample_rate, one.private.noise_multiplier) == (2, 0.1, 2.0)
+    (two,) = site.instructions(2, state)
+    assert one.private.entropy(16) != two.private.entropy(16)
+    assert len(two.private.entropy(16)) == 16
+
+
+def test_a_private_run_asks_nothing_about_patients_before_its_model():
+    made = private_program(prepared=True)
+    with pytest.raises(InvariantBroken, match="stage 'centre' asks about patients without noise"):
+        works(made)[0].instructions(1, made.start())
+
+
+def test_only_rounds_of_the_model_cost_anything():
+    made = private_program(prepared=True)
+    start = made.start()
+    assert made.events(start) == ()
+    (planned,) = made.planned_events()
+    assert (planned.count, planned.sigma) == (6, "2.0")
+    (event,) = private_program().events(private_program().start())
+    assert event.count == 2
+    assert program().planned_events() == ()
+
+
+def test_a_preparation_that_asks_nobody_takes_no_round():
+    public = Stage(name="public", learner=Centre(), strategy=ExactSums(), max_rounds=0)
+    model = Stage(name="model", learner=Walker(), strategy=FedAvg(), max_rounds=3)
+    made = Program([public, model], LAYOUT, sites=["a"], chance=Chance(1))
+    assert made.position(made.start()) == (1, 0)
+    assert made.max_rounds == 3
+
+
+def test_a_moving_norm_is_remembered_by_its_site():
+    class Moving(Walker):
+        def fit(self, start, examples, *, instructions, rng):
+            found = super().fit(start, examples, instructions=instructions, rng=rng)
+            return replace(found, clipping_norm=instructions.private.clipping_norm * 2)
+
+    model = Stage(name="model", learner=Moving(), strategy=FedAvg(), max_rounds=3)
+    made = Program([model], LAYOUT, sites=["a", "b"], chance=Chance(1), privacy=terms(clip="quantile"))
+    site, state = works(made)[0], made.start()
+    update = site.train(1, state)
+    site.adopt(1, made.merge(state, [update]), update)
+    assert site.instructions(2, state)[0].private.clipping_norm == 2.0

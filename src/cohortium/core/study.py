@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = [
     "CohortPlan",
+    "DpPlan",
     "EvaluationPlan",
     "ModelPlan",
     "PrivacyPlan",
@@ -85,7 +86,8 @@ class CohortPlan(_Plan):
     predict_at: Name | None = None
     bad_records: Literal["skip", "refuse"] | None = None
     fill: Literal["mean", "gaussian", "none"] = "mean"
-    scale: Literal["standard", "site", "shrunk", "combat", "none"] = "standard"
+    scale: Literal["standard", "site", "shrunk", "combat", "public", "none"] = "standard"
+    ranges: dict[Name, Annotated[list[float], Field(min_length=2, max_length=2)]] = {}
     columns: dict[str, dict[str, Any]] = {}
 
 
@@ -146,10 +148,32 @@ class EvaluationPlan(_Plan):
         return self
 
 
+class DpPlan(_Plan):
+    """Differential privacy: what is promised (epsilon at delta, for one patient or one site), and how it is kept.
+
+    mode: `local` = every site adds the whole noise itself; `distributed` = masks at every step, noise shared out.
+    sample_rate: probability of each patient in each step. clip: `quantile` lets the norm follow the gradients.
+    """
+
+    unit: Literal["patient", "site"] = "patient"
+    mode: Literal["local", "distributed"] = "local"
+    epsilon: Annotated[float, Field(gt=0, le=1000)] = 3.0
+    delta: Annotated[float, Field(gt=0, le=1e-3)] = 1e-5
+    clipping_norm: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    sample_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
+    clip: Literal["fixed", "quantile"] = "fixed"
+    allow_large: bool = False
+    accept_site_level: bool = False
+
+
 class PrivacyPlan(_Plan):
-    """Whether members see each other's updates. secure_aggregation: by masks, then a merge sees only their sum."""
+    """Whether members see each other's updates. secure_aggregation: by masks, then a merge sees only their sum.
+
+    dp: differential privacy; without it nothing formal is promised to patients.
+    """
 
     secure_aggregation: bool = False
+    dp: DpPlan | None = None
 
 
 class QualityPlan(_Plan):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cohortium.core.parameters import Parameters
+from cohortium.core.private import PrivateSteps
 from cohortium.errors import InvariantBroken
 
 __all__ = ["MAX_WEIGHT", "Aggregate", "Fitted", "Instructions", "Turn", "Update"]
@@ -27,6 +28,7 @@ class Instructions:
     correction: added to every gradient (SCAFFOLD's c - c_i); needs plain SGD at a constant rate.
     plain_sgd: the learner must use SGD without momentum at a constant rate.
     frozen: names of arrays that stay as they are.
+    private: train so that no patient shows; then its steps replace passes and batches.
     """
 
     start: Parameters | None = None
@@ -38,6 +40,7 @@ class Instructions:
     correction: Parameters | None = None
     plain_sgd: bool = False
     frozen: tuple[str, ...] = ()
+    private: PrivateSteps | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,7 @@ class Fitted:
     parameters: the trained weights, or the sums a learner by sums answers with.
     n_samples: training rows used. steps: batches taken. learning_rate: the rate of plain SGD, else 0.
     loss: mean loss of the *start* on the training rows (so that all sites can stop alike); NaN if undefined.
+    clipping_norm: where private training with a moving norm ended, else 0.
     """
 
     parameters: Parameters
@@ -54,6 +58,7 @@ class Fitted:
     steps: int = 1
     learning_rate: float = 0.0
     loss: float = float("nan")
+    clipping_norm: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

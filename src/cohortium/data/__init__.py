@@ -11,6 +11,7 @@ PREPARATIONS = Registry(
         "gaussian": "cohortium.data.filling:GaussianFill",
         "mean": "cohortium.data.filling:MeanFill",
         "presence": "cohortium.data.presence:Presence",
+        "public": "cohortium.data.public_scale:PublicScale",
         "shrunk": "cohortium.data.scaling:Shrunk",
         "site": "cohortium.data.scaling:PerSite",
         "standard": "cohortium.data.scaling:Standard",

@@ -2,7 +2,7 @@
 
 The `[cohort]` table: `patient`, `group`, `part` name columns; `rows`, `predict_at`, `bad_records`,
 `subgroups`; and `columns.NAME = { kind = ..., ... }` with the keys listed in `COLUMN_KEYS`. Keys that steer
-preparations or parts (`fill`, `scale`, `split`) are read elsewhere and passed over here.
+preparations or parts (`fill`, `scale`, `ranges`, `split`) are read elsewhere and passed over here.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ COLUMN_KEYS: dict[str, tuple[str, ...]] = {
 }
 _COMMON = ("kind", "role", "missing", "known", "excluded")
 _COHORT = ("patient", "group", "part", "rows", "predict_at", "bad_records", "subgroups", "columns")
-_ELSEWHERE = ("fill", "scale", "split")
+_ELSEWHERE = ("fill", "ranges", "scale", "split")
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "unit": str, "quantity": str, "time": str, "event": str, "entry": str, "prefix": str, "names_digest": str,
     "transform": str, "known": str, "excluded": str, "role": str, "missing": str, "kind": str,

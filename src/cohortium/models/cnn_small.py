@@ -9,7 +9,7 @@ a little, never flipped: the heart is on the left.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import pi, prod, sqrt
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -22,7 +22,9 @@ from cohortium.core.parameters import Parameters
 from cohortium.core.update import Fitted, Instructions
 from cohortium.errors import Problem, StudyError
 from cohortium.models.optimisers import OptimiserPlan
+from cohortium.models.patient_gradients import PatientGradients, nothing, shared_tensors
 from cohortium.models.perceptron import dropout_mask
+from cohortium.models.private_training import fit_privately
 from cohortium.models.torch_training import (
     check_batch,
     check_outcome,
@@ -30,6 +32,7 @@ from cohortium.models.torch_training import (
     in_pieces,
     n_outputs,
     no_sums,
+    one_thread,
     predictions,
     refuse_adaptive,
     require_torch,
@@ -38,6 +41,7 @@ from cohortium.models.torch_training import (
     tensor,
     train,
 )
+from cohortium.privacy.dp.clipping import Clipped, clip_each
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,6 +101,9 @@ class CNNSmall:
         """One local training."""
         refuse_adaptive(_NAME, self.plan, instructions)
         _check_image(examples.layout)
+        if instructions.private is not None:
+            gradients = self.patient_gradients(examples.layout)
+            return fit_privately(gradients, start, examples, instructions=instructions, rng=rng)
         require_torch()
         rows = rows_of(examples)
         network = _Convolutions(start, examples.layout.outcome, shift=self.shift, turn=self.turn)
@@ -110,6 +117,11 @@ class CNNSmall:
             rng=rng,
         )
         return fitted(network.export(), rows, self.plan, instructions, steps=steps, loss=loss)
+
+    def patient_gradients(self, layout: Layout) -> PatientGradients:
+        """Clipped gradients, one patient's at a time."""
+        _check_image(layout)
+        return _ImageGradients(outcome=layout.outcome, plan=self.plan, shift=self.shift, turn=self.turn)
 
     def advance(self, start: Parameters, total: Parameters) -> Parameters:
         """Not by sums."""
@@ -161,18 +173,7 @@ class _Convolutions:
 
     def outputs(self, x: Tensor, noise: np.random.Generator | None = None) -> Tensor:
         """Logits, (n, outputs)."""
-        import torch
-        from torch.nn import functional
-
-        held = self.trainable
-        for at in range(len(_CHANNELS)):
-            x = functional.conv2d(x, held[f"{at}.conv.weight"], held[f"{at}.conv.bias"], padding=1)
-            x = functional.group_norm(x, _GROUPS, held[f"{at}.norm.weight"], held[f"{at}.norm.bias"])
-            x = functional.max_pool2d(torch.relu(x), 2)
-        x = x.mean(dim=(2, 3))
-        if noise is not None:
-            x = x * torch.from_numpy(dropout_mask(noise, len(x), x.shape[1], _DROPOUT))
-        return torch.addmm(held["head.bias"], x, held["head.weight"].t())
+        return _forward(self.trainable, x, None if noise is None else _mask(noise, len(x)))
 
     def loss(self, x: Tensor, y: Tensor, noise: np.random.Generator | None) -> Tensor:
         """Mean loss of the batch; images are moved while training."""
@@ -183,6 +184,53 @@ class _Convolutions:
     def export(self) -> Parameters:
         """The weights as they are now."""
         return Parameters({name: held.detach().numpy() for name, held in self.trainable.items()})
+
+
+def _forward(held: Mapping[str, Tensor], x: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Logits, (n, outputs). mask: of the last dropout, (n, channels)."""
+    import torch
+    from torch.nn import functional
+
+    for at in range(len(_CHANNELS)):
+        x = functional.conv2d(x, held[f"{at}.conv.weight"], held[f"{at}.conv.bias"], padding=1)
+        x = functional.group_norm(x, _GROUPS, held[f"{at}.norm.weight"], held[f"{at}.norm.bias"])
+        x = functional.max_pool2d(torch.relu(x), 2)
+    x = x.mean(dim=(2, 3))
+    x = x if mask is None else x * mask
+    return torch.addmm(held["head.bias"], x, held["head.weight"].t())
+
+
+def _mask(noise: np.random.Generator, n: int) -> Tensor:
+    import torch
+
+    return torch.from_numpy(dropout_mask(noise, n, _CHANNELS[-1], _DROPOUT))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ImageGradients:
+    """Every patient's own gradient by vmap (see `PatientGradients`); images are moved and dropped out one by one."""
+
+    outcome: str
+    plan: OptimiserPlan
+    shift: float
+    turn: float
+    decay: Mapping[str, float] = field(default_factory=dict)
+
+    def clipped(
+        self, weights: Mapping[str, NDArray[np.generic]], rows: Examples, *, norm: float, chance: np.random.Generator
+    ) -> Clipped:
+        if not len(rows):
+            return nothing(weights)
+        known = rows_of(rows)
+
+        def loss(held: Mapping[str, Tensor], x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
+            return row_losses(self.outcome, _forward(held, x[None], mask[None]), y[None])[0]
+
+        with one_thread():
+            x = _moved(known.x, chance, shift=self.shift, turn=self.turn) if self.shift or self.turn else known.x
+            patients = (x, known.y, _mask(chance, len(x)))
+            sums, n_whole = clip_each(loss, shared_tensors(weights), patients, norm=norm)
+        return Clipped(sums={name: total.numpy() for name, total in sums.items()}, n_whole=n_whole)
 
 
 def _moved(x: Tensor, noise: np.random.Generator, *, shift: float, turn: float) -> Tensor:

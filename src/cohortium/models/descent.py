@@ -19,7 +19,7 @@ from cohortium.core.update import Fitted, Instructions
 from cohortium.models.families import one_hot, outcome_of
 from cohortium.models.row_sums import refuse_unusable
 
-__all__ = ["Descent", "check_descent", "descend"]
+__all__ = ["Descent", "check_descent", "descend", "slope_residual"]
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -134,6 +134,11 @@ def _slope(outcome: OutcomeKind, x: Floats, y: Floats, w: Floats, share: Floats)
     residual = (_mean(outcome, x @ w) - y) * share
     slope: Floats = np.swapaxes(x, 1, 2) @ residual
     return slope
+
+
+def slope_residual(outcome: OutcomeKind, eta: Floats, y: Floats) -> Floats:
+    """Slope of each row's loss by its predictors, (n, k), from predictors and outcomes of that shape."""
+    return _mean(outcome, eta) - y
 
 
 def _mean(outcome: OutcomeKind, eta: Floats) -> Floats:

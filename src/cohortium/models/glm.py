@@ -25,7 +25,7 @@ from cohortium.core import fixed_point as fp
 from cohortium.core.examples import Examples, Layout, OutcomeKind
 from cohortium.core.parameters import Parameters
 from cohortium.core.update import Fitted, Instructions
-from cohortium.errors import DataError
+from cohortium.errors import DataError, Problem, StudyError
 from cohortium.models import newton
 from cohortium.models.derivatives import (
     derivative_sums,
@@ -38,6 +38,8 @@ from cohortium.models.derivatives import (
 from cohortium.models.descent import Descent, check_descent, descend
 from cohortium.models.families import FAMILIES, check_layout
 from cohortium.models.newton import Search
+from cohortium.models.patient_gradients import LinearGradients
+from cohortium.models.private_training import fit_privately
 from cohortium.models.row_sums import LOSS_BITS, linear_predictor
 
 __all__ = [
@@ -49,6 +51,8 @@ __all__ = [
     "check_options",
     "descent_of",
     "inference",
+    "learn_by_weights",
+    "linear_gradients",
     "predicted_mean",
     "zeros",
 ]
@@ -125,7 +129,11 @@ class Logistic:
         rngs: Sequence[np.random.Generator],
     ) -> list[Fitted]:
         """Gradient steps of many sites at once."""
-        return descend(descent_of(self), starts, examples, instructions=instructions, rngs=rngs)
+        return learn_by_weights(self, starts, examples, instructions=instructions, rngs=rngs)
+
+    def patient_gradients(self, layout: Layout) -> LinearGradients:
+        """Clipped gradients, where `learn` is `weights`."""
+        return linear_gradients(self)
 
     def advance(self, start: Parameters, total: Parameters) -> Parameters:
         """Judge the point, propose the next."""
@@ -185,7 +193,11 @@ class Poisson:
         rngs: Sequence[np.random.Generator],
     ) -> list[Fitted]:
         """Gradient steps of many sites at once."""
-        return descend(descent_of(self), starts, examples, instructions=instructions, rngs=rngs)
+        return learn_by_weights(self, starts, examples, instructions=instructions, rngs=rngs)
+
+    def patient_gradients(self, layout: Layout) -> LinearGradients:
+        """Clipped gradients, where `learn` is `weights`."""
+        return linear_gradients(self)
 
     def advance(self, start: Parameters, total: Parameters) -> Parameters:
         """Judge the point, propose the next; the first step moves the intercept to the mean."""
@@ -211,6 +223,30 @@ def check_options(model: GlmOptions) -> None:
     if model.max_rounds < 1:
         raise ValueError(f"max_rounds must be at least 1, got {model.max_rounds}")
     check_descent(learn=model.learn, learning_rate=model.learning_rate, batch_size=model.batch_size)
+
+
+def learn_by_weights(
+    model: GlmOptions,
+    starts: Sequence[Parameters],
+    examples: Sequence[Examples],
+    *,
+    instructions: Sequence[Instructions],
+    rngs: Sequence[np.random.Generator],
+) -> list[Fitted]:
+    """Gradient steps of many sites at once; private ones of one site after the other."""
+    if all(one.private is None for one in instructions):
+        return descend(descent_of(model), starts, examples, instructions=instructions, rngs=rngs)
+    gradients = linear_gradients(model)
+    together = zip(starts, examples, instructions, rngs, strict=True)
+    return [fit_privately(gradients, s, rows, instructions=asked, rng=rng) for s, rows, asked, rng in together]
+
+
+def linear_gradients(model: GlmOptions) -> LinearGradients:
+    """The model's clipped gradients. Raises StudyError where it learns by sums."""
+    if model.learn != "weights":
+        sentence = 'exact sums tell every patient\'s part; set model.learn = "weights" for noisy gradient steps'
+        raise StudyError([Problem("model.learn", sentence)])
+    return LinearGradients(descent=descent_of(model))
 
 
 def descent_of(model: GlmOptions) -> Descent:

@@ -20,9 +20,9 @@ from cohortium.core.parameters import Parameters
 from cohortium.core.update import Fitted, Instructions
 from cohortium.core.wide_sums import wide_mean, wide_square_sums, wide_sums, wide_variance
 from cohortium.models import newton
-from cohortium.models.descent import descend
 from cohortium.models.families import outcome_of
-from cohortium.models.glm import check_options, descent_of, inference, zeros
+from cohortium.models.glm import check_options, inference, learn_by_weights, linear_gradients, zeros
+from cohortium.models.patient_gradients import LinearGradients
 from cohortium.models.row_sums import X_BITS, fixed_features, linear_predictor, summed_gram, unpacked
 
 __all__ = ["Linear", "Moments", "moment_sums", "moments"]
@@ -72,7 +72,11 @@ class Linear:
         rngs: Sequence[np.random.Generator],
     ) -> list[Fitted]:
         """Gradient steps of many sites at once."""
-        return descend(descent_of(self), starts, examples, instructions=instructions, rngs=rngs)
+        return learn_by_weights(self, starts, examples, instructions=instructions, rngs=rngs)
+
+    def patient_gradients(self, layout: Layout) -> LinearGradients:
+        """Clipped gradients, where `learn` is `weights`."""
+        return linear_gradients(self)
 
     def advance(self, start: Parameters, total: Parameters) -> Parameters:
         """The solution."""

@@ -14,7 +14,9 @@ from cohortium.core.examples import Examples, Layout
 from cohortium.core.parameters import Parameters
 from cohortium.core.update import Fitted, Instructions
 from cohortium.models.optimisers import OptimiserPlan
+from cohortium.models.patient_gradients import PerceptronGradients
 from cohortium.models.perceptron import Shape, fit_perceptron, initial_weights, predict
+from cohortium.models.private_training import fit_each, fit_privately
 from cohortium.models.stacked import fit_stacked
 from cohortium.models.torch_training import check_batch, check_outcome, n_outputs, no_sums, refuse_adaptive
 
@@ -76,6 +78,9 @@ class MLP:
     ) -> Fitted:
         """One local training."""
         refuse_adaptive(_NAME, self.plan, instructions)
+        if instructions.private is not None:
+            gradients = self.patient_gradients(examples.layout)
+            return fit_privately(gradients, start, examples, instructions=instructions, rng=rng)
         shape = self.shape(examples.layout)
         return fit_perceptron(
             shape, start, examples, instructions=instructions, plan=self.plan, batch_size=self.batch_size, rng=rng
@@ -92,10 +97,16 @@ class MLP:
         """The trainings of many sites at once; the same as `fit` for each within rounding."""
         for one in instructions:
             refuse_adaptive(_NAME, self.plan, one)
+        if any(one.private is not None for one in instructions):
+            return fit_each(self.fit, starts, examples, instructions=instructions, rngs=rngs)
         shape, batch_sizes = self.shape(examples[0].layout), [self.batch_size] * len(examples)
         return fit_stacked(
             shape, starts, examples, instructions=instructions, plan=self.plan, batch_sizes=batch_sizes, rngs=rngs
         )
+
+    def patient_gradients(self, layout: Layout) -> PerceptronGradients:
+        """Clipped gradients by ghost clipping."""
+        return PerceptronGradients(shape=self.shape(layout), plan=self.plan)
 
     def advance(self, start: Parameters, total: Parameters) -> Parameters:
         """Not by sums."""

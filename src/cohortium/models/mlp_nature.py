@@ -24,7 +24,9 @@ from cohortium.core.examples import Examples, Layout
 from cohortium.core.parameters import Parameters
 from cohortium.core.update import Fitted, Instructions
 from cohortium.models.optimisers import OptimiserPlan
+from cohortium.models.patient_gradients import PerceptronGradients
 from cohortium.models.perceptron import Shape, fit_perceptron, glorot_uniform, initial_weights, predict
+from cohortium.models.private_training import fit_each, fit_privately
 from cohortium.models.stacked import fit_stacked
 from cohortium.models.torch_training import check_batch, check_outcome, no_sums, refuse_adaptive
 
@@ -69,6 +71,9 @@ class MLPNature:
     ) -> Fitted:
         """One local training."""
         refuse_adaptive(_NAME, self.plan, instructions)
+        if instructions.private is not None:
+            gradients = self.patient_gradients(examples.layout)
+            return fit_privately(gradients, start, examples, instructions=instructions, rng=rng)
         shape, size = self.shape(examples.layout), self._batch(examples)
         return fit_perceptron(
             shape, start, examples, instructions=instructions, plan=self.plan, batch_size=size, rng=rng
@@ -85,10 +90,16 @@ class MLPNature:
         """The trainings of many sites at once, each with its own batch size."""
         for one in instructions:
             refuse_adaptive(_NAME, self.plan, one)
+        if any(one.private is not None for one in instructions):
+            return fit_each(self.fit, starts, examples, instructions=instructions, rngs=rngs)
         shape, sizes = self.shape(examples[0].layout), [self._batch(one) for one in examples]
         return fit_stacked(
             shape, starts, examples, instructions=instructions, plan=self.plan, batch_sizes=sizes, rngs=rngs
         )
+
+    def patient_gradients(self, layout: Layout) -> PerceptronGradients:
+        """Clipped gradients by ghost clipping."""
+        return PerceptronGradients(shape=self.shape(layout), plan=self.plan)
 
     def advance(self, start: Parameters, total: Parameters) -> Parameters:
         """Not by sums."""

@@ -29,7 +29,10 @@ from cohortium.core.examples import Examples, Layout
 from cohortium.core.parameters import Parameters
 from cohortium.core.update import Fitted, Instructions
 from cohortium.errors import Problem, StudyError
+from cohortium.models.module_gradients import ChainGradients, ModuleGradients
 from cohortium.models.optimisers import OptimiserPlan
+from cohortium.models.patient_gradients import PatientGradients
+from cohortium.models.private_training import fit_privately
 from cohortium.models.torch_training import (
     check_batch,
     check_outcome,
@@ -43,6 +46,7 @@ from cohortium.models.torch_training import (
     rows_of,
     train,
 )
+from cohortium.privacy.dp.clipping import check_layers, is_chain
 
 if TYPE_CHECKING:
     import torch
@@ -112,6 +116,9 @@ class Module:
         built = self._build(examples.layout)
         _load(built, start)
         rows = rows_of(examples)
+        if instructions.private is not None:
+            gradients = self.patient_gradients(examples.layout)
+            return fit_privately(gradients, start, examples, instructions=instructions, rng=rng)
         network = _Wrapped(built, self._loss(examples.layout))
         with _seeded(int(rng.integers(0, 2**62))):
             steps, loss = train(
@@ -125,6 +132,20 @@ class Module:
                 least_batch=2 if _normalisations(built) else 1,
             )
         return fitted(_export(built), rows, self.plan, instructions, steps=steps, loss=loss)
+
+    def patient_gradients(self, layout: Layout) -> PatientGradients:
+        """Clipped gradients: in one pass for a plain row of Linear layers, else one patient's at a time.
+
+        Raises StudyError for layers that look at several patients at once, and for unknown ones.
+        """
+        check_outcome(_NAME, layout, "binary", "classes", "number")
+        built = self._build(layout)
+        check_layers(built, called=self._called)
+        outcome = "number" if self.loss == "squared" else layout.outcome
+        flat = layout.image is None or type(next(iter(built.children()), None)).__name__ == "Flatten"
+        if isinstance(self.loss, str) and flat and is_chain(built):
+            return ChainGradients(built=built, plan=self.plan, outcome=outcome)
+        return ModuleGradients(built=built, plan=self.plan, loss=self._loss(layout))
 
     def advance(self, start: Parameters, total: Parameters) -> Parameters:
         """Not by sums."""

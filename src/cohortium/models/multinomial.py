@@ -22,10 +22,10 @@ from cohortium.core.examples import Examples, Layout, OutcomeKind
 from cohortium.core.parameters import Parameters
 from cohortium.core.update import Fitted, Instructions
 from cohortium.models import newton
-from cohortium.models.descent import descend
 from cohortium.models.families import one_hot, outcome_of, softmax, softmax_loss
-from cohortium.models.glm import check_options, descent_of, inference, zeros
+from cohortium.models.glm import check_options, inference, learn_by_weights, linear_gradients, zeros
 from cohortium.models.newton import Search
+from cohortium.models.patient_gradients import LinearGradients
 from cohortium.models.row_sums import (
     HESSIAN_WEIGHT_BITS,
     HESSIAN_X_BITS,
@@ -94,7 +94,11 @@ class Multinomial:
         rngs: Sequence[np.random.Generator],
     ) -> list[Fitted]:
         """Gradient steps of many sites at once."""
-        return descend(descent_of(self), starts, examples, instructions=instructions, rngs=rngs)
+        return learn_by_weights(self, starts, examples, instructions=instructions, rngs=rngs)
+
+    def patient_gradients(self, layout: Layout) -> LinearGradients:
+        """Clipped gradients, where `learn` is `weights`."""
+        return linear_gradients(self)
 
     def advance(self, start: Parameters, total: Parameters) -> Parameters:
         """Judge the point, propose the next."""

@@ -20,6 +20,7 @@ from cohortium.data.mapping import SiteMapping
 from cohortium.data.schema import CohortSchema
 from cohortium.data.table import Table
 from cohortium.errors import DataError, Problem, StudyError
+from cohortium.privacy.dp.terms import check_delta
 from cohortium.sim.cohorts import Gathered, read_cohort, schema_of
 from cohortium.sim.leaks import leakage_checks, refuse_leaks
 from cohortium.sim.own_code import blamed_on, loaded_code
@@ -83,6 +84,7 @@ def open_ward(study: Study, table: Table, *, site: str, secret: bytes, mapping: 
     cohort = read_cohort(study, schema, table, site=site, secret=secret, mapping=mapping)
     if cohort.n_rows("train") == 0:
         raise DataError(f"site '{site}': none of its {len(cohort)} rows is left for training; it needs more patients")
+    check_delta(study, n_patients=cohort.n_rows("train"))
     ward = Ward(study=study, schema=schema, cohort=cohort, table=table, checks=())
     with blamed_on(loaded_code(study)):
         check_fit(study, schema.layout())

@@ -20,7 +20,7 @@ def choose_engine(asked: str, works: Sequence[SiteWork]) -> str:
     if asked != "auto":
         return asked
     learner = works[0].program.learner
-    stackable = isinstance(learner, StackedLearner) and learner.learns_by == "weights"
+    stackable = isinstance(learner, StackedLearner) and learner.learns_by == "weights" and not works[0].program.privacy
     return "stacked" if stackable and len(works) >= _STACK_FROM else "sequential"
 
 
@@ -34,7 +34,7 @@ def train_all(works: Sequence[SiteWork], round: int, state: Parameters, *, engin
     learner = program.stages[program.position(state)[0]].learner
     if engine != "stacked" or not isinstance(learner, StackedLearner) or learner.learns_by != "weights":
         return [work.train(round, state) for work in works]
-    wanted = [work.instructions(state) for work in works]
+    wanted = [work.instructions(round, state) for work in works]
     fitted: list[list[Fitted]] = [[] for _ in works]
     start = program.turn(state).start
     for number in range(max(len(asked) for asked in wanted)):

@@ -12,6 +12,8 @@ from cohortium.core.check import Check
 from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
 from cohortium.data.table import Table
+from cohortium.privacy.dp.terms import advice as private_advice
+from cohortium.privacy.dp.terms import check_delta, terms_of
 from cohortium.sim.cohorts import Gathered, gather
 from cohortium.sim.leaks import leakage_checks
 from cohortium.sim.own_code import blamed_on, loaded_code
@@ -50,6 +52,8 @@ def preflight(study: Study, tables: Mapping[str, Table] | None) -> Preflight:
     if not tables:
         return Preflight(study=study)
     gathered = gather(study, tables, chance=Chance(study.evaluation.seed, secrets_from_system=False))
+    for cohort in gathered.cohorts.values():
+        check_delta(study, n_patients=cohort.n_rows("train"))
     with blamed_on(loaded_code(study)):
         check_fit(study, gathered.schema.layout())
     return Preflight(
@@ -76,6 +80,7 @@ def _advice(study: Study, gathered: Gathered) -> tuple[str, ...]:
     sizes = {site: cohort.n_rows("train") for site, cohort in gathered.cohorts.items()}
     said = list(advise(strategy_name(study, learner), sizes, learns_by=strategy.learns_by))
     said += [sentence for cohort in gathered.cohorts.values() for sentence in cohort.warnings]
+    said += private_advice(study, sizes, terms=terms_of(study, n_sites=len(sizes)))
     n, least = len(sizes), quorum(study, len(sizes))
     if n == 2:
         said.append("two sites: nobody can be voted out of a round, so a silent site pauses the run")

@@ -28,6 +28,7 @@ from cohortium.ledger import ENGINES, SERVED
 from cohortium.ledger.archive import Verified, verify
 from cohortium.ledger.story import Merge
 from cohortium.models.newton import out_of_rounds
+from cohortium.privacy.dp.terms import check_delta, sentences
 from cohortium.reports.pages import Report
 from cohortium.reports.record import LedgerRecord, Member, ModelRecord, RoundRecord, RunRecord, Timings
 from cohortium.sim.cohorts import Gathered, flow_of, gather
@@ -143,6 +144,8 @@ def run_simulation(
         raise StudyError(problems)
     chance = Chance(study.evaluation.seed, secrets_from_system=False)
     gathered = gather(study, tables, chance=chance)
+    for cohort in gathered.cohorts.values():
+        check_delta(study, n_patients=cohort.n_rows("train"))
     checks = leakage_checks(study, gathered)
     refuse_leaks(checks)
     if study.evaluation.folds:
@@ -226,6 +229,7 @@ def _run(
         checks=tuple(checks),
         notes=(
             options.note,
+            *_privacy_notes(model),
             *_fold_note(study),
             *_fault_notes(options, swarm, [one.site for one in rows]),
             *warnings,
@@ -419,6 +423,11 @@ def _fault_notes(options: Options, swarm: SwarmRun, sites: Sequence[str]) -> lis
     notes += [f"told: {told}" for told in swarm.told]
     unheard = sorted({f"{site}: {why}" for held in swarm.missing.values() for site, why in held.items()})
     return [*notes, *(f"results of {one}" for one in unheard)]
+
+
+def _privacy_notes(model: TrainedModel) -> tuple[str, ...]:
+    """What a private run must say of itself here: its noise came from a seed."""
+    return () if model.program.privacy is None else sentences(model.program.privacy, simulated=True)
 
 
 def _fold_note(study: Study) -> list[str]:

@@ -272,7 +272,12 @@ class _Swarm:
             entropy=lambda n, *names: chance.secret(n, "node", site, *names),
             trainer=self.bench.trainer(site),
             budget=None if self.setting.budgets is None else self.setting.budgets(site, ledger.genesis.consortium),
-            guard=build_guard(self.setting.study, site, entropy=lambda n: chance.secret(n, "masks", site)),
+            guard=build_guard(
+                self.setting.study,
+                site,
+                n_sites=len(self.sites),
+                entropy=lambda n: chance.secret(n, "masks", site),
+            ),
             share=(lambda measures: {}) if self.setting.scenario is None else dict,
             observe=lambda notice: self._observe(site, notice),
             bell=self.bell,

@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cohortium.core.exact import weighted_sum
 from cohortium.core.examples import Examples, Layout
 from cohortium.core.parameters import Parameters
+from cohortium.core.private import Against, PrivacyTerms, PrivateSteps
 from cohortium.core.randomness import Chance
 from cohortium.core.seams import Learner, Preparation, Strategy
+from cohortium.core.spending import MechanismEvent
 from cohortium.core.update import Aggregate, Fitted, Instructions, Turn, Update
 from cohortium.errors import InvariantBroken, PeerError, TrainingFailed
 
@@ -29,6 +31,7 @@ __all__ = ["Measure", "Program", "SiteWork", "Stage", "Stop"]
 Measure = Callable[[Learner, Parameters, Examples], Mapping[str, float]]
 
 _LOSS = "metric/loss"
+_NORM = "privacy/norm"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +56,18 @@ class Program:
     """The leader half, pure: where the state stands and what merging does to it.
 
     layout: of the raw examples. sites: all joiners, sorted. Only the last stage is a model.
+    privacy: the terms of a private run; then the last stage alone may ask anything about patients.
     """
 
     def __init__(
-        self, stages: Sequence[Stage], layout: Layout, *, sites: Sequence[str], chance: Chance, stop: Stop | None = None
+        self,
+        stages: Sequence[Stage],
+        layout: Layout,
+        *,
+        sites: Sequence[str],
+        chance: Chance,
+        stop: Stop | None = None,
+        privacy: PrivacyTerms | None = None,
     ) -> None:
         if not stages:
             raise InvariantBroken("a program needs at least one stage")
@@ -64,6 +75,7 @@ class Program:
         self.sites = tuple(sorted(sites))
         self.chance = chance
         self.stop = stop
+        self.privacy = privacy
         self._layout = layout
 
     @property
@@ -117,6 +129,18 @@ class Program:
             layout = preparation.layout(state.under(f"{done.name}/model"), layout)
         return layout
 
+    def events(
+        self, state: Parameters, *, n_survivors: int | None = None, against: Against = "colluders"
+    ) -> tuple[MechanismEvent, ...]:
+        """What the round that starts from this state costs every patient; of fewest survivors unless they are known."""
+        if self.privacy is None or self.position(state)[0] != len(self.stages) - 1:
+            return ()
+        return self.privacy.events(n_survivors=n_survivors, against=against)
+
+    def planned_events(self, *, against: Against = "colluders") -> tuple[MechanismEvent, ...]:
+        """What the whole run costs every patient at most."""
+        return () if self.privacy is None else self.privacy.planned(against=against)
+
     def merge(self, state: Parameters, updates: Sequence[Update] | Aggregate) -> Parameters:
         """The next state from the round's updates, or from their sum under masks; the same bits for every order."""
         index, exchanges = self.position(state)
@@ -153,7 +177,8 @@ class Program:
         layout = self.prepared_layout(state, index)
         first = stage.learner.initial(layout, rng=self.chance.stream("initial", stage.name))
         state = _replace(state, f"{stage.name}/model", first)
-        return _replace(state, f"{stage.name}/strategy", stage.strategy.init(first))
+        state = _replace(state, f"{stage.name}/strategy", stage.strategy.init(first))
+        return state if stage.max_rounds else self._open(state, index + 1)  # public constants: nobody is asked
 
     def _judge(self, state: Parameters, start: Parameters, loss: float, *, over: bool) -> tuple[Parameters, bool]:
         """Book the merged loss of the round's start; put the best model back when it is time to stop."""
@@ -218,13 +243,36 @@ class SiteWork:
         start = self.turn(state).start
         fitted = tuple(
             learner.fit(one.start or start, examples, instructions=one, rng=self.rng(round, number))
-            for number, one in enumerate(self.instructions(state))
+            for number, one in enumerate(self.instructions(round, state))
         )
         return self.conclude(state, fitted)
 
-    def instructions(self, state: Parameters) -> tuple[Instructions, ...]:
-        """The local trainings the strategy wants of this site in this state."""
-        return self.program.stages[self.program.position(state)[0]].strategy.instruct(self.turn(state))
+    def instructions(self, round: int, state: Parameters) -> tuple[Instructions, ...]:
+        """The local trainings the strategy wants of this site in this state, under the terms of a private run.
+
+        Raises InvariantBroken where a private run would ask about patients without noise.
+        """
+        index, _ = self.program.position(state)
+        asked = self.program.stages[index].strategy.instruct(self.turn(state))
+        terms = self.program.privacy
+        if terms is None:
+            return asked
+        if index != self._model_index or len(asked) != 1:
+            name = self.program.stages[index].name
+            raise InvariantBroken(f"stage '{name}' asks about patients without noise in a private run")
+        return asked if terms.unit == "site" else (replace(asked[0], private=self._private_steps(terms, round)),)
+
+    def _private_steps(self, terms: PrivacyTerms, round: int) -> PrivateSteps:
+        """This training's share of the terms. The norm goes on from where this site's last training left it."""
+        norm = float(self._memory[_NORM]) if _NORM in self._memory else terms.clipping_norm
+        return PrivateSteps(
+            sample_rate=terms.sample_rate,
+            steps=terms.steps_a_round,
+            clipping_norm=norm,
+            noise_multiplier=terms.own_multiplier,
+            entropy=lambda n: self.program.chance.secret(n, "privacy", self.site, round),
+            clip=terms.clip,
+        )
 
     def conclude(self, state: Parameters, fitted: tuple[Fitted, ...]) -> Update:
         """The contribution from finished trainings; refuses values that are not finite."""
@@ -238,6 +286,8 @@ class SiteWork:
             if not np.isfinite(array).all():
                 raise TrainingFailed(f"array '{name}' of the update is not finite after training", code="not_finite")
         memory = _replace(self._memory, stage.name, update.memory)
+        if self.program.privacy is not None and fitted and fitted[0].clipping_norm:
+            memory |= Parameters({_NORM: np.asarray(fitted[0].clipping_norm)})
         return Update(site=self.site, parameters=Parameters(arrays), weight=update.weight, memory=memory)
 
     def adopt(self, round: int, state: Parameters, own: Update | None) -> Mapping[str, float]:

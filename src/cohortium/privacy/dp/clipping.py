@@ -111,9 +111,19 @@ def _factors(squares: Tensor, norm: float) -> tuple[Tensor, int]:
 
 
 def is_chain(network: Any) -> bool:
-    """Whether a torch module is a plain row of Linear layers and activations, so that no patient meets another."""
-    return type(network).__name__ == "Sequential" and all(
-        type(layer).__name__ in _CHAIN and type(layer).__module__.startswith("torch.nn.") for layer in network.modules()
+    """Whether a torch module is a plain row of Linear layers and activations, so that no patient meets another.
+
+    Every Linear layer has a bias, learns as a whole and is used once; nothing works in place.
+    """
+    layers = list(network.modules())
+    used = [layer for _, layer in network.named_modules(remove_duplicate=False)]
+    linear = [layer for layer in layers if type(layer).__name__ == "Linear"]
+    return (
+        type(network).__name__ == "Sequential"
+        and len(layers) == len(used)
+        and all(type(one).__name__ in _CHAIN and type(one).__module__.startswith("torch.nn.") for one in layers)
+        and all(one.bias is not None and all(w.requires_grad for w in one.parameters()) for one in linear)
+        and not any(getattr(one, "inplace", False) for one in layers)
     )
 
 

@@ -1,0 +1,111 @@
+"""The terms of a private run, equal at all sites: what is promised, and which noise keeps the promise.
+
+`PrivacyTerms` belongs to a program; `PrivateSteps` is what a learner is told of it for one training. Three parties are
+told apart, because they may know a part of the noise in a sum: `outsiders` none, `colluders` that of c sites, `alone`
+that of all sites but one. In mode `local` a site adds all the noise itself, so that all three are one.
+Design: privacy.md sections 5 and 6.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from cohortium.core.spending import MechanismEvent
+
+__all__ = ["Against", "Clip", "PrivacyTerms", "PrivateSteps"]
+
+Against = Literal["outsiders", "colluders", "alone"]
+Clip = Literal["fixed", "quantile"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivateSteps:
+    """Train so that no patient shows: DP-SGD, its plan, and a secret source of chance. A learner obeys or refuses.
+
+    sample_rate: q, of each patient in each step. steps: all of them are taken. clipping_norm: C.
+    noise_multiplier: std of this site's noise in units of the sensitivity. entropy: n secret bytes; asked once for
+    each stream that is made of them.
+    """
+
+    sample_rate: float
+    steps: int
+    clipping_norm: float
+    noise_multiplier: float
+    entropy: Callable[[int], bytes]
+    clip: Clip = "fixed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivacyTerms:
+    """What every site of a private run holds itself to.
+
+    epsilon, delta: agreed, of the whole run. noise_multiplier: sigma of a released sum. steps: of a whole run, every
+    round `steps_a_round` of them. n_sites, n_colluders, n_silent: of mode `distributed`, whose noise is whole although
+    so many collude and so many are lost. unit `site`: one noisy sum of updates a round, no sampling.
+    """
+
+    epsilon: float
+    delta: float
+    noise_multiplier: float
+    steps: int
+    steps_a_round: int
+    sample_rate: float = 1.0
+    clipping_norm: float = 1.0
+    clip: Clip = "fixed"
+    unit: Literal["patient", "site"] = "patient"
+    mode: Literal["local", "distributed"] = "local"
+    n_sites: int = 1
+    n_colluders: int = 0
+    n_silent: int = 0
+
+    def __post_init__(self) -> None:
+        if self.n_sharing < 1:
+            lost = f"{self.n_colluders} colluding and {self.n_silent} silent ones"
+            raise ValueError(f"no site is left to add noise: {self.n_sites} sites with {lost}")
+
+    @property
+    def n_sharing(self) -> int:
+        """Sites whose noise is counted on."""
+        return self.n_sites - self.n_colluders - self.n_silent if self.shared else 1
+
+    @property
+    def shared(self) -> bool:
+        """Whether only a sum over sites holds the whole noise, so that nothing else may ever be opened."""
+        return self.mode == "distributed" or self.unit == "site"
+
+    @property
+    def least_survivors(self) -> int:
+        """Sites a sum must hold before it may be opened."""
+        return self.n_sites - self.n_silent if self.shared else 1
+
+    @property
+    def own_multiplier(self) -> float:
+        """Std of one site's noise, in units of the sensitivity."""
+        return self.noise_multiplier / math.sqrt(self.n_sharing)
+
+    def delivered(self, *, n_survivors: int | None = None, against: Against = "colluders") -> float:
+        """The noise multiplier of a sum over these survivors (fewest allowed if not said) as a party sees it."""
+        if not self.shared:
+            return self.noise_multiplier
+        n = self.least_survivors if n_survivors is None else n_survivors
+        known = {"outsiders": 0, "colluders": self.n_colluders, "alone": n - 1}[against]
+        return self.own_multiplier * math.sqrt(max(n - known, 1))
+
+    def events(
+        self, *, steps: int | None = None, n_survivors: int | None = None, against: Against = "colluders"
+    ) -> tuple[MechanismEvent, ...]:
+        """What so many steps cost (of a round if not said)."""
+        count = self.steps_a_round if steps is None else steps
+        if not count:
+            return ()
+        sigma = self.delivered(n_survivors=n_survivors, against=against)
+        if self.sample_rate >= 1:
+            return (MechanismEvent.gaussian(sigma=sigma, count=count),)
+        return (MechanismEvent.poisson_gaussian(q=self.sample_rate, sigma=sigma, count=count),)
+
+    def planned(self, *, against: Against = "colluders") -> tuple[MechanismEvent, ...]:
+        """What the whole run may cost at most."""
+        return self.events(steps=self.steps, against=against)

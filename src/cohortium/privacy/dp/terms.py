@@ -1,0 +1,225 @@
+"""From a study to the terms of its private run: steps, noise, and everything that rules privacy out.
+
+`terms_of` calibrates the noise once for the whole run; `refusals` are sentences about what cannot be private at all,
+`advice` about what is unwise. Design: privacy.md sections 2 and 6.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from statistics import median
+
+from cohortium.core.private import PrivacyTerms
+from cohortium.core.spending import MechanismEvent
+from cohortium.core.study import DpPlan, Study
+from cohortium.errors import Problem, StudyError
+from cohortium.privacy.dp.accounting import calibrate
+from cohortium.privacy.dp.distributed import sharing
+
+__all__ = [
+    "MAX_SHARED_PARAMETERS",
+    "PRIVATE_STRATEGIES",
+    "advice",
+    "check_delta",
+    "check_size",
+    "delta_limit",
+    "refusals",
+    "sentences",
+    "terms_of",
+]
+
+MAX_SHARED_PARAMETERS = 5_000_000
+"""Parameters up to which mode `distributed` needs no word of its own: a sum of all travels at every step."""
+
+PRIVATE_STRATEGIES = (
+    "coordinate-median", "fedadam", "fedavg", "fedavgm", "fedbn", "fednova", "fedper", "fedprox", "fedyogi",
+    "geometric-median", "maximum", "mean", "minimum", "scaffold", "trimmed-mean",
+)  # fmt: skip
+"""Merges that ask one training a round and nothing else about patients."""
+
+_COMFORTABLE = 8.0
+_FEW_PATIENTS = 300
+_MASKS = "switch privacy.secure_aggregation on"
+
+
+def terms_of(study: Study, *, n_sites: int) -> PrivacyTerms | None:
+    """What the study's run is bound to; None without dp. Raises StudyError where no noise is enough; MissingExtra."""
+    plan = study.privacy.dp
+    if plan is None:
+        return None
+    rounds, a_round = study.strategy.rounds, _steps_a_round(study)
+    steps = rounds if plan.unit == "site" else rounds * a_round
+    q = 1.0 if plan.unit == "site" else plan.sample_rate
+    colluding, silent = sharing(n_sites) if plan.mode == "distributed" or plan.unit == "site" else (0, 0)
+    return PrivacyTerms(
+        epsilon=plan.epsilon,
+        delta=plan.delta,
+        noise_multiplier=_multiplier(q, steps, plan.epsilon, plan.delta),
+        steps=steps,
+        steps_a_round=a_round if plan.mode == "local" and plan.unit == "patient" else 1,
+        sample_rate=q,
+        clipping_norm=plan.clipping_norm,
+        clip=plan.clip,
+        unit=plan.unit,
+        mode=plan.mode,
+        n_sites=n_sites,
+        n_colluders=colluding,
+        n_silent=silent,
+    )
+
+
+@lru_cache(maxsize=64)
+def _multiplier(q: float, steps: int, epsilon: float, delta: float) -> float:
+    def events(sigma: float) -> tuple[MechanismEvent, ...]:
+        if q == 1.0:
+            return (MechanismEvent.gaussian(sigma=sigma, count=steps),)
+        return (MechanismEvent.poisson_gaussian(q=q, sigma=sigma, count=steps),)
+
+    try:
+        return calibrate(events, epsilon=epsilon, delta=delta)
+    except ValueError as error:
+        raise StudyError([Problem("privacy.dp", str(error))]) from None
+
+
+def _steps_a_round(study: Study) -> int:
+    """`sync_every` batches, or as many as show every patient once in the mean, `local_epochs` times."""
+    plan, options = study.privacy.dp or DpPlan(), study.strategy.options
+    if options.get("sync_every") is not None:
+        return int(options["sync_every"])
+    return int(options.get("local_epochs", 1)) * math.ceil(1 / plan.sample_rate)
+
+
+def delta_limit(n_patients: int) -> float:
+    """The largest delta that means anything for so many patients: min(1e-5, 1 / (10 N))."""
+    return min(1e-5, 1 / (10 * max(n_patients, 1)))
+
+
+def refusals(study: Study, *, n_sites: int | None, can_train: bool, strategy: str) -> list[Problem]:
+    """Why a study cannot be private as it stands. can_train: its model has clipped gradients. strategy: by its name."""
+    plan = study.privacy.dp
+    if plan is None:
+        return []
+    problems = [*_of_data(study), *_of_strategy(study, strategy)]
+    if plan.unit == "patient" and not can_train:
+        problems.append(Problem("model.name", _unable(study.model.name)))
+    if study.strategy.stop is not None:
+        sentence = "a stop on the training loss looks at patients without noise; leave stop out, rounds are fixed"
+        problems.append(Problem("strategy.stop", sentence))
+    if plan.unit == "patient" and plan.delta > delta_limit(1):
+        sentence = f"delta {plan.delta:g} is a chance that somebody's data are told; at most {delta_limit(1):g}"
+        problems.append(Problem("privacy.dp.delta", sentence))
+    if plan.unit == "site" and not plan.accept_site_level:
+        sentence = "unit = 'site' hides one hospital among all and patients only through it; if that is meant, set"
+        problems.append(Problem("privacy.dp.unit", f"{sentence} accept_site_level = true"))
+    if plan.mode == "distributed" or plan.unit == "site":
+        problems += _of_sharing(study, plan, n_sites)
+    return problems
+
+
+def _of_data(study: Study) -> list[Problem]:
+    """Scaling and filling that would read patients."""
+    problems = []
+    if study.cohort.scale not in ("public", "none"):
+        sentence = (
+            f"scale = '{study.cohort.scale}' reads patients without noise; set scale = 'public' and cohort.ranges"
+        )
+        problems.append(Problem("cohort.scale", sentence))
+    if study.cohort.fill != "none":
+        hint = "set fill = 'none': under scale = 'public' a missing value is the middle of its range"
+        problems.append(Problem("cohort.fill", f"fill = '{study.cohort.fill}' reads patients without noise; {hint}"))
+    return problems
+
+
+def _of_strategy(study: Study, strategy: str) -> list[Problem]:
+    shared = study.privacy.dp is not None and study.privacy.dp.mode == "distributed"
+    if shared and study.privacy.dp is not None and study.privacy.dp.unit == "patient":
+        if strategy not in ("fedavg", "exact-sums"):
+            sentence = f"mode = 'distributed' shares every step, merge '{strategy}' merges trainings; choose 'auto'"
+            return [Problem("strategy.name", sentence)]
+        return []
+    if strategy not in PRIVATE_STRATEGIES:
+        sentence = f"merge '{strategy}' asks for more than one noisy training a round; choose one of"
+        return [Problem("strategy.name", f"{sentence}: {', '.join(PRIVATE_STRATEGIES)}")]
+    return []
+
+
+def _of_sharing(study: Study, plan: DpPlan, n_sites: int | None) -> list[Problem]:
+    """What noise that is shared out needs."""
+    what = "mode = 'distributed'" if plan.unit == "patient" else "unit = 'site'"
+    problems = []
+    if not study.privacy.secure_aggregation:
+        problems.append(Problem("privacy.dp", f"{what} needs masks, for no site's noise is enough alone; {_MASKS}"))
+    if plan.clip == "quantile":
+        problems.append(Problem("privacy.dp.clip", f"clip = 'quantile' is for mode = 'local'; {what} has a fixed norm"))
+    if n_sites is not None and n_sites > 1 and n_sites - sum(sharing(n_sites)) < 1:
+        problems.append(Problem("privacy.dp", f"{what}: of {n_sites} sites none is left to add noise"))
+    return problems
+
+
+def _unable(model: str) -> str:
+    if model == "cox":
+        return "Cox's partial likelihood is no sum over patients, so clipping bounds nothing; choose 'hazard'"
+    return f"model '{model}' has no clipped gradients, so it cannot train privately; see docs/reference/registries.md"
+
+
+def check_size(terms: PrivacyTerms, plan: DpPlan | None, *, n_parameters: int) -> None:
+    """Raise StudyError where a model is too large for noise that is shared out (one trainer alone shares nothing)."""
+    if terms.n_sites < 2:
+        return
+    if terms.unit == "site":
+        longer = terms.noise_multiplier * math.sqrt(n_parameters) / max(terms.n_sites, 1)
+        if longer > 1:
+            sentence = f"the noise would be {longer:.1f} times as long as the longest update"
+            hint = f"{n_parameters} parameters over {terms.n_sites} sites; unit = 'site' is for tables and tiny models"
+            raise StudyError([Problem("privacy.dp.unit", f"{sentence} ({hint})")])
+    elif n_parameters > MAX_SHARED_PARAMETERS and not (plan is not None and plan.allow_large):
+        sentence = f"a sum of {n_parameters:,} numbers would travel at every step, at most {MAX_SHARED_PARAMETERS:,} do"
+        raise StudyError([Problem("privacy.dp.mode", f"{sentence} unasked; set allow_large = true, or mode = 'local'")])
+
+
+def check_delta(study: Study, *, n_patients: int) -> None:
+    """Raise StudyError where delta is so large that one of so many patients might be told in the open."""
+    plan = study.privacy.dp
+    if plan is not None and plan.unit == "patient" and plan.delta > delta_limit(n_patients):
+        sentence = f"delta {plan.delta:g} is too large for a site of {n_patients} patients; at most"
+        raise StudyError(
+            [Problem("privacy.dp.delta", f"{sentence} 1 / (10 x patients) = {delta_limit(n_patients):.3g}")]
+        )
+
+
+def sentences(terms: PrivacyTerms, *, simulated: bool) -> tuple[str, ...]:
+    """What a report says of a private run; a simulated epsilon is called so wherever it stands."""
+    promise = f"epsilon {terms.epsilon:g} at delta {terms.delta:g} for one {terms.unit}, mode {terms.mode}"
+    said = [f"simulated differential privacy, no guarantee for anybody: {promise}, seeded noise"] if simulated else []
+    said = said or [f"differential privacy: {promise}, noise from the operating system"]
+    return (*said, "figures on held-out patients carry no noise and are not covered by epsilon")
+
+
+def advice(study: Study, sizes: Mapping[str, int], *, terms: PrivacyTerms | None) -> tuple[str, ...]:
+    """What to consider before a private run. sizes: training patients by site."""
+    plan = study.privacy.dp
+    if plan is None or terms is None or not sizes:
+        return ()
+    said = []
+    if plan.epsilon > _COMFORTABLE:
+        share = 1 - 1 / (1 + math.exp(min(plan.epsilon, 700)))
+        said.append(
+            f"epsilon {plan.epsilon:g}: somebody who gave even odds that a patient was in the data may be"
+            f" {100 * share:.2f} % sure afterwards; most sites cap it at 3, none should go beyond 8 unasked"
+        )
+    typical = median(sizes.values())
+    if plan.mode == "local" and plan.unit == "patient" and len(sizes) >= 3 and typical < _FEW_PATIENTS:
+        said.append(
+            f"a median of {typical:g} patients a site: mode = 'distributed' needs less noise by the root of the sites"
+            " (X-rays, 10 sites of 60, epsilon 3: AUROC 0.89 against 0.86)"
+        )
+    if terms.sample_rate < 1 and terms.sample_rate * typical < 1:
+        said.append(f"sample_rate {plan.sample_rate:g} draws fewer than one patient a step at most sites; raise it")
+    if plan.unit == "site":
+        said.append(
+            f"unit = 'site': one hospital among {len(sizes)} is hidden, a patient only through it;"
+            f" delta must be far below 1/{len(sizes)}"
+        )
+    return tuple(said)

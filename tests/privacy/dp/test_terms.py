@@ -1,0 +1,109 @@
+"""From study to terms: calibrated noise, advice that fits the sites, refusals that need numbers."""
+
+import pytest
+
+pytest.importorskip("dp_accounting", reason="dp-accounting is not installed: pip install 'cohortium[dp]'")
+
+from cohortium.core.study import Study
+from cohortium.errors import StudyError
+from cohortium.privacy.dp.accounting import epsilon
+from cohortium.privacy.dp.terms import advice, check_delta, check_size, delta_limit, refusals, sentences, terms_of
+
+
+def study(*, rounds=10, masks=True, strategy=None, **dp):
+    return Study.model_validate(
+        {
+            "study": {"name": "s", "outcome": "y"},
+            "cohort": {"scale": "public", "fill": "none"},
+            "model": {"name": "logistic"},
+            "strategy": {"rounds": rounds, **(strategy or {})},
+            "privacy": {"secure_aggregation": masks, "dp": dp},
+        }
+    )
+
+
+def test_no_dp_no_terms():
+    plain = Study.model_validate({"study": {"name": "s", "outcome": "y"}, "model": {"name": "logistic"}})
+    assert terms_of(plain, n_sites=4) is None
+    assert refusals(plain, n_sites=4, can_train=True, strategy="fedavg") == []
+    assert advice(plain, {"a": 10}, terms=None) == ()
+
+
+@pytest.mark.parametrize(("mode", "rounds"), [("local", 30), ("distributed", 1)])
+def test_the_whole_run_costs_what_was_agreed_and_not_less_than_a_thousandth_below(mode, rounds):
+    terms = terms_of(study(rounds=30, mode=mode, strategy={"sync_every": 10}), n_sites=10)
+    assert terms.steps == 300
+    assert terms.steps * rounds == 300 * rounds
+    spent = epsilon(terms.planned(), delta=terms.delta)
+    assert 0.999 * 3.0 < spent <= 3.0
+
+
+def test_against_outsiders_less_is_lost_and_against_all_others_more():
+    terms = terms_of(study(rounds=30, mode="distributed", strategy={"sync_every": 10}), n_sites=10)
+    outside, within, alone = (
+        epsilon(terms.planned(against=party), delta=1e-5) for party in ("outsiders", "colluders", "alone")
+    )
+    assert outside < within <= 3.0 < alone
+
+
+def test_a_round_is_as_many_batches_as_the_strategy_says_or_shows_everybody_once():
+    assert terms_of(study(strategy={"sync_every": 7}), n_sites=4).steps_a_round == 7
+    assert terms_of(study(), n_sites=4).steps_a_round == 10
+    assert terms_of(study(sample_rate=0.3, strategy={"local_epochs": 2}), n_sites=4).steps_a_round == 8
+
+
+def test_hiding_a_site_is_bound_by_the_length_of_its_noise():
+    terms = terms_of(study(unit="site", epsilon=8.0, delta=1e-3, accept_site_level=True), n_sites=20)
+    assert terms.sample_rate == 1.0
+    assert terms.steps == 10
+    check_size(terms, None, n_parameters=10)
+    with pytest.raises(StudyError, match=r"times as long as the longest update \(10000 parameters over 20 sites"):
+        check_size(terms, None, n_parameters=10_000)
+
+
+def test_a_single_trainer_shares_nothing():
+    terms = terms_of(study(mode="distributed"), n_sites=1)
+    assert terms.own_multiplier == terms.noise_multiplier
+    check_size(terms, None, n_parameters=10**9)
+
+
+@pytest.mark.parametrize(("n", "limit"), [(100, 1e-5), (10_000, 1e-5), (50_000, 2e-6)])
+def test_delta_is_small_against_one_patient(n, limit):
+    assert delta_limit(n) == pytest.approx(limit)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sizes", "sentence"),
+    [
+        ({"epsilon": 9.0}, 400, "epsilon 9: somebody who gave even odds"),
+        ({}, 60, "a median of 60 patients a site: mode = 'distributed' needs less noise"),
+        ({"sample_rate": 0.01}, 50, "draws fewer than one patient a step"),
+        ({"unit": "site", "accept_site_level": True}, 400, "one hospital among 4 is hidden"),
+    ],
+)
+def test_what_is_unwise_is_said(changes, sizes, sentence):
+    one = study(**changes)
+    said = advice(one, dict.fromkeys("abcd", sizes), terms=terms_of(one, n_sites=4))
+    assert any(sentence in line for line in said)
+
+
+def test_delta_is_bound_to_the_size_of_each_site():
+    check_delta(study(), n_patients=10_000)
+    with pytest.raises(StudyError, match="delta 1e-05 is too large for a site of 20000 patients; at most"):
+        check_delta(study(), n_patients=20_000)
+    (problem,) = refusals(study(delta=1e-3), n_sites=4, can_train=True, strategy="fedavg")
+    assert problem.key == "privacy.dp.delta"
+
+
+def test_a_simulated_epsilon_is_called_simulated():
+    terms = terms_of(study(), n_sites=4)
+    simulated, real = (" ".join(sentences(terms, simulated=one)) for one in (True, False))
+    assert "simulated differential privacy, no guarantee for anybody: epsilon 3" in simulated
+    assert "simulated" not in real
+    assert "noise from the operating system" in real
+    assert "held-out patients carry no noise" in real
+
+
+def test_nothing_is_said_against_a_sensible_run():
+    one = study()
+    assert advice(one, dict.fromkeys("abcd", 400), terms=terms_of(one, n_sites=4)) == ()
