@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from cohortium.ledger.etcd import EtcdClient, EtcdTls
+from cohortium.ledger.etcd import EtcdClient
+from cohortium.ledger.http_json import ClientTls
 
 
 def why_not() -> str:
@@ -37,7 +38,7 @@ def authority(name: str = "etcd authority"):
     return key, made.sign(key, hashes.SHA256())
 
 
-def issue(folder: Path, name: str, ca_key, ca_certificate, *, usages) -> EtcdTls:
+def issue(folder: Path, name: str, ca_key, ca_certificate, *, usages) -> ClientTls:
     """A certificate for 127.0.0.1 with its key, as PEM files in a folder."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -47,7 +48,7 @@ def issue(folder: Path, name: str, ca_key, ca_certificate, *, usages) -> EtcdTls
         .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .sign(ca_key, hashes.SHA256())
     )
-    files = EtcdTls(ca=folder / "ca.crt", certificate=folder / f"{name}.crt", key=folder / f"{name}.key")
+    files = ClientTls(ca=folder / "ca.crt", certificate=folder / f"{name}.crt", key=folder / f"{name}.key")
     pem = serialization.Encoding.PEM
     files.ca.write_bytes(ca_certificate.public_bytes(pem))
     files.certificate.write_bytes(made.public_bytes(pem))
@@ -77,8 +78,8 @@ class Cluster:
     """Its members by name, and what a site needs to reach it."""
 
     folder: Path
-    tls: EtcdTls
-    server: EtcdTls
+    tls: ClientTls
+    server: ClientTls
     clients: dict[str, int]
     peers: dict[str, int]
     running: dict[str, subprocess.Popen] = field(default_factory=dict)

@@ -654,7 +654,7 @@ def test_without_a_majority_nothing_is_written_and_all_goes_on_with_it(own_clust
     )
     for name in ("n1", "n2"):
         own_cluster.kill(name)
-    with pytest.raises(LedgerUnreachable, match="no etcd member answered"):
+    with pytest.raises(LedgerUnreachable, match="no server of etcd answered"):
         ledger.submit(raw)
     assert ledger.head().height == 1
     for name in ("n1", "n2"):

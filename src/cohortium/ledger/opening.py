@@ -18,9 +18,9 @@ from cohortium.core.identity import LedgerKey
 from cohortium.core.seams import Ledger
 from cohortium.errors import LedgerError, UsageError
 from cohortium.ledger import ENGINES
-from cohortium.ledger.etcd import EtcdTls
 from cohortium.ledger.export import SignedHead
 from cohortium.ledger.genesis import Genesis
+from cohortium.ledger.http_json import ClientTls
 
 __all__ = ["NodeLedger", "open_ledger"]
 
@@ -63,7 +63,7 @@ def open_ledger(
     site: str,
     host: str = "",
     endpoints: Sequence[str] = (),
-    tls: EtcdTls | None = None,
+    tls: ClientTls | None = None,
     ask: Callable[[bytes], bytes] | None = None,
 ) -> NodeLedger:
     """This site's ledger, at its last block.

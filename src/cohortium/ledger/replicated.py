@@ -27,9 +27,10 @@ from cohortium.core.seams import Head, LedgerEvent, Receipt
 from cohortium.errors import FrameError, LedgerForked, LedgerRefused, LedgerUnreachable, SignatureError
 from cohortium.ledger.chain_file import Kept
 from cohortium.ledger.entries import Entry, open_entry, pack_entry, sign_entry
-from cohortium.ledger.etcd import EtcdClient, EtcdLog, EtcdTls
+from cohortium.ledger.etcd import EtcdClient, EtcdLog
 from cohortium.ledger.export import SignedHead
 from cohortium.ledger.genesis import Genesis
+from cohortium.ledger.http_json import ClientTls
 from cohortium.ledger.median_time import Claims
 from cohortium.ledger.replica import Replica
 from cohortium.ledger.shared_replica import SharedReplica
@@ -79,7 +80,7 @@ class ReplicatedLedger:
         path: Path,
         key: LedgerKey,
         endpoints: Sequence[str],
-        tls: EtcdTls | None = None,
+        tls: ClientTls | None = None,
     ) -> ReplicatedLedger:
         """A new replica in a new file, before the first entry. clock: what this site claims; endpoints: of etcd."""
         log = _log(genesis, endpoints, tls)
@@ -93,7 +94,7 @@ class ReplicatedLedger:
         clock: Callable[[], float],
         key: LedgerKey,
         endpoints: Sequence[str],
-        tls: EtcdTls | None = None,
+        tls: ClientTls | None = None,
     ) -> ReplicatedLedger:
         """The replica in a file, at its last block; it catches up at the first call that needs the log."""
         replica = Replica.open(path)
@@ -254,7 +255,7 @@ class ReplicatedLedger:
             self._verdict = reason
 
 
-def _log(genesis: Genesis, endpoints: Sequence[str], tls: EtcdTls | None) -> EtcdLog:
+def _log(genesis: Genesis, endpoints: Sequence[str], tls: ClientTls | None) -> EtcdLog:
     return EtcdLog(EtcdClient(endpoints, tls=tls), name=genesis.consortium.hex()[:32])
 
 
