@@ -158,7 +158,10 @@ def test_an_endless_answer_is_cut(monkeypatch):
 
 
 def test_a_refusal_is_passed_on_in_the_servers_words_but_no_control_letters():
-    with server(b'{"error": "no\\u001b[31m leader"}', 503) as url, client(url) as http_json:
-        refused = pytest.raises(LedgerUnreachable, http_json.post, "/x", {})
+    with ExitStack() as stack:
+        url = stack.enter_context(server(b'{"error": "no\\u001b[31m leader"}', 503))
+        http_json = stack.enter_context(client(url))
+        refused = stack.enter_context(pytest.raises(LedgerUnreachable))
+        http_json.post("/x", {})
     assert "status 503: no[31m leader" in str(refused.value)
     assert len(printable("a\x00b" * 500)) < 200
