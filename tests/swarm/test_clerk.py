@@ -16,14 +16,14 @@ class Counter:
     """A ledger that takes calls in order of nonces and answers as told."""
 
     def __init__(self, answers=()) -> None:
-        self.nonce, self.taken, self.answers = 0, [], list(answers)
+        self.nonce, self.taken, self.answers, self.sent = 0, [], list(answers), []
 
     def submit(self, signed):
         answer = self.answers.pop(0) if self.answers else Receipt(1, True)
         if isinstance(answer, Exception):
             raise answer
-        nonce, function = signed
-        if nonce != self.nonce:
+        nonce, function = signed.decode().split()
+        if int(nonce) != self.nonce:
             raise LedgerRefused("nonce")
         self.nonce += 1
         self.taken.append(function)
@@ -40,7 +40,7 @@ def work(ledger: Counter, *functions: str, steal_at: int | None = None):
         bell = Bell()
         ports = SimpleNamespace(
             ledger=ledger, bell=bell, blocking=blocking, next_nonce=lambda: ledger.nonce,
-            sign_call=lambda nonce, function, args: (nonce, function),
+            sign_call=lambda nonce, function, args: f"{nonce} {function}".encode(), egress=ledger.sent.append,
         )  # fmt: skip
         clerk = Clerk(ports, retry_s=15.0, denied=denied.append)
         for number, function in enumerate(functions):
@@ -89,3 +89,35 @@ def test_nonce_used_by_somebody_else_with_this_key_is_read_again(lost: int) -> N
     assert denied == []
     assert first is Counter.submit
     assert next(stale) == 0
+
+
+def test_every_transaction_is_logged_before_it_leaves_also_when_it_is_sent_again() -> None:
+    ledger = Counter([LedgerUnreachable("no answer")])
+    work(ledger, "approve", "commit")
+    assert [(one.what, one.receiver, one.n_bytes) for one in ledger.sent] == [
+        ("approve", "ledger", 9), ("approve", "ledger", 9), ("commit", "ledger", 8),
+    ]  # fmt: skip
+    assert [one.round for one in ledger.sent] == [0, 0, 1]
+
+
+def test_draining_waits_for_the_line_and_gives_up_in_time() -> None:
+    async def main(answers):
+        async def blocking(call):
+            return await in_line(call)
+
+        ledger = Counter(answers)
+        ports = SimpleNamespace(
+            ledger=ledger, bell=Bell(), blocking=blocking, next_nonce=lambda: ledger.nonce, egress=lambda sent: None,
+            sign_call=lambda nonce, function, args: f"{nonce} {function}".encode(),
+        )  # fmt: skip
+        clerk = Clerk(ports, retry_s=15.0, denied=lambda denied: None)
+        clerk.submit(Submit("record_audit", (), (0,)))
+        running = asyncio.ensure_future(clerk.run())
+        await clerk.drain(timeout_s=20.0)
+        running.cancel()
+        await asyncio.wait([running])
+        return ledger.taken, asyncio.get_running_loop().time()
+
+    assert run_virtual(main([])) == (["record_audit"], 0.0)
+    assert run_virtual(main([LedgerUnreachable("")])) == (["record_audit"], 15.0)
+    assert run_virtual(main([LedgerUnreachable("")] * 9)) == ([], 20.0)

@@ -11,6 +11,7 @@ from cohortium.core.spending import BudgetRecord, MechanismEvent
 from cohortium.core.update import Update
 from cohortium.errors import TrainingFailed
 from cohortium.swarm.notices import Troubled
+from cohortium.swarm.ports import Audited
 from cohortium.swarm.store import StoreBroken
 from cohortium.swarm.waiting import Policy
 from cohortium.transport.memory import Link
@@ -172,6 +173,15 @@ def test_what_cannot_be_booked_is_not_trained(swarm) -> None:
     assert set(result.outcomes.values()) == {"partial (3/4 sites)"}
     assert "disk" in [n.code for site, n in result.notices if isinstance(n, Troubled) and n.site == site == "site-2"]
     assert not [args for args in result.ledger.named("Committed") if args["site"] == "site-2"]
+
+
+def test_what_a_sites_audit_came_to_stands_on_the_ledger_after_the_run(swarm) -> None:
+    said = [Audited(tier=0, verdict=1, digest=b"\1" * 32), Audited(tier=1, verdict=3, digest=b"\2" * 32)]
+    result = swarm.run(3, rounds=1, options={"site-1": {"audit": lambda: said}})
+    assert [(args["site"], args["tier"], args["verdict"]) for args in result.ledger.named("Audited")] == [
+        ("site-1", 0, 1), ("site-1", 1, 3),
+    ]  # fmt: skip
+    assert set(result.outcomes.values()) == {"complete"}
 
 
 def test_without_a_budget_nothing_is_asked_or_booked(swarm) -> None:

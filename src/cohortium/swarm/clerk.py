@@ -8,10 +8,13 @@ call may have got through.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 from collections.abc import Callable
 
 from cohortium.errors import LedgerRefused, LedgerUnreachable
 from cohortium.swarm.actions import Submit
+from cohortium.swarm.egress import LEDGER, Sent
 from cohortium.swarm.events import Denied
 from cohortium.swarm.ports import Ports
 
@@ -36,6 +39,13 @@ class Clerk:
         nonce = await self._next_nonce()
         while True:
             nonce = await self._submit(await self._waiting.get(), nonce)
+            self._waiting.task_done()
+
+    async def drain(self, *, timeout_s: float) -> None:
+        """Wait until everything in the line is on the ledger, or the time is up."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._waiting.join()
 
     async def _next_nonce(self) -> int:
         while True:
@@ -49,6 +59,7 @@ class Clerk:
         ports = self._ports
         while True:
             raw = ports.sign_call(nonce, call.function, call.args)
+            ports.egress(_sent(call, raw))
             try:
                 receipt = await ports.blocking(lambda raw=raw: ports.ledger.submit(raw))  # type: ignore[misc]
             except LedgerRefused as refused:
@@ -66,3 +77,10 @@ class Clerk:
                 self._denied(Denied(call.key, receipt.reason))
             ports.bell.ring()
             return nonce + 1
+
+
+def _sent(call: Submit, raw: bytes) -> Sent:
+    """The line for a transaction; it is sent again where the ledger did not answer."""
+    round = call.key[0] if isinstance(call.key[0], int) else 0
+    digest = hashlib.sha256(raw).digest()
+    return Sent(round=round, kind=LEDGER, what=call.function, receiver=LEDGER, n_bytes=len(raw), digest=digest)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from cohortium.core.frames import Packed
 from cohortium.core.identity import recover, recover_message
@@ -16,6 +17,7 @@ from cohortium.core.messages import VERSION, Body, Envelope, Manifest, StepNote,
 from cohortium.core.seams import Head
 from cohortium.errors import LedgerForked, PeerError, SignatureError
 from cohortium.swarm.actions import Offer, Propose
+from cohortium.swarm.egress import sent_frame
 from cohortium.swarm.gate import MERGE_SLOT, STEP_SLOT, SURVIVORS_SLOT, Gate, Witness, slot_digest
 from cohortium.swarm.membership import Members
 from cohortium.swarm.notices import Refused
@@ -50,7 +52,9 @@ class Line:
         if not receivers:
             return
         frame = self._frame(kind, body, receivers[0] if len(receivers) == 1 else "", place)
+        sent = sent_frame(body, frame, kind=kind, round=place.get("round", self.round), receiver="")
         for receiver in receivers:
+            self._ports.egress(replace(sent, receiver=receiver))
             try:
                 async with asyncio.timeout(_SEND_S):
                     await self._ports.transport.send(receiver, frame)

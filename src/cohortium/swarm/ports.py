@@ -13,7 +13,7 @@ hospital `run_blocking` is a worker thread and the transport is a network.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -24,10 +24,11 @@ from cohortium.core.parameters import Parameters
 from cohortium.core.seams import Budget, Ledger, LedgerEvent, Transport, Work
 from cohortium.core.update import Update
 from cohortium.swarm.bell import Bell
+from cohortium.swarm.egress import Sent
 from cohortium.swarm.notices import Notice
 from cohortium.swarm.store import Store
 
-__all__ = ["Charter", "Ports", "Proposal", "in_line"]
+__all__ = ["Audited", "Charter", "Ports", "Proposal", "in_line"]
 
 T = TypeVar("T")
 
@@ -79,6 +80,19 @@ async def in_line(work: Callable[[], T]) -> T:
     return work()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Audited:
+    """What an audit came to. tier: 0 to 2. verdict: 1 pass, 2 fail, 3 inconclusive. digest: of what the site keeps."""
+
+    tier: int
+    verdict: int
+    digest: bytes
+
+
+def _unlogged(sent: Sent) -> None:
+    """Nobody keeps a log."""
+
+
 def _unheard(notice: Notice) -> None:
     """Nobody observes."""
 
@@ -92,7 +106,8 @@ class Ports:
     place of `work.train`, e.g. many simulated sites at once. consent(Proposed event): the site's word.
     prepare: read data and check, before `ready`; raises TrainingFailed. share: what of the last merge's measures the
     peers may see (nothing). budget: asked before the site approves and before it trains; None: nothing is spent.
-    poll_s: how often to look at the ledger when the bell stays silent.
+    audit: what this site's own attacks on the finished run came to, for the ledger. egress: told of every frame and
+    every transaction before it leaves. poll_s: how often to look at the ledger when the bell stays silent.
     """
 
     ledger: Ledger
@@ -110,6 +125,8 @@ class Ports:
     prepare: Callable[[], None] = lambda: None
     share: Callable[[Mapping[str, float]], Mapping[str, float]] = lambda measures: {}
     budget: Budget | None = None
+    audit: Callable[[], Sequence[Audited]] = lambda: ()
+    egress: Callable[[Sent], None] = _unlogged
     observe: Callable[[Notice], None] = _unheard
     bell: Bell = field(default_factory=Bell)
     limits: Limits = field(default_factory=Limits)
