@@ -211,3 +211,23 @@ def test_a_person_is_asked_on_a_terminal(trio, said):
     assert "as read out on the telephone" in err
     assert told["fingerprint"] not in err.partition("as read out")[0]
     assert "all have signed" in out
+
+
+def test_doctor_ends_with_one_when_a_check_fails_and_prints_the_fix(founded, said, capsys):
+    code, told, _ = said("doctor", home=founded / "bonn")
+    assert (code, told["failed"]) == (0, 0)
+    assert told["seconds"] < 20
+    (founded / "bonn" / "keys" / "tls.key").chmod(0o644)
+    code, told, _ = said("doctor", home=founded / "bonn")
+    assert (code, told["failed"]) == (1, 1)
+    [check] = [one for one in told["checks"] if one["level"] == "fail"]
+    assert check["fix"].startswith("chmod 600")
+    assert run(["node", "doctor", "--home", str(founded / "bonn")]) == 1
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert ["keys", "fail"] in [row[:2] for row in rows]
+
+
+def test_doctor_reads_a_study_with_its_lines(founded, said):
+    (founded / "study.toml").write_text('[study]\nname = "x"\noutcome = "label"\n[model]\nname = "logistik"\n')
+    code, _, err = said("doctor", "--study", founded / "study.toml", home=founded / "bonn")
+    assert (code, "study.toml:5" in err) == (2, True)

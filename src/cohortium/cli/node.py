@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cohortium.node.founding import Founding
     from cohortium.node.home import Home
 
-__all__ = ["app", "approve", "exclude", "found", "init", "leave", "request", "rotate"]
+__all__ = ["app", "approve", "doctor", "exclude", "found", "init", "leave", "request", "rotate"]
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -215,6 +215,37 @@ def leave(
     answer = _perform(node, {"do": "leave"})
     screen.document(answer)
     screen.result(f"'{node.site}' has left (ledger height {answer['height']}); its chain stays in {node.chain}")
+
+
+@app.command()
+def doctor(
+    study: Annotated[
+        Path | None, typer.Option("--study", metavar="STUDY.toml", help="Also look at the table, packages and room.")
+    ] = None,
+    home: HomeDir = HOME,
+    as_json: AsJson = False,
+) -> None:
+    """Everything that would keep this node from doing its part, each with its fix; below 20 s. Changes nothing."""
+    from dataclasses import asdict
+
+    from cohortium.node.doctor import examine
+    from cohortium.sim.inputs import read_study
+
+    screen = Screen(as_json=as_json)
+    found = examine(home, study=read_study(study) if study is not None else None)
+    warned = sum(check.level == "warn" for check in found.checks)
+    screen.document(
+        {
+            "checks": [asdict(check) for check in found.checks],
+            "failed": found.failed,
+            "warned": warned,
+            "seconds": round(found.seconds, 1),
+        }
+    )
+    screen.table(("check", "state", "found", "fix"), [(c.id, c.level, c.found, c.fix) for c in found.checks])
+    screen.result(f"{len(found.checks)} checks, {found.failed} failed, {warned} warnings, {found.seconds:.1f} s")
+    if found.failed:
+        raise typer.Exit(1)
 
 
 def _sign(screen: Screen, node: Home, founding: Founding, fingerprint: str) -> None:

@@ -51,9 +51,14 @@ class Screen:
                 print("\t".join(row))
             return
         from rich.console import Console
-        from rich.table import Table
+        from rich.table import Column, Table
 
-        table = Table(*header, box=None, pad_edge=False, header_style="bold" if _colour(sys.stdout) else "")
+        table = Table(
+            *(Column(name, overflow="fold") for name in header),
+            box=None,
+            pad_edge=False,
+            header_style="bold" if _colour(sys.stdout) else "",
+        )
         for row in rows:
             table.add_row(*row)
         Console(no_color=not _colour(sys.stdout), highlight=False, markup=False).print(table)
