@@ -4,7 +4,20 @@ import json
 import subprocess
 import sys
 
-EXTRAS = ("torch", "pandas", "pyarrow", "sklearn", "eth", "eth_abi", "eth_keys", "eth_utils", "rlp", "trie", "vyper")
+EXTRAS = (
+    "torch",
+    "pandas",
+    "pyarrow",
+    "sklearn",
+    "eth",
+    "eth_abi",
+    "eth_keys",
+    "eth_utils",
+    "rlp",
+    "trie",
+    "vyper",
+    "grpc",
+)
 HEAVY = ("torch", "web3", "pandas", "eth", "sklearn", "grpc", "numpy", "scipy")
 
 
@@ -15,7 +28,8 @@ def modules_after(code):
 
 
 BEHIND_A_REGISTRY = {
-    f"cohortium.ledger.{name}": "evm" for name in ("hosted", "local", "replica", "replicated", "shared_replica")
+    **{f"cohortium.ledger.{n}": "evm" for n in ("hosted", "local", "replica", "replicated", "shared_replica")},
+    **{f"cohortium.transport.{name}": "node" for name in ("dialing", "grpc", "listening")},
 }
 
 HIDE = f"""

@@ -8,6 +8,6 @@ __all__ = ["TRANSPORTS"]
 
 TRANSPORTS = Registry(
     "transport",
-    {"memory": "cohortium.transport.memory:MemoryNetwork"},
+    {"grpc": "cohortium.transport.grpc:GrpcTransport", "memory": "cohortium.transport.memory:MemoryNetwork"},
     group="cohortium.transports",
 )
