@@ -3,7 +3,15 @@
 from importlib.metadata import PackageNotFoundError
 
 from cohortium.ledger import checks
-from cohortium.ledger.checks import check_chain, check_coincurve, check_evm, check_file_system, ledger_checks
+from cohortium.ledger.checks import (
+    check_chain,
+    check_coincurve,
+    check_etcd,
+    check_evm,
+    check_file_system,
+    ledger_checks,
+)
+from cohortium.ledger.etcd import EtcdClient, EtcdMember
 
 
 def levels(found):
@@ -63,3 +71,41 @@ def test_missing_packages_are_named_with_the_command(monkeypatch, tmp_path):
     assert "cohortium[evm]" in check_evm().fix
     (tmp_path / "chain.sqlite").write_bytes(b"x")
     assert check_chain(tmp_path / "chain.sqlite").level == "skipped"
+
+
+def told(monkeypatch, *troubles, leaders=("7",)):
+    """What `check_etcd` makes of members: one a trouble ("" answers)."""
+    endpoints = [f"http://n{n}.example:2379" for n in range(len(troubles))]
+    members = [
+        EtcdMember(endpoint=url, trouble=trouble, leader="" if trouble else leaders[n % len(leaders)])
+        for n, (url, trouble) in enumerate(zip(endpoints, troubles, strict=True))
+    ]
+    monkeypatch.setattr(EtcdClient, "members", lambda client: members)
+    return check_etcd(endpoints)
+
+
+def test_etcd_is_well_with_three_members_and_one_leader(monkeypatch):
+    assert told(monkeypatch, "", "", "").level == "ok"
+
+
+def test_a_member_of_etcd_that_is_away_is_named_and_a_majority_goes_on(monkeypatch):
+    check = told(monkeypatch, "", "connection refused", "")
+    assert (check.level, "http://n1.example:2379: connection refused" in check.found) == ("warn", True)
+    check = told(monkeypatch, "", "timed out", "timed out")
+    assert (check.level, "start etcd there" in check.fix) == ("fail", True)
+
+
+def test_etcd_without_a_leader_with_two_or_with_few_members(monkeypatch):
+    assert "no leader" in told(monkeypatch, "", "", "", leaders=("0",)).found
+    assert "different etcd clusters" in told(monkeypatch, "", "", "", leaders=("7", "8")).found
+    assert (told(monkeypatch, "").level, "three or more" in told(monkeypatch, "").fix) == ("warn", True)
+
+
+def test_endpoints_that_cannot_be_used_point_to_the_settings():
+    check = check_etcd(["https://n0.example:2379"])
+    assert (check.level, "node.toml" in check.fix) == ("fail", True)
+    assert check_etcd([]).level == "fail"
+
+
+def test_a_closed_port_of_etcd_is_away():
+    assert check_etcd(["http://127.0.0.1:1"], attempt_s=0.5).level == "fail"

@@ -4,8 +4,8 @@ import contextlib
 
 import pytest
 
-from cohortium.errors import LedgerUnreachable, UsageError
-from cohortium.node.chain import agreed_founding, open_chain
+from cohortium.errors import LedgerUnreachable, StudyError, UsageError
+from cohortium.node.chain import agreed_founding, client_tls, open_chain
 from cohortium.node.founding import propose_founding
 from cohortium.node.home import Home
 
@@ -39,3 +39,14 @@ def test_without_all_signatures_there_is_no_ledger(tmp_path, homes):
     home.keep_founding(founding.signed("porto", home.keys.ledger))
     with pytest.raises(UsageError, match="missing signatures: bonn"):
         agreed_founding(home)
+
+
+def test_the_files_for_etcd_are_named_together_and_lie_in_the_home(porto):
+    assert client_tls(porto) is None
+    head = '[node]\nsite = "porto"\n[ledger]\n'
+    (porto.path / "node.toml").write_text(f'{head}authority = "ca.pem"\ncertificate = "/etc/c.pem"\nkey = "c.key"\n')
+    files = client_tls(Home.open(porto.path))
+    assert (files.ca, str(files.certificate), files.key) == (porto.path / "ca.pem", "/etc/c.pem", porto.path / "c.key")
+    (porto.path / "node.toml").write_text(f'{head}authority = "ca.pem"\n')
+    with pytest.raises(StudyError, match="named together"):
+        Home.open(porto.path)

@@ -150,6 +150,16 @@ def other_founding(patient):
     patient.home.keep_founding(founding.signed("porto", patient.home.keys.ledger))
 
 
+def etcd_away(patient):
+    (patient.home.path / "consortium.json").unlink()
+    bonn = Home.open(patient.home.path.parent / "bonn")
+    cards = [patient.home.card(NOW), bonn.card(NOW)]
+    founding = propose_founding(cards, engine="replicated", chain_id=7, time=int(NOW))
+    founding = founding.signed("porto", patient.home.keys.ledger).signed("bonn", bonn.keys.ledger)
+    patient.home.keep_founding(founding)
+    patient.settings('[ledger]\nengine = "replicated"\nendpoints = ["http://127.0.0.1:1"]\n')
+
+
 def other_contract(patient):
     path = patient.home.path / "consortium.json"
     said = json.loads(path.read_text())
@@ -209,12 +219,14 @@ FAULTS = {
         lambda p: p.settings("[limits]\ndisk_reserve_gb = 99999\n"), "disk", "fail", "needed", "disk_reserve_gb"),
     "more threads than cores": (
         lambda p: p.settings("[limits]\ntrain_threads = 1000\n"), "threads", "fail", "1000", "train_threads ="),
+    "chain of another consortium": (etcd_away, "chain", "fail", "of another consortium", "move it away"),
     "chain damaged": (torn_chain, "chain", "fail", "chain.sqlite", "restore it"),
     "forked head": (
         lambda p: p.runs({"bonn": answer(agrees=False), "lund": answer()}),
         "head", "fail", "chain of bonn", "evidence/"),
     "ledger engine gone": (
         lambda p: p.runs(ledger="no etcd member answered"), "ledger-engine", "fail", "no etcd member", "endpoints"),
+    "etcd away": (etcd_away, "etcd", "fail", "0 of 1 etcd members", "start etcd there"),
     "stream reset on the way": (
         lambda p: p.runs({"bonn": {"why": "no answer within 8 s"}, "lund": answer()}),
         "echo", "warn", "bonn: no answer", "firewall or antivirus"),
@@ -247,7 +259,8 @@ FAULTS["patient on both sides of the split"] = (both_sides, "split", "fail", "<5
 def test_a_planted_fault_is_found_with_its_fix(patient, fault):
     plant, name, level, words, fix = FAULTS[fault]
     plant(patient)
-    hits = found(patient.examined(), name)
+    findings = patient.examined()
+    hits = found(findings, name)
     assert hits, fault
     assert any(one.level == level and words in one.found and fix in one.fix for one in hits), hits
 

@@ -1,5 +1,9 @@
 """node.toml is read whole or refused with every problem at its line; what `init` writes is read again."""
 
+import json
+import re
+from pathlib import Path
+
 import pytest
 from pydantic import BaseModel
 
@@ -84,6 +88,17 @@ def test_a_commented_default_is_the_default():
     text = settings_text(site="porto")
     opened = "\n".join(line.removeprefix("# ") if " = " in line else line for line in text.splitlines()[1:])
     assert parse(opened) == parse('[node]\nsite = "porto"\n')
+
+
+def test_every_key_stands_in_the_reference_with_its_default():
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "node-toml.md").read_text(encoding="utf-8")
+    for section, field in NodeSettings.model_fields.items():
+        part = page.split(f"\n## [{section}]\n")[1].split("\n## ")[0]
+        for key, one in field.annotation.model_fields.items():
+            default = one.get_default()
+            shown = "(required)" if one.is_required() else json.dumps(default) if default is not None else r"\w+"
+            written = re.escape(shown) if shown != r"\w+" else shown
+            assert re.search(rf"^\| `{key}` \| {written} \|", part, re.MULTILINE), f"{section}.{key} = {shown}"
 
 
 def test_values_of_a_command_line_are_refused_as_usage():

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
 from cohortium.core.check import Check
-from cohortium.errors import LedgerError
+from cohortium.errors import LedgerError, UsageError
+from cohortium.ledger.etcd import EtcdClient, EtcdMember
+from cohortium.ledger.http_json import ClientTls
 
-__all__ = ["check_chain", "check_coincurve", "check_evm", "check_file_system", "ledger_checks"]
+__all__ = ["check_chain", "check_coincurve", "check_etcd", "check_evm", "check_file_system", "ledger_checks"]
 
 _PROBE = ".cohortium-wal-probe"
 
@@ -99,3 +102,35 @@ def check_chain(path: Path) -> Check:
             return Check(id="chain", level="ok", found=f"{path}: height {replica.head().height}")
     except LedgerError as error:
         return Check(id="chain", level="fail", found=str(error), fix=error.hint or "restore it, or replay an export")
+
+
+def check_etcd(endpoints: Sequence[str], *, tls: ClientTls | None = None, attempt_s: float = 2.0) -> Check:
+    """Whether a majority of the etcd members answers, under one leader. One attempt each, side effects none."""
+    try:
+        with contextlib.closing(EtcdClient(endpoints, tls=tls, attempt_s=attempt_s)) as client:
+            return _judged(client.members())
+    except UsageError as error:
+        fix = "correct endpoints, authority, certificate and key in [ledger] of node.toml"
+        return Check(id="etcd", level="fail", found=str(error), fix=fix)
+
+
+def _judged(members: Sequence[EtcdMember]) -> Check:
+    away = [f"{one.endpoint}: {one.trouble}" for one in members if one.trouble]
+    here = [one for one in members if not one.trouble]
+    leaders = {one.leader for one in here if one.leader not in ("", "0")}
+    fix = "start etcd there, or ask that site; two of three members are enough, one is not"
+    if len(here) <= len(members) / 2 or not leaders:
+        why = "; ".join(away) or "no leader is elected"
+        found = f"{len(here)} of {len(members)} etcd members answer, no transaction can be ordered ({why})"
+        return Check(id="etcd", level="fail", found=found, fix=fix)
+    if away:
+        found = f"{len(here)} of {len(members)} etcd members answer ({'; '.join(away)})"
+        return Check(id="etcd", level="warn", found=found, fix=fix)
+    if len(leaders) > 1:
+        found = "the endpoints belong to different etcd clusters: they name different leaders"
+        return Check(id="etcd", level="fail", found=found, fix="name members of one cluster in [ledger] of node.toml")
+    if len(members) < 3:
+        found = f"only {len(members)} etcd endpoints are named; when they are away nothing can be ordered"
+        fix = "name three or more members in endpoints, [ledger] of node.toml"
+        return Check(id="etcd", level="warn", found=found, fix=fix)
+    return Check(id="etcd", level="ok", found=f"{len(members)} etcd members answer, under one leader")

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 
 from cohortium.errors import UsageError
+from cohortium.ledger.http_json import ClientTls
 from cohortium.ledger.opening import NodeLedger, open_ledger
 from cohortium.node.founding import Founding
 from cohortium.node.home import Home
 
-__all__ = ["agreed_founding", "open_chain"]
+__all__ = ["agreed_founding", "client_tls", "open_chain"]
 
 
 def agreed_founding(home: Home) -> Founding:
@@ -47,5 +48,15 @@ def open_chain(
         key=home.keys.ledger,
         site=home.site,
         host=host,
+        endpoints=home.settings.ledger.endpoints,
+        tls=client_tls(home),
         ask=ask,
     )
+
+
+def client_tls(home: Home) -> ClientTls | None:
+    """The files by which etcd knows this site, None where node.toml names none; relative paths start at the home."""
+    plan = home.settings.ledger
+    if not plan.authority:
+        return None
+    return ClientTls(ca=home.path / plan.authority, certificate=home.path / plan.certificate, key=home.path / plan.key)

@@ -14,18 +14,19 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cohortium.core.check import Check
 from cohortium.core.identity import Membership
 from cohortium.core.study import Study
 from cohortium.errors import CohortiumError, UsageError
-from cohortium.ledger.checks import ledger_checks
+from cohortium.ledger.checks import check_etcd, ledger_checks
 from cohortium.ledger.roster import Roster
 from cohortium.node.cards import CardBook
+from cohortium.node.chain import client_tls
 from cohortium.node.checks import (
     check_consortium,
     check_disk,
@@ -40,6 +41,7 @@ from cohortium.node.checks import (
     check_versions,
     memory_available,
 )
+from cohortium.node.founding import Founding
 from cohortium.node.home import Home
 from cohortium.transport.checks import (
     check_certificate,
@@ -50,6 +52,9 @@ from cohortium.transport.checks import (
     check_on_ledger,
     check_proxy,
 )
+
+if TYPE_CHECKING:
+    from cohortium.ledger.replica import Replica
 
 __all__ = ["Findings", "examine"]
 
@@ -136,9 +141,18 @@ def _ledger(home: Home, *, running: bool) -> list[Check]:
     if founding is None or not founding.complete:
         return []
     local = founding.genesis.engine == "local"
+    own_chain = not running and founding.genesis.engine != "evm-rpc"
     checks = ledger_checks(
-        engine=founding.genesis.engine, path=None if running else home.chain, n_institutions=len(founding.sites)
+        engine=founding.genesis.engine,
+        path=home.chain if own_chain else None,
+        n_institutions=len(founding.sites),
     )
+    if not running and _other_chain(home, founding):
+        found = f"'{home.chain}' is the chain of another consortium than consortium.json"
+        fix = (
+            "put back the file that belongs to it, or move it away and start: the chain is read again from the members"
+        )
+        checks.append(Check(id="chain", level="fail", found=found, fix=fix))
     if local and home.ledger_host != home.site:
         checks.append(
             Check(id="ledger-engine", level="ok", found=f"the chain is hosted by {home.ledger_host}; see that peer")
@@ -186,18 +200,34 @@ def _own_certificate(home: Home, now_s: float, *, told: Mapping[str, Any]) -> li
 
 def _recorded(home: Home) -> Membership | None:
     """The members as the chain file here knows them; None where it cannot be read now."""
-    if not home.chain.is_file():
-        return None
-    try:
-        from cohortium.ledger.replica import Replica
+    with _chain(home) as replica:
+        if replica is None:
+            return None
+        roster = Roster()
+        for block in replica.blocks():
+            roster.tell(block.events)
+        return roster.membership()
 
-        with contextlib.closing(Replica.open(home.chain)) as replica:
-            roster = Roster()
-            for block in replica.blocks():
-                roster.tell(block.events)
-            return roster.membership()
-    except CohortiumError:
-        return None  # told by the ledger's checks
+
+def _other_chain(home: Home, founding: Founding) -> bool:
+    with _chain(home) as replica:
+        return replica is not None and replica.genesis != founding.genesis
+
+
+@contextlib.contextmanager
+def _chain(home: Home) -> Iterator[Replica | None]:
+    """The chain file here, None where there is none, or none that can be read now: the ledger's checks say so."""
+    replica = None
+    if home.chain.is_file():
+        with contextlib.suppress(CohortiumError):
+            from cohortium.ledger.replica import Replica
+
+            replica = Replica.open(home.chain)
+    try:
+        yield replica
+    finally:
+        if replica is not None:
+            replica.close()
 
 
 def _network(home: Home, *, running: bool) -> list[tuple[str, Callable[[], list[Check]]]]:
@@ -221,6 +251,9 @@ def _network(home: Home, *, running: bool) -> list[tuple[str, Callable[[], list[
         ("port", lambda: [check_listen(network.listen, running=running)]),
         ("proxy", lambda: [check_proxy(network.proxy, target=target)]),
     ]
+    if founding is not None and founding.genesis.engine == "replicated":
+        plan, tls = home.settings.ledger, client_tls(home)
+        jobs.append(("etcd", lambda: [check_etcd(plan.endpoints, tls=tls)]))
     jobs += [(f"peer-{one.name}", lambda one=one: [check_contact(one, proxy=network.proxy)]) for one in contacts]  # type: ignore[misc]
     return jobs
 

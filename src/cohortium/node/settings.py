@@ -114,6 +114,13 @@ class LedgerPlan(_Plan):
     key: Line = ""
     authority: Line = ""
 
+    @model_validator(mode="after")
+    def _all_files_or_none(self) -> LedgerPlan:
+        named = [bool(self.certificate), bool(self.key), bool(self.authority)]
+        if any(named) and not all(named):
+            raise ValueError("certificate, key and authority are named together, or none of them")
+        return self
+
 
 class LimitsPlan(_Plan):
     """What this node may use of its machine."""
