@@ -9,7 +9,6 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 
 from cohortium.errors import CohortiumError, UsageError
 from cohortium.node.keys import (
-    CERTIFICATE_DAYS,
     KEY_FILES,
     Keys,
     finish_promotion,
@@ -20,6 +19,7 @@ from cohortium.node.keys import (
     write_keys,
     write_private,
 )
+from cohortium.transport.certificates import VALID_DAYS
 
 NOW = 1_800_000_000.0
 
@@ -57,7 +57,7 @@ def test_the_certificate_is_for_the_site_no_authority_and_two_years(folder):
     names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["porto.cohortium"]
     assert not made.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    assert (made.not_valid_after_utc.timestamp() - NOW) / 86_400 == CERTIFICATE_DAYS
+    assert (made.not_valid_after_utc.timestamp() - NOW) / 86_400 == VALID_DAYS
     assert made.not_valid_before_utc.timestamp() == NOW - 3600
 
 

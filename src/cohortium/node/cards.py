@@ -28,8 +28,9 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cohortium.core.foreign_json import read_json
 from cohortium.core.identity import Site, check_site_name, fingerprint, recover_message
 from cohortium.errors import FrameError, PeerError, SignatureError, UsageError
-from cohortium.node.keys import Keys, host_name, write_private
+from cohortium.node.keys import Keys, write_private
 from cohortium.node.settings import check_text
+from cohortium.transport.certificates import server_name
 from cohortium.transport.directory import Contact
 
 __all__ = ["CARD_SUFFIX", "MAX_CARD_BYTES", "Card", "CardBook", "make_card", "read_card"]
@@ -252,8 +253,8 @@ def _check_certificate(card: Card) -> None:
             raise ValueError("not for a P-256 key")
         made.verify_directly_issued_by(made)
         names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        if names.get_values_for_type(x509.DNSName) != [host_name(card.site)]:
-            raise ValueError(f"not for the name {host_name(card.site)}")
+        if names.get_values_for_type(x509.DNSName) != [server_name(card.site)]:
+            raise ValueError(f"not for the name {server_name(card.site)}")
         if made.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
             raise ValueError("it may sign others")
         if made.public_bytes(serialization.Encoding.DER) != card.certificate:

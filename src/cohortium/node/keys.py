@@ -15,7 +15,6 @@ New TLS and seal keys (`rotate`) are staged in `keys/next` and take over when th
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import os
 import shlex
@@ -34,16 +33,15 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from cohortium.core.identity import LedgerKey, check_site_name
+from cohortium.core.identity import LedgerKey
 from cohortium.errors import CohortiumError, UsageError
+from cohortium.transport.certificates import new_certificate, new_key, pem_of
 
 __all__ = [
-    "CERTIFICATE_DAYS",
     "KEY_FILES",
     "Keys",
     "check_private",
     "finish_promotion",
-    "host_name",
     "promote_keys",
     "read_certificate",
     "read_passphrase",
@@ -52,7 +50,6 @@ __all__ = [
     "write_private",
 ]
 
-CERTIFICATE_DAYS: Final = 730
 KEY_FILES: Final = ("ledger.key", "tls.key", "seal.key", "patients.key")
 _ROTATED: Final = ("tls.key", "seal.key")
 _NEXT, _MARK = "next", "promoted"
@@ -77,7 +74,7 @@ class Keys:
     @property
     def certificate_pem(self) -> bytes:
         """The certificate as a TLS library wants it."""
-        return _pem(self.certificate)
+        return pem_of(self.certificate)
 
     @property
     def seal(self) -> bytes:
@@ -120,11 +117,6 @@ class Keys:
 
 
 _RESTORE = "restore the file from the backup of this home; 'docs/how-to/join-as-a-hospital.md' says what to do without"
-
-
-def host_name(site: str) -> str:
-    """The name in a site's certificate, which peers expect whatever the address they dialled."""
-    return f"{check_site_name(site)}.cohortium"
 
 
 def write_keys(
@@ -225,9 +217,7 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 def _transport_keys(entropy: Entropy) -> dict[str, bytes]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return {"tls.key": pem, "seal.key": entropy(32)}
+    return {"tls.key": new_key(), "seal.key": entropy(32)}
 
 
 def _write_all(
@@ -235,32 +225,9 @@ def _write_all(
 ) -> None:
     for name, secret in secrets.items():
         write_private(folder / name, secret if passphrase is None else _wrap(secret, passphrase, entropy))
-    certificate = _certificate(secrets["tls.key"], site=site, now=now)
     path = folder / "tls.crt"
-    write_private(path, certificate)
+    write_private(path, new_certificate(site, secrets["tls.key"], now_s=now))
     path.chmod(0o644)
-
-
-def _certificate(tls_key: bytes, *, site: str, now: float) -> bytes:
-    """Self-signed, for two years, no authority; valid from an hour ago, for clocks that differ a little."""
-    key = serialization.load_pem_private_key(tls_key, password=None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise TypeError("a certificate is made for an elliptic-curve key")
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host_name(site))])
-    start = datetime.datetime.fromtimestamp(now, datetime.UTC).replace(microsecond=0)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(start - datetime.timedelta(hours=1))
-        .not_valid_after(start + datetime.timedelta(days=CERTIFICATE_DAYS))
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host_name(site))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    return made.public_bytes(serialization.Encoding.PEM)
 
 
 def read_certificate(path: Path) -> bytes:
@@ -273,10 +240,6 @@ def read_certificate(path: Path) -> bytes:
     except ValueError:
         raise CohortiumError(f"'{path}' is no certificate in PEM form", hint=_RESTORE) from None
     return made.public_bytes(serialization.Encoding.DER)
-
-
-def _pem(certificate: bytes) -> bytes:
-    return x509.load_der_x509_certificate(certificate).public_bytes(serialization.Encoding.PEM)
 
 
 def _read(path: Path, passphrase: bytes | None) -> bytes:

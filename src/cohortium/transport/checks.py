@@ -22,6 +22,7 @@ from cryptography import x509
 
 from cohortium.core.check import Check
 from cohortium.core.identity import fingerprint
+from cohortium.transport.certificates import server_name
 from cohortium.transport.directory import Contact
 
 __all__ = [
@@ -125,7 +126,7 @@ def check_contact(
             fix = f"ask the IT department to resolve {host}, or {contact.name} for its address"
             return Check(id=name, level="fail", found=found, fix=fix)
     try:
-        shown = _certificate_at(endpoint, proxy=proxy, timeout_s=timeout_s, host=f"{contact.name}.cohortium")
+        shown = _certificate_at(endpoint, proxy=proxy, timeout_s=timeout_s, host=server_name(contact.name))
     except ssl.SSLError as error:
         found = f"{endpoint} of {contact.name} answers, but not with TLS 1.3 ({error.reason or 'no handshake'})"
         fix = (
