@@ -242,6 +242,8 @@ FAULTS = {
         "duplicate-patients", "warn", "<5 row", 'cohort.rows = "visits"'),
     "ages in days": (
         lambda p: (p.home.path / "table.csv").write_text(rows(days=True)), "units", "warn", "'age'", "unit"),
+    "study not pinned": (
+        lambda p: p.study["cohort"].pop("columns"), "study", "fail", "not pinned", "cohortium study pin"),
     "model unknown here": (
         lambda p: p.study["model"].update(name="logistik"), "packages", "fail", "logistik", "study check"),
 }  # fmt: skip

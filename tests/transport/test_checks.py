@@ -1,17 +1,21 @@
 """The network's preflight: each finding names what to do; who answers at an address is told by its certificate."""
 
+import asyncio
 import contextlib
 import hashlib
 import socket
 import ssl
 import threading
+import time
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from cohortium.transport.certificates import new_certificate, new_key
 from cohortium.transport.checks import (
     check_certificate,
     check_clocks,
@@ -252,3 +256,37 @@ def test_echoes():
     one = check_echoes({"bonn": "no answer within 8 s"}, asked=2)
     assert (one.level, "bonn: no answer" in one.found, "firewall or antivirus" in one.fix) == ("warn", True, True)
     assert check_echoes({"bonn": "x", "lund": "x"}, asked=2).level == "fail"
+
+
+def test_a_real_listener_shows_the_pinned_certificate():
+    """gRPC asks for a client certificate; its own is shown before, and the look costs it one refused handshake."""
+
+    pytest.importorskip("grpc")
+    from cohortium.transport.grpc import GrpcTransport
+
+    async def look():
+        key = new_key()
+        pem = new_certificate("porto", key, now_s=time.time())
+        shown = x509.load_pem_x509_certificate(pem)
+        directory = SimpleNamespace(contacts=lambda: {"porto": contact(shown, "")})
+        transport = GrpcTransport(
+            "porto",
+            directory=directory,
+            tls_key=key,
+            certificate=pem,
+            seal_key=bytes(31) + b"\x40",
+            sign=lambda digest: bytes(65),
+            address_of=lambda site: bytes(20),
+            listen="127.0.0.1:0",
+        )
+        await transport.start()
+        try:
+            there = contact(shown, f"127.0.0.1:{transport.port}")
+            other = contact(made("porto")[0], f"127.0.0.1:{transport.port}")
+            return [await asyncio.to_thread(check_contact, one) for one in (there, other)]
+        finally:
+            await transport.close()
+
+    same, different = asyncio.run(look())
+    assert (same.level, different.level) == ("ok", "fail")
+    assert "another certificate of porto" in different.found

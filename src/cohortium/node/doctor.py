@@ -129,7 +129,18 @@ def _machine(home: Home, study: Study | None) -> list[Check]:
         check_shared_memory(needed=networks),
         check_threads(limits.train_threads, environment=os.environ),
         check_needs(study),
+        *(_deployable(study) if study is not None else ()),
     ]
+
+
+def _deployable(study: Study) -> list[Check]:
+    """Whether a study that can be simulated can also be run between hospitals."""
+    from cohortium.node.work import deployable
+
+    fix = "cohortium study pin STUDY.toml --data FILE, then send the pinned file to all sites"
+    found = [f"{one.key}: {one.message}" for one in deployable(study)]
+    checks = [Check(id="study", level="fail", found=one, fix=fix) for one in found]
+    return checks or [Check(id="study", level="ok", found=f"study '{study.name}' can be run between hospitals")]
 
 
 def _ledger(home: Home, *, running: bool) -> list[Check]:
