@@ -1,6 +1,7 @@
 """A follower of one host: it executes every block itself, survives the host's absence, and proves a forgery."""
 
 import random
+import threading
 
 import msgspec
 import pytest
@@ -409,3 +410,24 @@ def test_a_host_whose_clock_stands_does_not_stop_the_chain(pair, hospitals):
         follower.submit(beat(follower, hospitals))
         times.append(read_header(one.ledger.blocks(follower.head().height, n=1)[0].header).time)
     assert times == [hospitals.start + n for n in (1, 2, 3)]
+
+
+def test_reading_what_is_here_waits_for_no_answer_of_the_host(pair, hospitals):
+    one, wire, follower = pair
+    asked, answered, whole = threading.Event(), threading.Event(), wire.host
+
+    class Slow:
+        def answer(self, request):
+            asked.set()
+            assert answered.wait(20)
+            return whole.answer(request)
+
+    wire.host = Slow()
+    syncing = threading.Thread(target=follower.sync)
+    syncing.start()
+    assert asked.wait(20)
+    head = follower.head()  # the event loop, which carries the answer, may ask this meanwhile
+    assert follower.hash_at(head.height) == head.hash
+    answered.set()
+    syncing.join(20)
+    assert follower.head() == one.ledger.head()

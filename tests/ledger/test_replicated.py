@@ -697,3 +697,22 @@ def test_a_chain_file_without_its_entries_is_refused(kit, hospitals, tmp_path):
         db.execute("DROP TABLE entries")
     with pytest.raises(LedgerError):
         kit.at("bonn")
+
+
+def test_reading_what_is_here_waits_for_no_answer_of_the_log(kit):
+    ledger, asked, answered = kit.at("bonn"), threading.Event(), threading.Event()
+    read = kit.log.read
+
+    def slowly(number, *, n):
+        asked.set()
+        assert answered.wait(20)
+        return read(number, n=n)
+
+    kit.log.read = slowly
+    syncing = threading.Thread(target=ledger.sync)
+    syncing.start()
+    assert asked.wait(20)
+    head = ledger.head()
+    assert ledger.hash_at(head.height) == head.hash
+    answered.set()
+    syncing.join(20)

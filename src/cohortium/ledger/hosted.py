@@ -14,6 +14,7 @@ a restart, is `LedgerUnreachable` and no fork: asked again later, it goes on.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn, TypeAlias
@@ -126,7 +127,11 @@ class LedgerHost:
 
 
 class HostedLedger:
-    """A follower's ledger: everything is read from its own replica, only writing needs the host."""
+    """A follower's ledger: everything is read from its own replica, only writing needs the host.
+
+    One conversation with the host at a time (`_turn`). The chain's own lock is never held while the host is asked, so
+    reading what is here waits for nobody: the event loop that carries the answer may read meanwhile.
+    """
 
     def __init__(
         self, replica: Replica, *, clock: Callable[[], float], key: LedgerKey, ask: Callable[[bytes], bytes]
@@ -135,6 +140,7 @@ class HostedLedger:
         self._clock = clock
         self._key = key
         self._ask = ask
+        self._turn = threading.RLock()
 
     @classmethod
     def found(
@@ -182,7 +188,7 @@ class HostedLedger:
         After LedgerUnreachable it may be in a block or not: submit the same bytes again, they count once.
         Raises LedgerRefused, LedgerUnreachable, LedgerForked.
         """
-        return once(signed, lambda: self._put(signed), self._chain.replica.receipt_of)
+        return once(signed, lambda: self._put(signed), self._receipt_of)
 
     def call(self, function: str, args: tuple[object, ...] = ()) -> tuple[Any, ...]:
         """Read without changing anything, after asking the host for news."""
@@ -204,7 +210,7 @@ class HostedLedger:
 
     def sync(self) -> bool:
         """Fetch and execute the host's newer blocks; whether there were any. Raises LedgerUnreachable, LedgerForked."""
-        with self._chain.lock:
+        with self._turn:
             before = self._chain.head().height
             while self._follow():
                 pass
@@ -220,17 +226,14 @@ class HostedLedger:
 
     def _put(self, raw: bytes) -> Receipt:
         replica, genesis = self._chain.replica, self.genesis
-        with self._chain.lock:
+        with self._turn:
             self.sync()
             transaction = open_transaction(raw, chain_id=genesis.chain_id)
             sender = transaction.sender
-            check_entry(
-                transaction,
-                contract=genesis.contract,
-                active=replica.is_active(sender),
-                nonce=replica.nonce(sender),
-                signer=self._key.address,
-            )
+            with self._chain.lock:
+                active, nonce = replica.is_active(sender), replica.nonce(sender)
+            signer = self._key.address
+            check_entry(transaction, contract=genesis.contract, active=active, nonce=nonce, signer=signer)
             entry = sign_entry(self._key, chain_id=genesis.chain_id, claimed_s=int(self._clock()), raw=raw)
             answer = self._answer(_Submit(entry))
             if isinstance(answer, _Refused):
@@ -239,12 +242,16 @@ class HostedLedger:
             if not isinstance(answer, _Done):
                 raise _unusable()
             self.sync()
-            receipt = replica.receipt_of(raw)
+            receipt = self._receipt_of(raw)
             if receipt is None:
                 raise LedgerUnreachable(
                     f"the host says block {answer.height} holds the transaction, but does not show it"
                 )
             return receipt
+
+    def _receipt_of(self, raw: bytes) -> Receipt | None:
+        with self._chain.lock:
+            return self._chain.replica.receipt_of(raw)
 
     def _follow(self) -> bool:
         """Execute one page of the host's blocks; whether there are more."""
@@ -270,14 +277,15 @@ class HostedLedger:
 
     def _execute(self, page: _Page, told: _Told) -> None:
         replica = self._chain.replica
-        (mine,) = replica.blocks(replica.head().height)
+        (mine,) = self._chain.blocks(self._chain.head().height)
         here = read_header(mine.header)
         try:
             said = read_header(told.header)
             if said.parent != mine.hash:
                 what = f"the host's block {said.height} follows another block {here.height}"
                 raise LedgerForked(what, evidence=(mine.header,))
-            replica.apply(told.raw, time=said.time, header=told.header)
+            with self._chain.lock:
+                replica.apply(told.raw, time=said.time, header=told.header)
         except LedgerUnreachable:
             raise
         except LedgerForked as forked:
@@ -296,7 +304,9 @@ class HostedLedger:
             signer = signed.signer(contract=self.contract, chain_id=self.chain_id)
         except SignatureError:
             raise _unusable() from None
-        if self._chain.replica.membership().at(signer) is None:
+        with self._chain.lock:
+            member = self._chain.replica.membership().at(signer)
+        if member is None:
             raise _unusable()
 
     def _answer(self, request: _Submit | _Ask) -> _Done | _Refused | _Page:

@@ -17,6 +17,7 @@ has lost entries and is waited for.
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -57,7 +58,11 @@ class Log(Protocol):
 
 
 class ReplicatedLedger:
-    """One site's replica of the log. skipped: entries that made no block since this start, by reason."""
+    """One site's replica of the log. skipped: entries that made no block since this start, by reason.
+
+    One conversation with etcd at a time (`_turn`); the chain's own lock is never held over it, so that reading what is
+    here waits for nobody.
+    """
 
     def __init__(self, replica: Replica, *, log: Log, clock: Callable[[], float], key: LedgerKey) -> None:
         self.skipped: Counter[str] = Counter()
@@ -69,6 +74,7 @@ class ReplicatedLedger:
         for kept in replica.newest_kept():
             self._claims.tell(kept.sender, kept.claimed_s)
             self._number = kept.number
+        self._turn = threading.RLock()
         self._awaited, self._verdict = 0, ""  # number of the entry being submitted, why it was skipped
 
     @classmethod
@@ -126,8 +132,8 @@ class ReplicatedLedger:
         After LedgerUnreachable it may be in the log or not: submit the same bytes again, they count once.
         Raises LedgerRefused, LedgerUnreachable, LedgerForked.
         """
-        with self._chain.lock:
-            return once(signed, lambda: self._put(signed), self._chain.replica.receipt_of)
+        with self._turn:
+            return once(signed, lambda: self._put(signed), self._receipt_of)
 
     def call(self, function: str, args: tuple[object, ...] = ()) -> tuple[Any, ...]:
         """Read without changing anything, after reading the log's news."""
@@ -152,7 +158,7 @@ class ReplicatedLedger:
 
         Raises LedgerUnreachable, LedgerForked.
         """
-        with self._chain.lock:
+        with self._turn:
             before = self._chain.head().height
             while self._follow():
                 pass
@@ -164,7 +170,7 @@ class ReplicatedLedger:
 
     def close(self) -> None:
         """Let file and connection go."""
-        with self._chain.lock:
+        with self._turn:
             self._chain.close()
             self._log.close()
 
@@ -181,25 +187,25 @@ class ReplicatedLedger:
             number = self._number + 1
         self._awaited = number
         self.sync()
-        receipt = self._chain.replica.receipt_of(raw)
+        receipt = self._receipt_of(raw)
         if receipt is not None:
             return receipt
         if self._verdict:
             raise LedgerRefused(self._verdict, function=transaction.function)
         raise LedgerUnreachable(f"entry {number} was written to the log, but etcd does not show it")
 
+    def _receipt_of(self, raw: bytes) -> Receipt | None:
+        with self._chain.lock:
+            return self._chain.replica.receipt_of(raw)
+
     def _check(self, raw: bytes, signer: bytes) -> Transaction:
         """What a transaction says, if it makes a block as things stand. Raises LedgerRefused."""
         replica, genesis = self._chain.replica, self.genesis
         transaction = open_transaction(raw, chain_id=genesis.chain_id)
         sender = transaction.sender
-        check_entry(
-            transaction,
-            contract=genesis.contract,
-            active=replica.is_active(sender),
-            nonce=replica.nonce(sender),
-            signer=signer,
-        )
+        with self._chain.lock:
+            active, nonce = replica.is_active(sender), replica.nonce(sender)
+        check_entry(transaction, contract=genesis.contract, active=active, nonce=nonce, signer=signer)
         return transaction
 
     def _follow(self) -> bool:
@@ -239,9 +245,10 @@ class ReplicatedLedger:
             signer = _signer(entry, self.chain_id)
             transaction = self._check(entry.raw, signer)
             sender, replica = transaction.sender, self._chain.replica
-            time = self._claims.block_time(sender, entry.claimed_s, active=replica.active(), last_s=replica.time())
             kept = Kept(number, sender, entry.claimed_s, entry.signature)
-            replica.apply(entry.raw, time=time, signer=signer, keep=kept)
+            with self._chain.lock:
+                time = self._claims.block_time(sender, entry.claimed_s, active=replica.active(), last_s=replica.time())
+                replica.apply(entry.raw, time=time, signer=signer, keep=kept)
         except FrameError:
             self._skip(number, "undecodable")
         except LedgerRefused as refused:
