@@ -177,7 +177,7 @@ def test_what_cannot_be_booked_is_not_trained(swarm) -> None:
 
 def test_what_a_sites_audit_came_to_stands_on_the_ledger_after_the_run(swarm) -> None:
     said = [Audited(tier=0, verdict=1, digest=b"\1" * 32), Audited(tier=1, verdict=3, digest=b"\2" * 32)]
-    result = swarm.run(3, rounds=1, options={"site-1": {"audit": lambda: said}})
+    result = swarm.run(3, rounds=1, options={"site-1": {"audit": lambda state: said}})
     assert [(args["site"], args["tier"], args["verdict"]) for args in result.ledger.named("Audited")] == [
         ("site-1", 0, 1), ("site-1", 1, 3),
     ]  # fmt: skip

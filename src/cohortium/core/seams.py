@@ -14,7 +14,7 @@ Learners see `Examples`, exchange `Parameters`; nothing here knows a file, a soc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ __all__ = [
     "Budget",
     "Head",
     "Learner",
+    "Leaving",
     "Ledger",
     "LedgerEvent",
     "Preparation",
@@ -143,6 +144,21 @@ class Strategy(Protocol):
     def personal(self, turn: Turn) -> Parameters:
         """The parameters this site itself predicts with: `turn.start`, or its own variant."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Leaving:
+    """An update on its way out. start: the shared model it was trained from; sent: its arrays; training: the rows.
+
+    trained: the local model, None where sums leave. see(examples): any raw rows of the site as the model sees them.
+    """
+
+    learner: Learner
+    start: Parameters
+    sent: Parameters
+    trained: Parameters | None
+    training: Examples
+    see: Callable[[Examples], Examples]
 
 
 class Work(Protocol):

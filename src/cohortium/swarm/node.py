@@ -190,8 +190,8 @@ class Node:
 
     async def _linger(self, outcome: Outcome) -> None:
         """Serve the last merge until every site of the run has it, or linger_s have passed."""
-        await self.training.close(self._view.run)
-        await self._clerk.drain(timeout_s=self._policy.retry_s)
+        if await self.training.close(self._view.run):
+            await self._clerk.drain(timeout_s=self._policy.retry_s)
         if shared := dict(self._ports.share(self._workshop.measures)):
             self.results[self.site] = shared
             await self._broadcast("result", Result(measures=shared))

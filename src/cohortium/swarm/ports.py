@@ -106,8 +106,8 @@ class Ports:
     place of `work.train`, e.g. many simulated sites at once. consent(Proposed event): the site's word.
     prepare: read data and check, before `ready`; raises TrainingFailed. share: what of the last merge's measures the
     peers may see (nothing). budget: asked before the site approves and before it trains; None: nothing is spent.
-    audit: what this site's own attacks on the finished run came to, for the ledger. egress: told of every frame and
-    every transaction before it leaves. poll_s: how often to look at the ledger when the bell stays silent.
+    audit(state): what this site's own attacks on the finished run came to, for the ledger. egress: told of every frame
+    and every transaction before it leaves. poll_s: how often to look at the ledger when the bell stays silent.
     """
 
     ledger: Ledger
@@ -125,7 +125,7 @@ class Ports:
     prepare: Callable[[], None] = lambda: None
     share: Callable[[Mapping[str, float]], Mapping[str, float]] = lambda measures: {}
     budget: Budget | None = None
-    audit: Callable[[], Sequence[Audited]] = lambda: ()
+    audit: Callable[[Parameters], Sequence[Audited]] = lambda state: ()
     egress: Callable[[Sent], None] = _unlogged
     observe: Callable[[Notice], None] = _unheard
     bell: Bell = field(default_factory=Bell)

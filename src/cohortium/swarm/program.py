@@ -21,7 +21,7 @@ from cohortium.core.examples import Examples, Layout
 from cohortium.core.parameters import Parameters
 from cohortium.core.private import Against, PrivacyTerms, PrivateSteps
 from cohortium.core.randomness import Chance
-from cohortium.core.seams import Learner, Preparation, Strategy
+from cohortium.core.seams import Learner, Leaving, Preparation, Strategy
 from cohortium.core.spending import MechanismEvent
 from cohortium.core.update import Aggregate, Fitted, Instructions, Turn, Update
 from cohortium.errors import InvariantBroken, PeerError, TrainingFailed
@@ -197,7 +197,10 @@ class Program:
 
 
 class SiteWork:
-    """One site's half of a program (seam `Work`): its training rows, its private memory, its random streams."""
+    """One site's half of a program (seam `Work`): its training rows, its private memory, its random streams.
+
+    watch: attacks every update of the model before it leaves; raises TrainingFailed where it must not.
+    """
 
     def __init__(
         self,
@@ -207,12 +210,14 @@ class SiteWork:
         training: Examples,
         held_out: Examples | None = None,
         measure: Measure | None = None,
+        watch: Callable[[Leaving], None] | None = None,
     ) -> None:
         self.program = program
         self.site = site
         self.training = training
         self._held_out = held_out
         self._measure = measure
+        self._watch = watch
         self._memory = Parameters()
         self._views: dict[int, tuple[bytes, _View]] = {}
 
@@ -285,10 +290,23 @@ class SiteWork:
         for name, array in arrays.items():
             if not np.isfinite(array).all():
                 raise TrainingFailed(f"array '{name}' of the update is not finite after training", code="not_finite")
+        if self._watch is not None and index == self._model_index:
+            self._watch(self._leaving(state, update, fitted))
         memory = _replace(self._memory, stage.name, update.memory)
         if self.program.privacy is not None and fitted and fitted[0].clipping_norm:
             memory |= Parameters({_NORM: np.asarray(fitted[0].clipping_norm)})
         return Update(site=self.site, parameters=Parameters(arrays), weight=update.weight, memory=memory)
+
+    def _leaving(self, state: Parameters, update: Update, fitted: tuple[Fitted, ...]) -> Leaving:
+        learner = self.program.learner
+        return Leaving(
+            learner=learner,
+            start=self.turn(state).start,
+            sent=update.parameters,
+            trained=fitted[0].parameters if fitted and learner.learns_by == "weights" else None,
+            training=self.examples(state),
+            see=lambda rows: self.view(state, rows),
+        )
 
     def adopt(self, round: int, state: Parameters, own: Update | None) -> Mapping[str, float]:
         """Take a final merge; private memory advances only if the merge lists this site."""

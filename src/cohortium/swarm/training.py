@@ -60,16 +60,19 @@ class Training:
             self._tell("approve", 0, why_not)
         return not why_not
 
-    async def close(self, run: int) -> None:
+    async def close(self, run: int) -> bool:
         """The run has ended: free what was planned and never begun, say what this site's audits came to."""
         if (budget := self._ports.budget) is not None:
             with contextlib.suppress(StoreBroken):  # then it stays reserved
                 await self._ports.blocking(lambda: budget.close(run))
         if self._site not in self._view().joiners:
-            return
-        for one in await self._ports.blocking(self._ports.audit):
+            return False
+        state = self._workshop.state
+        said = await self._ports.blocking(lambda: self._ports.audit(state))
+        for one in said:
             args = (run, one.tier, one.verdict, one.digest)
             self._submit(do.Submit("record_audit", args, (0, "record_audit", one.tier)))
+        return bool(said)
 
     async def run(self, action: do.Train) -> ev.Trained | ev.Failed | None:
         """The round's update, packed; why there is none; or None when it was overtaken by the next round."""

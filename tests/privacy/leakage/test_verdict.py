@@ -6,7 +6,15 @@ import pytest
 from cohortium.privacy.leakage.inversion import Inversion
 from cohortium.privacy.leakage.membership import judge
 from cohortium.privacy.leakage.one_run import Guesses
-from cohortium.privacy.leakage.verdict import Finding, Thresholds, on_epsilon, on_inversion, on_membership, together
+from cohortium.privacy.leakage.verdict import (
+    Finding,
+    Thresholds,
+    on_control,
+    on_epsilon,
+    on_inversion,
+    on_membership,
+    together,
+)
 
 T = Thresholds()
 
@@ -61,8 +69,20 @@ def test_coins_refute_a_claim_or_say_how_much_they_could_have_shown() -> None:
 
 
 def test_one_exact_row_is_enough_to_fail() -> None:
-    assert on_inversion(Inversion(n_rows=80, n_recovered=1, n_tried=9)).verdict == "fail"
-    assert on_inversion(Inversion(n_rows=80, n_recovered=0, n_tried=9)).verdict == "pass"
+    hit, clean = Inversion(n_rows=80, n_recovered=1, n_tried=9), Inversion(n_rows=80, n_recovered=0, n_tried=9)
+    assert on_inversion(hit, protected=False).verdict == "fail"
+    assert on_inversion(clean, protected=False).verdict == "pass"
+    assert (
+        on_inversion(hit, protected=True).reason
+        == "rows of patients stood in updates exactly, but these left protected"
+    )
+
+
+def test_a_control_must_be_caught() -> None:
+    assert on_control(world(3.0, 300), T).verdict == "pass"
+    missed = on_control(world(0.0, 300), T)
+    assert missed.verdict == "inconclusive"
+    assert missed.reason.startswith("the attack misses a model that knows its patients by heart")
 
 
 def test_the_worst_finding_counts_and_none_is_no_pass() -> None:

@@ -5,8 +5,9 @@ import pytest
 
 from cohortium.core.examples import Examples, Layout
 from cohortium.core.parameters import Parameters
+from cohortium.core.seams import Leaving
 from cohortium.errors import TrainingFailed
-from cohortium.privacy.leakage.watch import Leaving, Watch
+from cohortium.privacy.leakage.watch import Watch
 
 LAYOUT = Layout(features=("a", "b", "c"), outcome="binary", classes=("0", "1"))
 
@@ -81,23 +82,24 @@ def test_a_model_that_memorises_is_seen_over_the_rounds_and_an_honest_one_is_not
     rng = np.random.default_rng(2)
     training, held_out = examples(rng, 300), examples(rng, 200)
     for learner, low, high in ((Memoriser(), 0.9, 1.0), (Blank(), 0.5, 0.5)):
-        watch = Watch(protected=True, held_out=held_out)
+        watch = Watch(protected=False, held_out=held_out)
         for _ in range(20):
             watch(leaving(training, learner=learner))
         assert low <= watch.membership.auc <= high
         assert watch.membership.n_members == 80, "four a round, others every time"
 
 
-def test_sums_and_sites_without_held_out_patients_have_no_membership_figure() -> None:
+def test_sums_masked_models_and_sites_without_held_out_patients_have_no_membership_figure() -> None:
     training = examples(np.random.default_rng(3), 30)
-    for watch, trained in ((Watch(protected=True, held_out=training), False), (Watch(protected=True), True)):
+    open_, masked = Watch(protected=False, held_out=training), Watch(protected=True, held_out=training)
+    for watch, trained in ((open_, False), (Watch(protected=False), True), (masked, True)):
         watch(leaving(training, trained=trained))
         assert watch.membership is None
 
 
 def test_held_out_rows_are_prepared_once() -> None:
     rng, calls = np.random.default_rng(4), []
-    training, watch = examples(rng, 30), Watch(protected=True, held_out=examples(rng, 30))
+    training, watch = examples(rng, 30), Watch(protected=False, held_out=examples(rng, 30))
 
     def see(rows):
         calls.append(len(rows))
@@ -112,7 +114,7 @@ def test_held_out_rows_are_prepared_once() -> None:
 def test_patients_with_several_rows_come_whole() -> None:
     rng = np.random.default_rng(5)
     training = examples(rng, 60, patient=np.repeat(np.arange(20), 3))
-    watch = Watch(protected=True, held_out=examples(rng, 60, patient=np.repeat(np.arange(20), 3)))
+    watch = Watch(protected=False, held_out=examples(rng, 60, patient=np.repeat(np.arange(20), 3)))
     watch(leaving(training))
     assert len(watch.found[0].members) == 4
     assert watch.found[0].neuron >= 0

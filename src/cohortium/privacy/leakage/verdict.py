@@ -16,7 +16,7 @@ from cohortium.privacy.leakage.inversion import Inversion
 from cohortium.privacy.leakage.membership import LEAST_OTHERS, Membership
 from cohortium.privacy.leakage.one_run import Guesses, ceiling
 
-__all__ = ["Finding", "Thresholds", "Verdict", "on_epsilon", "on_inversion", "on_membership", "together"]
+__all__ = ["Finding", "Thresholds", "Verdict", "on_control", "on_epsilon", "on_inversion", "on_membership", "together"]
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 
@@ -71,11 +71,22 @@ def on_epsilon(found: Guesses, *, claimed: float | None, delta: float) -> Findin
     return Finding(verdict="pass", reason=f"epsilon {claimed:.2f} is claimed, at least {shown:.2f} is shown; {limit}")
 
 
-def on_inversion(found: Inversion) -> Finding:
-    """Whether a patient's row stood in an update."""
-    if found.n_recovered:
-        return Finding(verdict="fail", reason="rows of patients stand in the update exactly")
-    return Finding(verdict="pass", reason=f"none of the rows in {found.n_tried} quotients")
+def on_control(found: Membership | None, thresholds: Thresholds) -> Finding:
+    """Whether the attack finds the patients of a model that knows them by heart, as it must."""
+    said = on_membership(found, thresholds)
+    if said.verdict == "fail":
+        return Finding(verdict="pass", reason=f"the attack finds what was learned by heart: {said.reason}")
+    why = "the attack misses a model that knows its patients by heart, so it proves nothing here"
+    return Finding(verdict="inconclusive", reason=f"{why}: {said.reason}", needed=said.needed)
+
+
+def on_inversion(found: Inversion, *, protected: bool) -> Finding:
+    """Whether a patient's row stood in an update that others could read. protected: under masks, or noisy."""
+    if not found.n_recovered:
+        return Finding(verdict="pass", reason=f"no patient's row in {found.n_tried} quotients")
+    if protected:
+        return Finding(verdict="pass", reason="rows of patients stood in updates exactly, but these left protected")
+    return Finding(verdict="fail", reason="rows of patients stood in an update exactly, and nothing protected it")
 
 
 def together(findings: Iterable[Finding]) -> Verdict:

@@ -1,16 +1,15 @@
 """Tier 0 of the audit: every update is attacked by its own site before it leaves.
 
-Two attackers, both cheap. A division looks for this site's patients in the update itself. And where a model leaves, its
-losses must not tell training patients from held-out ones: a few of each are looked at every round, others every time,
-so that a run as a whole has looked at many. The figures stay at the site. An update in which a patient stands exactly,
-and which neither masks nor noise protect, is not sent: `TrainingFailed`, code `leak`.
+Two attackers, both cheap. A division looks for this site's patients in the update itself. And where a model leaves for
+others to read, its losses must not tell training patients from held-out ones: a few of each are looked at every round,
+others every time, so that a run as a whole has looked at many. The figures stay at the site. An update in which a
+patient stands exactly, and which neither masks nor noise protect, is not sent: `TrainingFailed`, code `leak`.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,33 +17,18 @@ from numpy.typing import NDArray
 
 from cohortium.core.examples import Examples
 from cohortium.core.parameters import Parameters
-from cohortium.core.seams import Learner
+from cohortium.core.seams import Leaving
 from cohortium.errors import TrainingFailed
 from cohortium.privacy.leakage.inversion import Inversion, match, patients_per_neuron, recovered_rows
 from cohortium.privacy.leakage.losses import patient_losses
 from cohortium.privacy.leakage.membership import Membership, judge
 
-__all__ = ["Leaving", "Watch", "Watched"]
+__all__ = ["Watch", "Watched"]
 
 _SHARE = 0.01  # of the training patients a round: predictions of so few cost a fraction of what training does
 _FEWEST, _MOST = 4, 64
 _HELD_OUT = 512
 _NEURON_ROWS = 64
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Leaving:
-    """An update on its way out. start: the shared model it was trained from; sent: its arrays; training: the rows.
-
-    trained: the local model, None where sums leave. see(examples): any raw rows of the site as the model sees them.
-    """
-
-    learner: Learner
-    start: Parameters
-    sent: Parameters
-    trained: Parameters | None
-    training: Examples
-    see: Callable[[Examples], Examples]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +96,7 @@ class Watch:
         return judge(members, np.concatenate([one.others - level for one, level in zip(rounds, levels, strict=True)]))
 
     def _scores(self, leaving: Leaving) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        outside = self._outside(leaving)
+        outside = None if self.protected or leaving.trained is None else self._outside(leaving)
         if leaving.trained is None or outside is None:
             return np.zeros(0), np.zeros(0)
         n = min(max(math.ceil(_SHARE * len(leaving.training)), _FEWEST), _MOST)
