@@ -22,6 +22,7 @@ from cohortium.core.study import Study
 from cohortium.errors import DataError, StudyError
 from cohortium.models import MODELS
 from cohortium.privacy.dp.distributed import NoiseGuard
+from cohortium.privacy.dp.site_level import SiteLevel
 from cohortium.strategies import STRATEGIES
 
 LAYOUT = Layout(features=("a", "b"), outcome="binary", classes=("0", "1"))
@@ -240,6 +241,19 @@ def test_a_large_model_is_not_shared_step_by_step_unasked():
         build_program(private(wide, masks=True, mode="distributed"), LAYOUT, sites=list("abcd"), chance=Chance(0))
     allowed = private(wide, masks=True, mode="distributed", allow_large=True)
     assert build_program(allowed, LAYOUT, sites=list("abcd"), chance=Chance(0))
+
+
+def test_hiding_a_site_needs_a_tiny_model_and_noise_in_every_sum():
+    plan = {"unit": "site", "accept_site_level": True, "epsilon": 8.0}
+    study = private({"name": "logistic"}, masks=True, **plan)
+    assert problems(study, n_sites=20) == {}
+    program = build_program(study, LAYOUT, sites=[f"s{i:02d}" for i in range(20)], chance=Chance(0))
+    assert isinstance(program.stages[-1].release, SiteLevel)
+    assert isinstance(build_guard(study, "s00", n_sites=20, entropy=bytes), NoiseGuard)
+    wide = Layout(features=tuple(f"x{i}" for i in range(900)), outcome="binary", classes=("0", "1"))
+    with pytest.raises(StudyError, match=r"times as long as the longest update \(901 parameters over 20 sites"):
+        build_program(study, wide, sites=[f"s{i:02d}" for i in range(20)], chance=Chance(0))
+    assert "sends more than that" in problems(private(None, {"name": "scaffold"}, masks=True, **plan))["strategy.name"]
 
 
 def test_masks_need_three_to_sixty_four_sites():

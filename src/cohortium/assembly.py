@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from cohortium.core.examples import Layout
 from cohortium.core.exchange import Guard, PlainGuard
@@ -25,6 +25,7 @@ from cohortium.models import MODELS
 from cohortium.models.patient_gradients import PrivateLearner
 from cohortium.models.private_training import SharedSteps
 from cohortium.privacy.dp.distributed import NoiseGuard
+from cohortium.privacy.dp.site_level import SiteLevel
 from cohortium.privacy.dp.terms import check_size, refusals, terms_of
 from cohortium.privacy.secagg.context import MAX_SITES
 from cohortium.strategies import STRATEGIES
@@ -128,11 +129,13 @@ def build_program(study: Study, layout: Layout, *, sites: Sequence[str], chance:
     if terms is not None and terms.shared:
         start = learner.initial(layout, rng=Chance(0).stream("shape"))
         check_size(terms, study.privacy.dp, n_parameters=sum(array.size for array in start.values()))
-        learner = _shared(learner, layout, terms) if terms.unit == "patient" else learner
+        if terms.unit == "patient" and isinstance(learner, PrivateLearner):
+            learner = _shared(learner, layout, terms)
     strategy = _sums() if isinstance(learner, SharedSteps) else build_strategy(study, learner, layout)
     by_sums = learner.learns_by == "sums"
     rounds = _rounds_by_sums(learner) if by_sums else study.strategy.rounds
-    stages.append(Stage(name="model", learner=learner, strategy=strategy, max_rounds=rounds))
+    release = SiteLevel(terms) if terms is not None and terms.unit == "site" else None
+    stages.append(Stage(name="model", learner=learner, strategy=strategy, max_rounds=rounds, release=release))
     plan = study.strategy.stop
     stop = None if plan is None or by_sums else Stop(patience=plan.patience, min_delta=plan.min_delta)
     return Program(stages, layout, sites=sites, chance=chance, stop=stop, privacy=terms)
@@ -157,7 +160,7 @@ def check_study(study: Study, *, n_sites: int | None = None) -> tuple[Problem, .
     if study.privacy.secure_aggregation:
         problems += _unmaskable(study, n_sites)
     if learner is not None and study.privacy.dp is not None:
-        able, name = isinstance(learner, PrivateLearner), strategy_name(study, learner)
+        able, name = _can_be_private(learner), strategy_name(study, learner)
         problems += refusals(study, n_sites=n_sites, can_train=able, strategy=name)
     if n_sites is not None:
         problems += _too_few(study, strategy, n_sites)
@@ -251,13 +254,16 @@ def _public_scale(study: Study) -> PublicScale:
     return PublicScale(ranges=tuple((name, float(low), float(high)) for name, (low, high) in sorted(every.items())))
 
 
-def _shared(learner: Learner, layout: Layout, terms: PrivacyTerms) -> Learner:
+def _can_be_private(learner: Learner) -> bool:
+    """Whether it has clipped gradients, or counts every patient in one cell."""
+    return isinstance(learner, PrivateLearner) or getattr(learner, "private_counts", False)
+
+
+def _shared(learner: PrivateLearner, layout: Layout, terms: PrivacyTerms) -> Learner:
     """The learner by shared private steps."""
-    if not isinstance(learner, PrivateLearner):
-        raise StudyError([Problem("model.name", "this model has no clipped gradients, so it cannot train privately")])
     plan = learner.patient_gradients(layout).plan
     return SharedSteps(
-        inner=learner,
+        inner=cast(Learner, learner),
         plan=plan,
         steps=terms.steps,
         sample_rate=terms.sample_rate,

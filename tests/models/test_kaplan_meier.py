@@ -7,8 +7,16 @@ from lifelines.statistics import logrank_test
 from lifelines.utils import restricted_mean_survival_time
 from scipy.stats import norm
 
+from cohortium.assembly import build_program, check_study
+from cohortium.core.examples import Examples, Layout
+from cohortium.core.private import PrivateSteps
+from cohortium.core.randomness import Chance
+from cohortium.core.study import Study
+from cohortium.core.update import Instructions
 from cohortium.errors import DataError, UsageError
 from cohortium.models.kaplan_meier import KaplanMeier
+from cohortium.sim.plain import learn
+from cohortium.swarm.program import SiteWork
 
 OPEN = {"min_cell": 1, "min_at_risk": 1, "min_patients": 1}
 
@@ -136,3 +144,66 @@ def test_options_and_groups_are_checked(kit, grouped):
     with pytest.raises(UsageError, match="a log-rank test needs groups"):
         KaplanMeier().log_rank(kit.learn(KaplanMeier(), [grouped])[0])
     assert KaplanMeier().parts(kit.learn(KaplanMeier(), [grouped])[0]) == {}
+
+
+SURVIVAL = Layout(features=(), outcome="survival", resolution=30.0, horizon=1500.0)
+
+
+def patients(n, seed):
+    rng = np.random.default_rng(seed)
+    dies, leaves = rng.exponential(700, n), rng.uniform(200, 1500, n)
+    time = np.maximum(np.minimum(dies, leaves), 1.0)
+    event = (dies <= leaves).astype(np.int8)
+    return Examples(layout=SURVIVAL, x=np.zeros((n, 0)), time=time, event=event)
+
+
+def private_curve(sites, mode, *, epsilon=3.0):
+    study = Study.model_validate(
+        {
+            "study": {"name": "s", "outcome": {"time": "t", "event": "e"}},
+            "cohort": {"scale": "none", "fill": "none"},
+            "model": {"name": "kaplan-meier"},
+            "privacy": {"secure_aggregation": True, "dp": {"mode": mode, "epsilon": epsilon}},
+        }
+    )
+    assert check_study(study, n_sites=len(sites)) == ()
+    program = build_program(study, SURVIVAL, sites=list(sites), chance=Chance(1, secrets_from_system=False))
+    works = [SiteWork(program, site=name, training=rows) for name, rows in sites.items()]
+    return program, learn(program, works)
+
+
+@pytest.mark.parametrize("mode", ["local", "distributed"])
+def test_a_private_curve_is_near_the_open_one_and_costs_one_gaussian(mode):
+    sites = {f"s{i}": patients(500, i) for i in range(4)}
+    program, state = private_curve(sites, mode)
+    (event,) = program.planned_events()
+    assert (event.type, event.count) == ("gaussian", 1)
+    curve = program.learner.curve(program.model(state))
+    for day, share in zip(curve.times, curve.survival, strict=True):
+        if day < 900:
+            assert share == pytest.approx(np.exp(-(day + 30) / 700), abs=0.06)
+
+
+def test_noise_that_is_shared_out_leaves_a_sharper_curve_than_noise_of_every_site():
+    sites = {f"s{i}": patients(200, i) for i in range(8)}
+
+    def away(mode):
+        program, state = private_curve(sites, mode, epsilon=0.5)
+        found = np.asarray(program.model(state)["patients"])[0]
+        return abs(int(found) - 1600)
+
+    assert away("distributed") < away("local")
+
+
+def test_of_several_records_of_a_patient_one_is_counted():
+    rows = patients(300, 0)
+    again = replace(rows, patient=np.arange(300) // 3)
+    steps = PrivateSteps(sample_rate=1.0, steps=1, clipping_norm=1.0, noise_multiplier=0.1, entropy=bytes)
+    model = KaplanMeier()
+    start = model.initial(SURVIVAL, rng=np.random.default_rng(0))
+    found = model.fit(start, again, instructions=Instructions(private=steps), rng=np.random.default_rng(0))
+    counted = sum(np.rint(np.asarray(array) / 1024).sum() for array in found.parameters.values())
+    assert counted == pytest.approx(100, abs=5)
+    late = replace(rows, entry=np.zeros(300))
+    with pytest.raises(DataError, match="late entry"):
+        model.fit(start, late, instructions=Instructions(private=steps), rng=np.random.default_rng(0))

@@ -11,7 +11,7 @@ from cohortium.core.parameters import Parameters
 from cohortium.core.private import PrivacyTerms
 from cohortium.core.randomness import Chance
 from cohortium.core.update import Fitted, Instructions, Update
-from cohortium.errors import InvariantBroken, TrainingFailed
+from cohortium.errors import InvariantBroken, PeerError, TrainingFailed
 from cohortium.strategies.exact_sums import ExactSums
 from cohortium.strategies.fedavg import FedAvg
 from cohortium.swarm.program import Program, SiteWork, Stage, Stop
@@ -298,3 +298,29 @@ def test_a_moving_norm_is_remembered_by_its_site():
     update = site.train(1, state)
     site.adopt(1, made.merge(state, [update]), update)
     assert site.instructions(2, state)[0].private.clipping_norm == 2.0
+
+
+class _Doubled:
+    """Updates leave doubled and are halved when their sum is read."""
+
+    def site(self, update, *, entropy):
+        assert len(entropy(8)) == 8
+        return update.map(lambda array: array * 2)
+
+    def read(self, total):
+        return total.map(lambda array: array / 2)
+
+
+def test_a_release_changes_what_leaves_and_is_undone_on_the_sum_alone():
+    def made(release):
+        stage = Stage(name="model", learner=Walker(), strategy=FedAvg(weights="equal"), max_rounds=3, release=release)
+        return Program([stage], LAYOUT, sites=["bonn", "porto"], chance=Chance(1))
+
+    plain, hidden = made(None), made(_Doubled())
+    updates = [work.train(1, hidden.start()) for work in works(hidden)]
+    opened = [work.train(1, plain.start()) for work in works(plain)]
+    assert np.array_equal(updates[0].parameters["w"], 2 * np.asarray(opened[0].parameters["w"]))
+    assert {one.weight for one in updates} == {1}
+    assert hidden.merge(hidden.start(), updates) == plain.merge(plain.start(), opened)
+    with pytest.raises(PeerError, match="carry weight 1"):
+        hidden.merge(hidden.start(), [replace(updates[0], weight=3), updates[1]])

@@ -11,11 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
+from cohortium.core.parameters import Parameters
 from cohortium.core.spending import MechanismEvent
 
-__all__ = ["Against", "Clip", "PrivacyTerms", "PrivateSteps"]
+__all__ = ["Against", "Clip", "PrivacyTerms", "PrivateSteps", "Release"]
 
 Against = Literal["outsiders", "colluders", "alone"]
 Clip = Literal["fixed", "quantile"]
@@ -36,6 +37,18 @@ class PrivateSteps:
     noise_multiplier: float
     entropy: Callable[[int], bytes]
     clip: Clip = "fixed"
+
+
+class Release(Protocol):
+    """What is done to every update of a stage before it leaves, and to the opened sum before it is merged."""
+
+    def site(self, update: Parameters, *, entropy: Callable[[int], bytes]) -> Parameters:
+        """The update as it may leave."""
+        ...
+
+    def read(self, total: Parameters) -> Parameters:
+        """The sum of such updates, as a merge takes it."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)

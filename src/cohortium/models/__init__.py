@@ -16,6 +16,7 @@ MODELS = Registry(
         "cnn-small": "cohortium.models.cnn_small:CNNSmall",
         "cox": "cohortium.models.cox:Cox",
         "elastic-net": "cohortium.models.penalised:ElasticNet",
+        "hazard": "cohortium.models.hazard:Hazard",
         "kaplan-meier": "cohortium.models.kaplan_meier:KaplanMeier",
         "lasso": "cohortium.models.penalised:Lasso",
         "lasso-nature": "cohortium.models.lasso_nature:LassoNature",

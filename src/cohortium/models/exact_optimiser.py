@@ -23,7 +23,7 @@ Weights = dict[str, NDArray[np.floating]]
 def step(
     plan: OptimiserPlan,
     weights: Weights,
-    gradients: Mapping[str, Floats],
+    gradients: Mapping[str, NDArray[np.floating]],
     moments: list[dict[str, Floats]],
     *,
     number: int,
@@ -31,12 +31,12 @@ def step(
 ) -> None:
     """One step in place, for the arrays that have a gradient. number: counts from 1. factor: multiplies the rate.
 
-    moments: `plan.n_moments` mappings, zero before the first step.
+    moments: `plan.n_moments` mappings, zero before the first step. Gradients are used up.
     """
     rate = plan.learning_rate * factor
     for name, gradient in gradients.items():
         if plan.name == "sgd":
-            change = gradient * rate
+            change = np.multiply(gradient, rate, out=gradient)
         elif plan.name == "momentum":
             velocity = moments[0][name]
             velocity *= plan.momentum
@@ -50,8 +50,7 @@ def step(
             second += gradient * gradient * (1.0 - plan.beta_2)
             width = np.sqrt(second / (1.0 - power(plan.beta_2, number))) + plan.epsilon
             change = first * (rate / (1.0 - power(plan.beta_1, number))) / width
-        held = weights[name]
-        held[...] = (held.astype(np.float64) - change).astype(held.dtype)
+        np.subtract(weights[name], change, out=weights[name], casting="same_kind")
 
 
 def power(base: float, exponent: int) -> float:

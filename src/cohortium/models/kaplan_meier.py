@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from cohortium.core import fixed_point as fp
 from cohortium.core.examples import Examples, Layout
 from cohortium.core.parameters import Parameters
+from cohortium.core.private import PrivateSteps
 from cohortium.core.update import Fitted, Instructions
 from cohortium.errors import DataError, UsageError
 from cohortium.models.log_rank import LogRank, log_rank_test, observed_minus_expected
@@ -35,6 +36,9 @@ from cohortium.models.survival_curve import (
     restricted_mean,
     survival_steps,
 )
+from cohortium.privacy.dp.counts import counted, noisy_units
+from cohortium.privacy.dp.noise import SecretStream
+from cohortium.privacy.dp.sampling import PatientSampler, public_size
 
 __all__ = ["Difference", "KaplanMeier"]
 
@@ -76,6 +80,7 @@ class KaplanMeier:
 
     learns_by: ClassVar[Literal["sums"]] = "sums"
     max_rounds: ClassVar[int] = 1
+    private_counts: ClassVar[bool] = True  # every patient is counted in one cell
     reads_columns: ClassVar[bool] = False  # groups come from subgroups, so the scale of features is no matter
 
     def __post_init__(self) -> None:
@@ -100,6 +105,9 @@ class KaplanMeier:
     ) -> Fitted:
         """Counts per group, cause and cell."""
         k = n_cells(examples.layout)
+        if (steps := instructions.private) is not None:  # of several records of a patient one counts
+            chance = SecretStream(steps.entropy, use="sampling")
+            examples = examples.take(PatientSampler(examples.patient).draw(1.0, chance))
         groups = self._groups(examples)
         events = np.zeros((self.n_groups, self.n_causes, k), dtype=np.int64)
         leaving, at_risk = (np.zeros((self.n_groups, k), dtype=np.int64) for _ in range(2))
@@ -112,6 +120,8 @@ class KaplanMeier:
             rows = spans(inside, cause=None)
             at_risk[group] = at_risk_sums(rows, ones, what="patients at risk")
             leaving[group] = cell_sums(rows, ones, np.ones(len(inside), dtype=bool), what="censorings")
+        if steps is not None:
+            return self._noisy(events, leaving - events.sum(axis=1), examples, steps=steps)
         patients = np.array([int((groups == group).sum()) for group in range(self.n_groups)], dtype=np.int64)
         sums: dict[str, object] = {"patients": patients, "events": events, "at_risk": at_risk,
                                    "censored": leaving - events.sum(axis=1)}  # fmt: skip
@@ -121,8 +131,18 @@ class KaplanMeier:
             sums["covariance"] = fp.to_fixed(covariance, _LOG_RANK_BITS, what="log-rank")
         return Fitted(parameters=Parameters(sums), n_samples=len(examples))
 
+    def _noisy(self, events: Integers, censored: Integers, examples: Examples, *, steps: PrivateSteps) -> Fitted:
+        """Events and censorings with noise; every patient is in one cell. Numbers at risk follow from the sum."""
+        if examples.entry is not None:
+            raise DataError("a private curve counts every patient from the beginning; late entry cannot be told apart")
+        cells = {"noisy/events": events, "noisy/censored": censored}
+        units = noisy_units(cells, multiplier=steps.noise_multiplier, stream=SecretStream(steps.entropy, use="counts"))
+        return Fitted(parameters=Parameters(units), n_samples=public_size(len(np.unique(examples.patient))))
+
     def advance(self, start: Parameters, total: Parameters) -> Parameters:
         """What may be released: joined cells, restricted means, log-rank sums."""
+        if "noisy/events" in total:
+            total = _at_risk(total)
         patients, events, censored, at_risk = (
             np.asarray(total[name], dtype=np.int64) for name in ("patients", "events", "censored", "at_risk")
         )
@@ -254,6 +274,14 @@ class KaplanMeier:
             raise UsageError(f"group {group}: no curve may be released, it needs {self.min_patients} patients and"
                              f" {self.min_at_risk} at risk")  # fmt: skip
         return cells
+
+
+def _at_risk(total: Parameters) -> Parameters:
+    """Counts as they are released, from noisy ones: patients at risk are all who leave later."""
+    events, censored = counted(total["noisy/events"]), counted(total["noisy/censored"])
+    at_risk = np.asarray(fp.cumulative_from_end(events.sum(axis=1) + censored, axis=1), dtype=np.int64)
+    sums = {"patients": at_risk[:, 0], "events": events, "censored": censored, "at_risk": at_risk}
+    return Parameters(sums)
 
 
 def _padded(values: Integers, length: int, fill: int) -> Integers:

@@ -27,9 +27,10 @@ from cohortium.privacy.dp.distributed import mean_gradient, site_sums
 from cohortium.privacy.dp.local import train
 from cohortium.privacy.dp.sampling import public_size
 
-__all__ = ["SharedSteps", "fit_each", "fit_privately", "with_outcome"]
+__all__ = ["SharedSteps", "fit_each", "fit_privately", "pull", "with_outcome"]
 
 Floats = NDArray[np.float64]
+Gradients = dict[str, NDArray[np.floating]]
 
 
 def fit_privately(
@@ -57,10 +58,10 @@ def fit_privately(
         found = gradients.clipped(weights, rows.take(chosen), norm=norm, chance=rng)
         return Clipped(sums={name: found.sums[name] for name in names}, n_whole=found.n_whole)
 
-    def learn(mean: dict[str, Floats]) -> None:
+    def learn(mean: Gradients) -> None:
         nonlocal taken
         taken += 1
-        _pull(mean, weights, gradients.decay, start, instructions)
+        pull(mean, weights, gradients.decay, start, instructions)
         factor = instructions.learning_rate_factor
         exact_optimiser.step(plan, weights, mean, moments, number=taken, factor=factor)
 
@@ -88,8 +89,8 @@ def fit_each(
     return [fit(start, rows, instructions=asked, rng=rng) for start, rows, asked, rng in together]
 
 
-def _pull(
-    mean: dict[str, Floats],
+def pull(
+    mean: Gradients,
     weights: Mapping[str, NDArray[np.generic]],
     decay: Mapping[str, float],
     start: Parameters,
@@ -99,11 +100,11 @@ def _pull(
     anchor = instructions.anchor if instructions.anchor is not None else start
     for name, gradient in mean.items():
         if decay.get(name, 0.0):
-            gradient += decay[name] * weights[name].astype(np.float64)
+            gradient += np.multiply(weights[name], decay[name])
         if instructions.proximal:
-            gradient += instructions.proximal * (weights[name].astype(np.float64) - anchor[name].astype(np.float64))
+            gradient += np.multiply(np.subtract(weights[name], anchor[name]), instructions.proximal)
         if instructions.correction is not None:
-            gradient += instructions.correction[name].astype(np.float64)
+            gradient += instructions.correction[name].astype(gradient.dtype)
 
 
 def with_outcome(examples: Examples) -> Examples:

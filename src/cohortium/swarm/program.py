@@ -19,7 +19,7 @@ import numpy as np
 from cohortium.core.exact import weighted_sum
 from cohortium.core.examples import Examples, Layout
 from cohortium.core.parameters import Parameters
-from cohortium.core.private import Against, PrivacyTerms, PrivateSteps
+from cohortium.core.private import Against, PrivacyTerms, PrivateSteps, Release
 from cohortium.core.randomness import Chance
 from cohortium.core.seams import Learner, Leaving, Preparation, Strategy
 from cohortium.core.spending import MechanismEvent
@@ -36,12 +36,16 @@ _NORM = "privacy/norm"
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One learner, how its updates are merged, and how many rounds it may take."""
+    """One learner, how its updates are merged, and how many rounds it may take.
+
+    release: what makes single updates unreadable but in their sum; then every site weighs 1.
+    """
 
     name: str
     learner: Learner
     strategy: Strategy
     max_rounds: int
+    release: Release | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +152,10 @@ class Program:
         whole = updates if isinstance(updates, Aggregate) else weighted_sum(updates)
         if stage.learner.learns_by == "sums" and (heavy := [u.site for u in whole.single or () if u.weight != 1]):
             raise PeerError(f"update of site '{heavy[0]}': sums over patients carry weight 1", site=heavy[0])
+        if stage.release is not None:
+            if whole.weight != len(whole.contributors):
+                raise PeerError("updates of a run that hides its sites carry weight 1")
+            whole = replace(whole, total=stage.release.read(whole.total), single=None)
         aggregate = Aggregate(
             total=whole.total.without([_LOSS]),
             weight=whole.weight,
@@ -275,15 +283,22 @@ class SiteWork:
             steps=terms.steps_a_round,
             clipping_norm=norm,
             noise_multiplier=terms.own_multiplier,
-            entropy=lambda n: self.program.chance.secret(n, "privacy", self.site, round),
+            entropy=self._entropy("steps", round),
             clip=terms.clip,
         )
+
+    def _entropy(self, use: str, round: int) -> Callable[[int], bytes]:
+        """Secret bytes for the noise of one round: of the operating system, or of a simulation's seed."""
+        return lambda n: self.program.chance.secret(n, "privacy", use, self.site, round)
 
     def conclude(self, state: Parameters, fitted: tuple[Fitted, ...]) -> Update:
         """The contribution from finished trainings; refuses values that are not finite."""
         index, _ = self.program.position(state)
         stage = self.program.stages[index]
         update = stage.strategy.conclude(self.turn(state), fitted)
+        if stage.release is not None:
+            released = stage.release.site(update.parameters, entropy=self._entropy("release", self.turn(state).round))
+            update = replace(update, parameters=released, weight=1)
         arrays = dict(update.parameters)
         if self.program.stop is not None and fitted and index == len(self.program.stages) - 1:
             arrays[_LOSS] = np.asarray(fitted[0].loss, dtype=np.float64)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cohortium.privacy.dp.noise import IntegerGaussian, SecretStream
+from cohortium.privacy.dp.noise import BLOCK, IntegerGaussian, SecretStream
 
 __all__ = ["Grid"]
 
@@ -45,6 +45,27 @@ class Grid:
     def sensitivity(self) -> float:
         """Delta, in units."""
         return self.units * self.norm + math.sqrt(self.n)
+
+    def noisy_means(
+        self, sums: Mapping[str, NDArray[np.floating]], *, multiplier: float, stream: SecretStream, divisor: float
+    ) -> dict[str, NDArray[np.floating]]:
+        """What stays at the site: sums in units with the same noise, divided; each array in its own memory and dtype.
+
+        Whole numbers below 2^53 are exact in float64, so this adds the very integers that `noisy` adds.
+        """
+        noise, back = IntegerGaussian(multiplier * self.sensitivity), 1.0 / (self.units * divisor)
+        found: dict[str, NDArray[np.floating]] = {}
+        for name, values in sums.items():
+            held = np.require(values, requirements=["C", "W"])
+            flat = held.reshape(-1)
+            for at in range(0, len(flat), BLOCK):
+                part = flat[at : at + BLOCK]
+                units = np.multiply(part, self.units, dtype=np.float64)
+                np.rint(units, out=units)
+                noise.add(units, stream)
+                np.multiply(units, back, out=part, casting="same_kind")
+            found[name] = held
+        return found
 
     def noisy(
         self, sums: Mapping[str, NDArray[np.floating]], *, multiplier: float, stream: SecretStream

@@ -35,7 +35,7 @@ _COUNT_UNITS = 1024
 _LEAST_NORM, _LARGEST_NORM = 2.0**-20, 2.0**20
 
 Integers = NDArray[np.int64]
-Gradients = dict[str, NDArray[np.float64]]
+Gradients = dict[str, NDArray[np.floating]]
 
 
 def train(
@@ -49,7 +49,7 @@ def train(
     """Take all steps; returns the clipping norm at the end.
 
     patient: of each training row. size: numbers in a gradient. clipped(rows, norm): sums over the patients of these
-    rows. learn: one step along a noisy mean gradient.
+    rows. learn: one step along a noisy mean gradient, whose memory it may use.
     """
     sampler = PatientSampler(patient)
     chance, stream = SecretStream(steps.entropy, use="sampling"), SecretStream(steps.entropy, use="noise")
@@ -61,8 +61,7 @@ def train(
         rows = sampler.draw(steps.sample_rate, chance)
         grid = Grid(n=size, norm=norm)
         found = clipped(rows, grid.clipped_to)
-        noisy = grid.noisy(found.sums, multiplier=multiplier, stream=stream)
-        learn({name: np.divide(units, grid.units * expected) for name, units in noisy.items()})
+        learn(grid.noisy_means(found.sums, multiplier=multiplier, stream=stream, divisor=expected))
         if of_count:
             share = _noisy_share(found.n_whole, len(rows), expected=expected, multiplier=of_count, stream=stream)
             norm = min(max(norm * math.exp(-_RATE * (share - _TARGET)), _LEAST_NORM), _LARGEST_NORM)

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 from numpy.typing import NDArray
 
-__all__ = ["MAX_STD", "IntegerGaussian", "SecretStream"]
+__all__ = ["BLOCK", "MAX_STD", "IntegerGaussian", "SecretStream"]
 
 _WIDEST_TABLE = 1024.0  # its 20,481 values stand in 2^15 columns: 128 KiB, which stays in the second-level cache
 _RATIO = 2.1  # s1 / k: below, the lattice of k X2 would show through
@@ -34,12 +34,15 @@ _TAIL = 10
 _MASS_BITS = 96
 _WORD = 32
 _TIE_BITS = 64
-_BLOCK = 32_768
-_NARROW = 1 << 16  # such multiples of table values fit into 32 bits
-_ZEROS = bytes(4 * _BLOCK)
+_NARROW = 1 << 16  # such multiples of table values fit into 32 bits, two of them as well
+
+BLOCK = 32_768
+"""Values worked on at once: what belongs to them stays in the second-level cache."""
 
 MAX_STD = _WIDEST_STEP * _WIDEST_TABLE * _WIDEST_STEP
 """Widest noise on offer, 2.4e8 units: two tables, the second one widened once more."""
+
+_ZEROS = bytes(4 * BLOCK)
 
 Integers = NDArray[np.int64]
 
@@ -89,12 +92,19 @@ class IntegerGaussian:
         self.add(found, stream)
         return found
 
-    def add(self, values: Integers, stream: SecretStream) -> None:
-        """Add independent values to a contiguous int64 vector, in place."""
-        for at in range(0, len(values), _BLOCK):
-            part = values[at : at + _BLOCK]
+    def add(self, values: Integers | NDArray[np.float64], stream: SecretStream) -> None:
+        """Add independent values to a contiguous vector of whole numbers, int64 or float64, in place."""
+        for at in range(0, len(values), BLOCK):
+            part = values[at : at + BLOCK]
+            narrow = np.zeros(len(part), dtype=np.int32)
             for step, table in self._parts:
-                part += table.draw(len(part), stream) * (np.int32(step) if step < _NARROW else np.int64(step))
+                drawn = table.draw(len(part), stream)
+                if step < _NARROW:
+                    drawn *= np.int32(step)
+                    narrow += drawn
+                else:
+                    part += drawn * np.int64(step)
+            part += narrow
 
     @cached_property
     def _parts(self) -> tuple[tuple[int, _Table], ...]:

@@ -17,8 +17,10 @@ from cohortium.core.study import DpPlan, Study
 from cohortium.errors import Problem, StudyError
 from cohortium.privacy.dp.accounting import calibrate
 from cohortium.privacy.dp.distributed import sharing
+from cohortium.privacy.dp.site_level import SITE_STRATEGIES
 
 __all__ = [
+    "COUNTING_MODELS",
     "MAX_SHARED_PARAMETERS",
     "PRIVATE_STRATEGIES",
     "advice",
@@ -32,6 +34,9 @@ __all__ = [
 
 MAX_SHARED_PARAMETERS = 5_000_000
 """Parameters up to which mode `distributed` needs no word of its own: a sum of all travels at every step."""
+
+COUNTING_MODELS = ("kaplan-meier",)
+"""Models that count every patient once: one noisy table, no steps and no sampling."""
 
 PRIVATE_STRATEGIES = (
     "coordinate-median", "fedadam", "fedavg", "fedavgm", "fedbn", "fednova", "fedper", "fedprox", "fedyogi",
@@ -52,6 +57,8 @@ def terms_of(study: Study, *, n_sites: int) -> PrivacyTerms | None:
     rounds, a_round = study.strategy.rounds, _steps_a_round(study)
     steps = rounds if plan.unit == "site" else rounds * a_round
     q = 1.0 if plan.unit == "site" else plan.sample_rate
+    if study.model.name in COUNTING_MODELS:
+        steps, a_round, q = 1, 1, 1.0
     colluding, silent = sharing(n_sites) if plan.mode == "distributed" or plan.unit == "site" else (0, 0)
     return PrivacyTerms(
         epsilon=plan.epsilon,
@@ -102,6 +109,8 @@ def refusals(study: Study, *, n_sites: int | None, can_train: bool, strategy: st
     if plan is None:
         return []
     problems = [*_of_data(study), *_of_strategy(study, strategy)]
+    if plan.unit == "site" and study.model.name in COUNTING_MODELS:
+        problems.append(Problem("privacy.dp.unit", "counts are private for patients; unit = 'site' is for updates"))
     if plan.unit == "patient" and not can_train:
         problems.append(Problem("model.name", _unable(study.model.name)))
     if study.strategy.stop is not None:
@@ -139,6 +148,13 @@ def _of_strategy(study: Study, strategy: str) -> list[Problem]:
             sentence = f"mode = 'distributed' shares every step, merge '{strategy}' merges trainings; choose 'auto'"
             return [Problem("strategy.name", sentence)]
         return []
+    if study.privacy.dp is not None and study.privacy.dp.unit == "site":
+        if strategy not in SITE_STRATEGIES:
+            sentence = f"unit = 'site' hides whole updates, merge '{strategy}' sends more than that; choose one of"
+            return [Problem("strategy.name", f"{sentence}: {', '.join(SITE_STRATEGIES)}")]
+        return []
+    if study.model.name in COUNTING_MODELS:
+        return []
     if strategy not in PRIVATE_STRATEGIES:
         sentence = f"merge '{strategy}' asks for more than one noisy training a round; choose one of"
         return [Problem("strategy.name", f"{sentence}: {', '.join(PRIVATE_STRATEGIES)}")]
@@ -153,6 +169,8 @@ def _of_sharing(study: Study, plan: DpPlan, n_sites: int | None) -> list[Problem
         problems.append(Problem("privacy.dp", f"{what} needs masks, for no site's noise is enough alone; {_MASKS}"))
     if plan.clip == "quantile":
         problems.append(Problem("privacy.dp.clip", f"clip = 'quantile' is for mode = 'local'; {what} has a fixed norm"))
+    if plan.unit == "site" and plan.mode == "distributed":
+        problems.append(Problem("privacy.dp.mode", "mode = 'distributed' hides patients; unit = 'site' has no modes"))
     if n_sites is not None and n_sites > 1 and n_sites - sum(sharing(n_sites)) < 1:
         problems.append(Problem("privacy.dp", f"{what}: of {n_sites} sites none is left to add noise"))
     return problems
