@@ -64,6 +64,18 @@ def test_quorum_rule_closes_at_the_timeout_whoever_is_missing(play, swarm) -> No
     assert game.ledger.named("Closed")
 
 
+def test_round_that_never_gets_enough_sites_ends_the_run_at_the_longest_wait(play) -> None:
+    game = play(5, rounds=2, min_sites=4)
+    for machine in game.machines.values():
+        machine._desk.policy = Policy(max_round_s=3600.0)
+    game.asleep |= {"site-3", "site-4"}
+    game.until_quiet()
+    game.beat(game.sites[:3], 3585)
+    assert not game.outcomes
+    game.beat(game.sites[:3], 30)
+    assert game.outcomes["site-0"] == "failed (ledger, merge, quorum)"
+
+
 def test_late_training_of_a_closed_round_is_no_error_and_the_next_round_has_the_site(play, swarm) -> None:
     game = with_one_missing(play)
     game.beat(game.sites[:4], 700)

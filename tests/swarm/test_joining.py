@@ -74,3 +74,26 @@ def test_run_that_can_never_start_any_more_is_ended_by_those_who_are_left(play) 
         game.ledger.apply(site, "withdraw", 1, REASONS["consent"])
     game.until_quiet()
     assert game.outcomes["site-0"] == game.outcomes["site-1"] == "failed (site-2, ready, consent)"
+
+
+def test_too_few_approvals_end_the_run_at_the_deadline(play) -> None:
+    game = play(4, min_sites=3)
+    game.pending = [(s, e) for s, e in game.pending if s in ("site-0", "site-1")]
+    game.until_quiet()
+    game.tick(86_399.0)
+    assert not game.outcomes
+    game.tick(1.0)
+    assert game.outcomes["site-0"] == game.outcomes["site-1"] == "failed (ledger, approve, quorum)"
+
+
+def test_too_few_ready_sites_end_the_run_at_the_deadline(play) -> None:
+    game = play(4, min_sites=3)
+    original, unready = game.do, ("site-2", "site-3")
+    game.do = lambda site, action: (
+        None if site in unready and isinstance(action, do.Prepare) else original(site, action)
+    )
+    game.until_quiet()
+    game.tick(86_399.0)
+    assert not game.outcomes
+    game.tick(1.0)
+    assert set(game.outcomes.values()) == {"failed (ledger, ready, quorum)"}

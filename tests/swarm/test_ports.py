@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 
 from cohortium.core.seams import LedgerEvent
 from cohortium.sim.virtual_clock import run_virtual
@@ -36,3 +37,5 @@ def test_a_proposal_is_ours_only_on_our_terms() -> None:
     assert not charter.is_ours(ours, masked=True)
     assert not charter.is_ours(LedgerEvent(1, 0, "Proposed", {**ours.args, "min_sites": 2}), masked=False)
     assert not charter.is_ours(LedgerEvent(1, 0, "Proposed", {**ours.args, "spec": b"t" * 32}), masked=False)
+    again = LedgerEvent(1, 0, "Proposed", {**ours.args, "run": 4})
+    assert [replace(charter, run=run).is_ours(again, masked=False) for run in (None, 4, 3)] == [True, True, False]

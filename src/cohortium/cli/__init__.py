@@ -1,6 +1,6 @@
 """The command line, one module per noun.
 
-    cohortium demo | simulate | evaluate | report | study new|check|show|pin | audit ledger | node init|request|...
+    cohortium demo | simulate | evaluate | report | study new|check|show|pin | audit | node init|... | run propose|...
 
 Results go to stdout, progress and messages to stderr. Imports stay inside the commands, so that help
 costs no numpy. Exit codes: 0 done, 1 refused, 2 usage, study or data, 3 partial, 4 failed,

@@ -25,6 +25,7 @@ __all__ = [
     "Context",
     "Guard",
     "PlainGuard",
+    "Received",
     "Recipe",
     "Step",
     "inputs_root",

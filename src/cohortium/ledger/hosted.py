@@ -200,6 +200,10 @@ class HostedLedger:
         self.sync()
         return self._chain.events(from_height)
 
+    def events_here(self, from_height: int = 0) -> Iterable[LedgerEvent]:
+        """The same without asking anybody: of the blocks that this site has executed itself."""
+        return self._chain.events(from_height)
+
     def head(self) -> Head:
         """The newest block that this site has executed itself."""
         return self._chain.head()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cohortium.core.examples import Examples, OutcomeKind
 from cohortium.core.parameters import Parameters
+from cohortium.core.progress import tell
 from cohortium.core.update import Fitted, Instructions
 from cohortium.models.families import one_hot, outcome_of
 from cohortium.models.row_sums import refuse_unusable
@@ -76,7 +77,9 @@ def descend(
     decay[0] = 0.0
     loss = _mean_loss(descent.outcome, x, y, w, n_rows)
 
-    for t in range(max((len(plan) for plan in plans), default=0)):
+    n_steps = max((len(plan) for plan in plans), default=0)
+    for t in range(n_steps):
+        tell(t / n_steps)
         rows, valid = _batch(plans, t)
         at = np.arange(len(plans))[:, None]
         slope = _slope(descent.outcome, x[at, rows], y[at, rows], w, valid)

@@ -8,6 +8,7 @@ Torch is imported when a network is trained or asked, never before. Optimiser mo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from cohortium.core.examples import Examples, Layout
 from cohortium.core.parameters import Parameters
+from cohortium.core.progress import tell
 from cohortium.core.update import Fitted, Instructions
 from cohortium.errors import InvariantBroken, MissingExtra, Problem, StudyError, TrainingFailed
 from cohortium.models.optimisers import OptimiserPlan, update
@@ -218,8 +220,9 @@ def train(
     moments = [[torch.zeros_like(p) for p in parameters] for _ in range(plan.n_moments)]
     with one_thread():
         loss = _mean_loss(network, rows)
-        step = 0
+        step, most = 0, _most_steps(len(rows), batch_size, instructions)
         for chosen in _batches(len(rows), batch_size, instructions, order, least_batch):
+            tell(step / most)
             step += 1
             index = torch.from_numpy(chosen)
             value = network.loss(rows.x[index], rows.y[index], noise)
@@ -228,6 +231,11 @@ def train(
                 changed = pull(list(gradients))
                 update(plan, parameters, changed, moments, step=step, factor=instructions.learning_rate_factor)
     return step, loss
+
+
+def _most_steps(n: int, batch_size: int, instructions: Instructions) -> int:
+    steps = max(1, math.ceil(n / batch_size) * instructions.local_epochs)
+    return steps if instructions.max_steps is None else max(1, min(steps, instructions.max_steps))
 
 
 def _batches(

@@ -92,13 +92,17 @@ class NodePlan(_Plan):
 
 
 class NetworkPlan(_Plan):
-    """How this node is reached. listen empty: it only dials out. advertise: the address other sites dial."""
+    """How this node is reached. listen empty: it only dials out. advertise: the address other sites dial.
+
+    heartbeat_s: how often this node tells its peers how far it is.
+    """
 
     listen: Annotated[str, AfterValidator(_check_listen)] = ""
     advertise: Address = ""
     relays: Annotated[list[SiteName], Field(max_length=8)] = []
     relay_for_others: bool = False
     proxy: Annotated[str, Field(max_length=300), AfterValidator(_check_proxy)] = ""
+    heartbeat_s: Annotated[float, Field(ge=0.1, le=300)] = 15.0
 
 
 class LedgerPlan(_Plan):

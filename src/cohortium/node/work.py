@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from cohortium.assembly import build_program, check_fit
 from cohortium.core.check import Check
@@ -16,7 +17,8 @@ from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
 from cohortium.data.cohort import Cohort
 from cohortium.data.inference import is_pinned
-from cohortium.data.mapping import SiteMapping
+from cohortium.data.mapping import MAX_MAPPING_BYTES, SiteMapping, parse_mapping
+from cohortium.data.readers import read
 from cohortium.data.schema import CohortSchema
 from cohortium.data.table import Table
 from cohortium.errors import DataError, Problem, StudyError
@@ -27,7 +29,7 @@ from cohortium.sim.own_code import blamed_on, loaded_code
 from cohortium.sim.round_measures import measure_round
 from cohortium.swarm.program import Program, SiteWork
 
-__all__ = ["Ward", "deployable", "empty_program", "open_ward", "pinned_schema", "ward_work"]
+__all__ = ["Ward", "deployable", "empty_program", "open_ward", "pinned_schema", "read_own", "ward_work"]
 
 _BETWEEN_SITES = ("L5", "L6")
 _STATISTICAL = ("L2", "L7")
@@ -52,6 +54,19 @@ def pinned_schema(study: Study) -> CohortSchema:
     if problems := deployable(study):
         raise StudyError(problems)
     return schema_of(study, {})
+
+
+def read_own(table: Path, mapping: Path | None) -> tuple[Table, SiteMapping | None]:
+    """The site's table, and how its columns become the agreed ones. Raises DataError, StudyError, MissingExtra."""
+    if mapping is None:
+        return read(table), None
+    try:
+        with mapping.open("rb") as file:
+            text = file.read(MAX_MAPPING_BYTES + 1).decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read the column mapping '{mapping}' ({type(error).__name__})") from None
+    found = parse_mapping(text, path=str(mapping))
+    return read(table, found.form), found
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

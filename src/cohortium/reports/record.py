@@ -43,6 +43,7 @@ __all__ = [
     "Results",
     "RoundRecord",
     "RunRecord",
+    "SharedFigures",
     "SiteCalibration",
     "Span",
     "Timings",
@@ -171,6 +172,18 @@ class SiteCalibration:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SharedFigures:
+    """What a site told the others of the final model on its own patients, in a run between hospitals.
+
+    missing: why it told nothing, else empty. Intervals are the site's own; no count is told.
+    """
+
+    swarm: Measures = field(default_factory=dict)
+    own: Measures = field(default_factory=dict)
+    missing: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CurveRecord:
     """One survival curve on a grid: survival with band and patients at risk (None: withheld) at each time."""
 
@@ -207,7 +220,8 @@ class RunRecord:
     """One run. status: `complete`, `partial (k/n)` or `failed (site, stage, reason)`; included: sites of each round.
 
     study, study_digest: the plan the sites approved. randomness: `Chance.source`. notes: sentences the reader must
-    know, e.g. "real patients, simulated sites". command: what repeats the run.
+    know, e.g. "real patients, simulated sites". command: what repeats the run. shared: site -> what it told the others,
+    in a run between hospitals, where `test` holds the figures of the record's own site only.
     """
 
     status: str
@@ -236,6 +250,7 @@ class RunRecord:
     time_unit: str = ""
     subgroups: tuple[Subgroup, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    shared: dict[str, SharedFigures] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
     notes: tuple[str, ...] = ()
     timings: Timings = field(default_factory=Timings)

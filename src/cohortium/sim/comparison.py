@@ -25,7 +25,7 @@ from cohortium.sim.plain import learn
 from cohortium.strategies import STRATEGIES
 from cohortium.swarm.program import Program, SiteWork
 
-__all__ = ["Comparisons", "SiteRows", "TrainedModel", "compare", "train_plainly"]
+__all__ = ["Comparisons", "SiteRows", "TrainedModel", "compare", "train_alone", "train_plainly"]
 
 _SITE_SCALES = ("site", "shrunk", "combat")
 
@@ -107,6 +107,11 @@ def train_plainly(
     return TrainedModel(program=program, state=state, memories={w.site: w.memory() for w in works})
 
 
+def train_alone(study: Study, one: SiteRows, *, chance: Chance) -> TrainedModel:
+    """One site's own model: the study's program without the other sites."""
+    return train_plainly(_alone(study), [one], chance=chance)
+
+
 def compare(
     study: Study,
     rows: Sequence[SiteRows],
@@ -118,7 +123,7 @@ def compare(
     """Train everything the study's evaluation asks for. A model that cannot be trained is named with its reason."""
     plans: dict[str, Callable[[], TrainedModel]] = {"pooled": partial(_pooled, study, rows, chance)}
     if study.evaluation.per_site:
-        plans |= {f"own/{one.site}": partial(train_plainly, _alone(study), [one], chance=chance) for one in rows}
+        plans |= {f"own/{one.site}": partial(train_alone, study, one, chance=chance) for one in rows}
     if study.evaluation.leave_one_out and len(rows) > 2:
         for left in rows:
             others = [one for one in rows if one is not left]

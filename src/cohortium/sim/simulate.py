@@ -7,17 +7,14 @@ record. Files are written at the end, all of them or none.
 from __future__ import annotations
 
 import json
-import platform
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from cohortium import __version__
 from cohortium.assembly import build_program, check_fit, check_study, strategy_name
 from cohortium.core.check import Check
 from cohortium.core.randomness import Chance
@@ -46,6 +43,7 @@ from cohortium.sim.results import model_file, page_file, write_report
 from cohortium.sim.round_measures import cause_of, measure_round
 from cohortium.sim.scenarios import published
 from cohortium.sim.swarm import Setting, SwarmRun, run_swarm
+from cohortium.sim.versions import installed_versions
 from cohortium.swarm.program import SiteWork
 
 __all__ = ["Options", "Result", "run_simulation"]
@@ -207,7 +205,7 @@ def _run(
         ),
         ledger=_ledger_record(swarm, verified, options.ledger),
         seed=chance.seed,
-        versions=_versions(),
+        versions=installed_versions(),
         seconds=time.monotonic() - began,
         test=measured.results,
         name=study.name,
@@ -434,13 +432,3 @@ def _fold_note(study: Study) -> list[str]:
     k = study.evaluation.folds
     sentence = f"figures from {k}-fold cross-validation; the released model was trained on all folds together"
     return [sentence] if k else []
-
-
-def _versions() -> dict[str, str]:
-    found = {"cohortium": __version__, "python": platform.python_version()}
-    for name in ("numpy", "torch", "py-evm"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,12 +30,12 @@ from cohortium.swarm.bell import Bell
 from cohortium.swarm.election import is_drawn
 from cohortium.swarm.node import Charter, Node, Ports, Proposal
 from cohortium.swarm.notices import Notice, Refused, RoundRecord, Troubled
-from cohortium.swarm.program import SiteWork
+from cohortium.swarm.program import Program, SiteWork
 from cohortium.swarm.store import DiskStore, MemoryStore, Store
 from cohortium.swarm.waiting import Policy
 from cohortium.transport.memory import Link, MemoryNetwork
 
-__all__ = ["Setting", "SwarmRun", "policy_of", "run_swarm"]
+__all__ = ["Setting", "SwarmRun", "policy_of", "run_swarm", "terms_of"]
 
 _GENESIS_TIME = 1_800_000_000  # a fixed beginning, so that runs repeat
 
@@ -93,6 +93,18 @@ def policy_of(study: Study) -> Policy:
         wait=plan.wait,
         late=plan.late,
         complete_share=plan.complete_share,
+    )
+
+
+def terms_of(study: Study, program: Program, *, n_sites: int) -> Proposal:
+    """What a proposal of the study among so many sites says, whoever makes it."""
+    layout = program.prepared_layout(Parameters(), 0)
+    first = program.learner.initial(layout, rng=program.chance.stream("shape"))
+    return Proposal(
+        min_sites=quorum(study, n_sites),
+        n_rounds=program.max_rounds,
+        answer_timeout_s=int(study.swarm.answer_timeout_s),
+        drawn=is_drawn(study.swarm.attest, n_sites=n_sites, size_bytes=first.size_bytes),
     )
 
 
@@ -236,13 +248,9 @@ class _Swarm:
 
     def _charter(self, ledger: Any, site: str) -> Charter:
         study, work = self.setting.study, self.setting.works[site]
-        proposal = Proposal(
-            min_sites=self.quorum,
-            n_rounds=work.program.max_rounds,
-            answer_timeout_s=int(self._policy.answer_timeout_s),
-            budget=self.setting.promised_micro,
-            drawn=is_drawn(study.swarm.attest, n_sites=len(self.sites), size_bytes=self._size_bytes(work)),
-        )
+        terms = terms_of(study, work.program, n_sites=len(self.sites))
+        timeout_s = int(self._policy.answer_timeout_s)
+        proposal = replace(terms, answer_timeout_s=timeout_s, budget=self.setting.promised_micro)
         return Charter(
             consortium=ledger.genesis.consortium,
             contract=ledger.contract,
@@ -282,11 +290,6 @@ class _Swarm:
             observe=lambda notice: self._observe(site, notice),
             bell=self.bell,
         )
-
-    def _size_bytes(self, work: SiteWork) -> int:
-        """Bytes of the model, as one update carries it."""
-        rng = self.setting.chance.stream("shape")
-        return work.program.learner.initial(work.training.layout, rng=rng).size_bytes
 
     def _store(self, site: str) -> Store:
         """The site's store; one in memory outlives its node, one on disk is opened anew."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from cohortium.swarm.actions import Carry, Train
 from cohortium.swarm.desk import Desk
 from cohortium.swarm.reasons import REASONS, code_of
-from cohortium.swarm.view import RoundView
+from cohortium.swarm.view import RoundView, RunState
 from cohortium.swarm.waiting import should_close
 
 __all__ = ["decide_collecting", "decide_drops"]
@@ -40,6 +40,8 @@ def decide_collecting(desk: Desk, round: RoundView) -> None:
         now_s=desk.now_s,
     ):
         desk.submit("vote_close", round.number, round=round.number)
+    elif committed < view.least and desk.round_age_s >= desk.policy.max_round_s:  # the longest anybody waits
+        desk.submit("vote_end", int(RunState.FAILED), REASONS["quorum"], round=round.number)
 
 
 def _silent_again(desk: Desk, round: RoundView, site: str) -> bool:

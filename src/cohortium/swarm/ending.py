@@ -58,7 +58,8 @@ def _failed(view: RunView, merged: Counter[str]) -> Outcome:
     elif view.declined:
         site, stage, reason = view.declined[0], "approve", "declined"
     else:
-        site, stage, reason = "ledger", "merge" if view.round else "approve", view.end_reason or "quorum"
+        stage = "merge" if view.round else "ready" if view.ready else "approve"
+        site, reason = "ledger", view.end_reason or "quorum"
     return Outcome(
         status="failed",
         rounds=len(view.finals),

@@ -16,24 +16,30 @@ __all__ = ["decide_entry", "decide_return", "decide_sweep"]
 
 
 def decide_entry(desk: Desk) -> None:
-    """What this node owes a run that has not started."""
+    """What this node owes a run that has not started. At the end of the waiting time it starts with those who are
+    there, or ends for want of a quorum: nobody waits for ever."""
     view, own, me = desk.view, desk.own, desk.me
+    overdue = desk.age_s >= desk.policy.answer_timeout_s
+    n_ready = len(view.ready & view.live)
     if view.state is RunState.APPROVING:
         if me not in view.answered and view.members.is_active(me):
             _answer(desk)
-        elif me in view.joiners and desk.age_s >= desk.policy.answer_timeout_s and len(view.live) >= view.least:
-            desk.submit("close_approvals")
+        elif me in view.joiners and overdue:
+            desk.submit("close_approvals") if len(view.live) >= view.least else _give_up(desk)
     elif view.state is RunState.READYING and me in view.live:
-        if len(view.live) < view.least:  # who goes before the start does not come back: it will never be reached
-            desk.submit("vote_end", int(RunState.FAILED), REASONS["quorum"])
-        elif me in view.ready:
-            if desk.age_s >= desk.policy.answer_timeout_s and len(view.ready & view.live) >= view.least:
-                desk.submit("vote_proceed")
-        elif own.prepared and own.consent is not None:
+        if len(view.live) < view.least or (overdue and n_ready < view.least):
+            _give_up(desk)  # who goes before the start does not come back
+        elif me in view.ready and overdue:
+            desk.submit("vote_proceed")
+        elif me not in view.ready and own.prepared and own.consent is not None:
             desk.submit("ready", own.consent[2])
         elif not own.prepared:
             _prepare(desk)
     decide_sweep(desk)
+
+
+def _give_up(desk: Desk) -> None:
+    desk.submit("vote_end", int(RunState.FAILED), REASONS["quorum"])
 
 
 def _answer(desk: Desk) -> None:

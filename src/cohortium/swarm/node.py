@@ -427,6 +427,8 @@ class Node:
     async def _prepare(self) -> None:
         try:
             await self._ports.blocking(self._ports.prepare)
+            if self._machine.adopted[0] == 0:  # once more: what the first state is may depend on who has joined
+                await self._workshop.start()
         except TrainingFailed as failed:
             self._post(ev.Failed("connect" if failed.stage == "connect" else "load", failed.code))
         else:

@@ -57,7 +57,8 @@ class Charter:
     """Which consortium, which contract, which study. proposal: None unless this node proposes the run.
 
     terms: what a proposal of the study must say to be one; the ledger binds a run to the study's digest, but any
-    member may propose it, with numbers of its own. None takes any.
+    member may propose it, with numbers of its own. None takes any. run: its number where it is known, as a study may
+    be run again.
     """
 
     consortium: bytes
@@ -66,13 +67,14 @@ class Charter:
     study: bytes
     proposal: Proposal | None = None
     terms: Proposal | None = None
+    run: int | None = None
 
     def is_ours(self, proposed: LedgerEvent, *, masked: bool) -> bool:
         """Whether a proposal is of this study, and on its terms."""
         said = proposed.args
-        return said["spec"] == self.study and (
-            self.terms is None or tuple(said[name] for name in _TERMS) == self.terms.spoken(masked=masked)
-        )
+        if said["spec"] != self.study or (self.run is not None and self.run != said["run"]):
+            return False
+        return self.terms is None or tuple(said[name] for name in _TERMS) == self.terms.spoken(masked=masked)
 
 
 async def in_line(work: Callable[[], T]) -> T:

@@ -20,6 +20,7 @@ from cohortium.core.exact import weighted_sum
 from cohortium.core.examples import Examples, Layout
 from cohortium.core.parameters import Parameters
 from cohortium.core.private import Against, PrivacyTerms, PrivateSteps, Release
+from cohortium.core.progress import part
 from cohortium.core.randomness import Chance
 from cohortium.core.seams import Learner, Leaving, Preparation, Strategy
 from cohortium.core.spending import MechanismEvent
@@ -254,11 +255,12 @@ class SiteWork:
         examples = self.examples(state)
         learner = self.program.stages[self.program.position(state)[0]].learner
         start = self.turn(state).start
-        fitted = tuple(
-            learner.fit(one.start or start, examples, instructions=one, rng=self.rng(round, number))
-            for number, one in enumerate(self.instructions(round, state))
-        )
-        return self.conclude(state, fitted)
+        asked, fitted = self.instructions(round, state), []
+        for number, one in enumerate(asked):
+            with part(number, len(asked)):
+                rng = self.rng(round, number)
+                fitted.append(learner.fit(one.start or start, examples, instructions=one, rng=rng))
+        return self.conclude(state, tuple(fitted))
 
     def instructions(self, round: int, state: Parameters) -> tuple[Instructions, ...]:
         """The local trainings the strategy wants of this site in this state, under the terms of a private run.

@@ -1,0 +1,199 @@
+"""What the runs of a node are given: everything they touch (`Means`), and one node's seat in one run (`Seat`).
+
+Nothing is opened here; `service.py` opens all of it, tests hand in memory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from cohortium.assembly import build_guard
+from cohortium.core.exchange import Context, Guard, Received, Recipe
+from cohortium.core.frames import Limits
+from cohortium.core.identity import LedgerKey
+from cohortium.core.parameters import Parameters
+from cohortium.core.seams import Work
+from cohortium.core.study import Study
+from cohortium.core.update import Aggregate, Update
+from cohortium.errors import LedgerForked
+from cohortium.ledger.opening import NodeLedger
+from cohortium.ledger.transactions import sign_call
+from cohortium.node.chronicle import Chronicle, PeerBell
+from cohortium.node.run import Run
+from cohortium.node.run_folder import Ending, RunFolder
+from cohortium.node.settings import NodeSettings
+from cohortium.node.studies import Library
+from cohortium.sim.swarm import policy_of
+from cohortium.swarm.actions import Outcome
+from cohortium.swarm.membership import Members
+from cohortium.swarm.node import Charter, Node, Ports
+from cohortium.swarm.ports import Proposal
+from cohortium.swarm.store import Store
+from cohortium.swarm.waiting import Policy
+from cohortium.transport.switchboard import Switchboard
+
+__all__ = ["Crew", "Hire", "LateGuard", "Means", "Seat", "pace"]
+
+
+class Crew(Work, Protocol):
+    """A run's work at this site, as the node needs it: a `foreman.Foreman`, or the same in this process."""
+
+    @property
+    def findings(self) -> Mapping[str, Any]: ...
+
+    @property
+    def stages(self) -> Mapping[int, str]: ...
+
+    def look(self, *, n_sites: int) -> Proposal: ...
+
+    def prepare(self) -> None: ...
+
+    def record(self, state: Parameters, *, model: Path) -> tuple[str, str]: ...
+
+    def close(self) -> None: ...
+
+
+class Hire(Protocol):
+    """Makes the crew of a run. joiners: known once approvals are closed. told: hears the fraction of a training."""
+
+    def __call__(
+        self, study: Study, number: int, joiners: Callable[[], tuple[str, ...]], told: Callable[[float], None]
+    ) -> Crew: ...
+
+
+def pace(policy: Policy, *, heartbeat_s: float) -> Policy:
+    """The study's waiting rules at a node that speaks every `heartbeat_s`; what is tried again follows that beat."""
+    return replace(
+        policy,
+        heartbeat_s=heartbeat_s,
+        retry_s=min(policy.retry_s, max(heartbeat_s, 1.0)),
+        rejoin_s=min(policy.rejoin_s, 4 * heartbeat_s),
+        stagger_s=min(policy.stagger_s, heartbeat_s),
+        linger_s=min(policy.linger_s, 4 * heartbeat_s),
+    )
+
+
+@dataclass(kw_only=True)
+class Means:
+    """Everything the runs of a node touch. members: folded by the service.
+
+    record: writes what an ended run leaves. forked: told when two histories of the ledger were signed. work: what is
+    put around a run's work (a lab's faults; nothing in a hospital). figures_s: how long others' figures are awaited.
+    """
+
+    site: str
+    settings: NodeSettings
+    ledger: NodeLedger
+    chronicle: Chronicle
+    board: Switchboard
+    bell: PeerBell
+    members: Members
+    store: Store
+    library: Library
+    key: LedgerKey
+    hire: Hire
+    folder: Callable[[int], RunFolder]
+    record: Callable[[Run, Seat, Outcome], Awaitable[Ending]]
+    forked: Callable[[LedgerForked], None]
+    blocking: Callable[[Callable[[], Any]], Awaitable[Any]]
+    log: Callable[..., None]
+    clock: Callable[[], float]
+    sent_bytes: Callable[[], int] = lambda: 0
+    work: Callable[[Work], Work] = lambda work: work
+    heartbeat_s: float = 15.0
+    poll_s: float = 2.0
+    figures_s: float = 300.0
+
+    def pace_of(self, study: Study) -> Policy:
+        """The study's waiting rules at this node."""
+        return pace(policy_of(study), heartbeat_s=self.heartbeat_s)
+
+
+class LateGuard:
+    """A guard for sites that are known only once approvals are closed; its recipe is known before.
+
+    make: the guard for so many sites. expected: how many may answer. joined: how many did.
+    """
+
+    def __init__(self, make: Callable[[int], Guard], *, expected: int, joined: Callable[[], int]) -> None:
+        self.recipe: Recipe = make(expected).recipe
+        self._make, self._joined = make, joined
+
+    @cached_property
+    def _guard(self) -> Guard:
+        return self._make(self._joined())
+
+    def step(self, step: str, context: Context, *, own: Update, received: Received) -> Parameters:
+        """As the guard does."""
+        return self._guard.step(step, context, own=own, received=received)
+
+    def open(self, context: Context, *, survivors: Sequence[str], received: Received) -> tuple[Update, ...] | Aggregate:
+        """As the guard does."""
+        return self._guard.open(context, survivors=survivors, received=received)
+
+    def memory(self) -> Parameters:
+        """As the guard does."""
+        return self._guard.memory()
+
+    def restore(self, memory: Parameters) -> None:
+        """As the guard does."""
+        self._guard.restore(memory)
+
+
+class Seat:
+    """One site's node in one run, with its crew, its guard and its lane."""
+
+    def __init__(self, means: Means, run: Run, study: Study) -> None:
+        self.study = study
+        self.crew = means.hire(study, run.number, lambda: run.joiners, self._told)
+        self._lane = means.board.lane(f"run/{study.digest.hex()}/{run.number}")
+        ledger, key = means.ledger, means.key
+
+        def sign(nonce: int, function: str, args: tuple[object, ...]) -> bytes:
+            return sign_call(
+                key, chain_id=ledger.chain_id, nonce=nonce, contract=ledger.contract, function=function, args=args
+            )
+
+        work = means.work(self.crew)
+        charter = Charter(
+            consortium=ledger.genesis.consortium,
+            contract=ledger.contract,
+            chain_id=ledger.chain_id,
+            study=study.digest,
+            run=run.number,
+        )
+        ports = Ports(
+            ledger=means.chronicle,
+            transport=self._lane,
+            store=means.store,
+            work=work,
+            key=key,
+            sign_call=sign,
+            next_nonce=lambda: ledger.nonce(key.address),
+            entropy=lambda n, *names: os.urandom(n),
+            run_blocking=means.blocking,
+            guard=LateGuard(
+                lambda n: build_guard(study, means.site, n_sites=n, entropy=os.urandom),
+                expected=len(run.members_then),
+                joined=lambda: len(run.joiners),
+            ),
+            prepare=getattr(work, "prepare", self.crew.prepare),
+            observe=run.hear,
+            bell=means.bell,
+            limits=Limits(body_bytes=means.settings.limits.max_update_mb << 20),
+            poll_s=means.poll_s,
+        )
+        self.node = Node(means.site, charter, ports, means.pace_of(study))
+
+    def _told(self, fraction: float) -> None:
+        self.node.training.fraction = fraction
+
+    async def close(self) -> None:
+        """Let go of the lane and end the crew."""
+        self.crew.close()
+        await self._lane.close()

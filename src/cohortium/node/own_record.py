@@ -1,0 +1,109 @@
+"""What a site can say of a finished run by itself, in its worker: figures on its own patients, and the model's file.
+
+Swarm against own model, on the site's own held-out patients. There is no pooled model to compare with: nobody holds the
+rows of all sites. What the ledger and the others say is added by `run_record.py`, at the node.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cohortium.assembly import strategy_name
+from cohortium.core.parameters import Parameters
+from cohortium.core.randomness import Chance
+from cohortium.errors import CohortiumError
+from cohortium.models.newton import out_of_rounds
+from cohortium.node.work import Ward
+from cohortium.reports.record import LedgerRecord, ModelRecord, RunRecord
+from cohortium.sim.cohorts import flow_of
+from cohortium.sim.comparison import SiteRows, TrainedModel, train_alone
+from cohortium.sim.evaluation import evaluate, presence_of, score_models
+from cohortium.sim.folder import write_whole
+from cohortium.sim.results import model_file
+from cohortium.sim.round_measures import cause_of
+from cohortium.swarm.program import Program
+
+__all__ = ["LEAST_OF_A_CLASS", "LEAST_PATIENTS", "site_record", "withheld"]
+
+LEAST_PATIENTS = 20
+LEAST_OF_A_CLASS = 5
+"""Fewer held-out patients, or fewer of a class or with an event: then no figure leaves the site."""
+
+
+def site_record(ward: Ward, program: Program, state: Parameters, memory: Parameters, *, model: Path) -> str:
+    """The site's part of the run's record, as JSON; the model is written to `model`."""
+    study, rows = ward.study, ward.gathered.rows()
+    swarm = TrainedModel(program=program, state=state, memories={ward.site: memory})
+    write_whole(model, model_file(swarm, study=study, schema=ward.schema))
+    record = RunRecord(
+        status="",
+        outcome=ward.schema.outcome_kind,
+        sites=program.sites,
+        included=(),
+        model=ModelRecord(
+            name=study.model.name,
+            digest=state.digest.hex(),
+            strategy=strategy_name(study, program.learner),
+            n_parameters=sum(array.size for array in program.model(state).values()),
+        ),
+        ledger=LedgerRecord(engine="", height=0, head=""),
+        seed=study.evaluation.seed,
+        versions={},
+        seconds=0.0,
+        name=study.name,
+        study=json.loads(study.canonical()),
+        study_digest=study.digest.hex(),
+        flow=flow_of(ward.gathered),
+        presence=presence_of(rows),
+        time_unit="d" if ward.schema.outcome_kind == "survival" else "",
+        checks=ward.checks,
+        notes=ward.cohort.warnings,
+    )
+    if out_of_rounds(program.model(state)):
+        record = _noted(record, "the model ended without reaching its optimum; raise model.max_rounds")
+    return _measured(record, ward, swarm, rows[0]).to_json()
+
+
+def _measured(record: RunRecord, ward: Ward, swarm: TrainedModel, own: SiteRows) -> RunRecord:
+    """The record with figures, as far as the site has patients to measure with."""
+    if not len(own.test):
+        return _noted(record, f"site '{ward.site}' holds no patient back, so nothing is measured here")
+    study, models = ward.study, {"swarm": swarm}
+    chance = Chance(study.evaluation.seed)
+    if study.evaluation.per_site:
+        try:
+            models[f"own/{ward.site}"] = train_alone(study, own, chance=chance)
+        except CohortiumError as error:
+            record = _noted(record, f"no own model to compare with: {error}")
+        except (ValueError, ArithmeticError) as error:  # the text of a foreign error may hold a patient's value
+            record = _noted(record, f"no own model to compare with: {type(error).__name__}")
+    found: dict[str, Any] = vars(
+        evaluate(
+            score_models(models, [own]),
+            plan=study.evaluation,
+            schema=ward.schema,
+            rng=chance.stream("bootstrap"),
+            cause=cause_of(swarm.program.learner),
+        )
+    )
+    return replace(record, **{"test" if name == "results" else name: value for name, value in found.items()})
+
+
+def withheld(own: SiteRows) -> str:
+    """Why no figure on these held-out patients may leave the site, empty where they may. No count but the limits."""
+    if len(own.test) < LEAST_PATIENTS:
+        return f"fewer than {LEAST_PATIENTS} patients are held back"
+    if own.test.event is not None:
+        return "" if int((own.test.event > 0).sum()) >= LEAST_OF_A_CLASS else f"fewer than {LEAST_OF_A_CLASS} events"
+    outcome = own.test.layout.outcome
+    if outcome not in ("binary", "classes") or own.test.y is None:
+        return ""
+    counts = [int((own.test.y == code).sum()) for code in range(max(2, len(own.test.layout.classes)))]
+    return "" if min(counts) >= LEAST_OF_A_CLASS else f"fewer than {LEAST_OF_A_CLASS} patients of a class"
+
+
+def _noted(record: RunRecord, sentence: str) -> RunRecord:
+    return replace(record, notes=(*record.notes, sentence))

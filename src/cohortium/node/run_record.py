@@ -1,0 +1,182 @@
+"""What an ended run leaves at a site: record, page, model, ledger - written together - and how it ended.
+
+The site's own figures come from its worker (`own_record.py`), the others' from the others (`figures.py`), all else from
+the ledger, exported and verified offline before anything of it is printed. One row for each site that approved: its
+figures, or why they are missing.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cohortium.errors import VerificationFailed
+from cohortium.ledger.archive import verify
+from cohortium.node.figures import TOPIC, gather_figures, own_figures, shared_figures
+from cohortium.node.means import Means, Seat
+from cohortium.node.run import Run
+from cohortium.node.run_folder import Ending, Figures
+from cohortium.reports.record import LedgerRecord, Member, RoundRecord, RunRecord, Timings
+from cohortium.sim.folder import write_together
+from cohortium.sim.results import page_file
+from cohortium.sim.versions import installed_versions
+from cohortium.swarm.actions import Outcome
+
+__all__ = ["write_results"]
+
+_ASK_S = 10.0
+_PIECE = 1 << 20
+_NOT_POOLED = (
+    "a run between hospitals: each holds its own patients, so there is no model of all patients in one place to"
+    " compare with, and this page measures on this site's patients only"
+)
+
+
+async def write_results(means: Means, run: Run, seat: Seat, outcome: Outcome) -> Ending:
+    """Measure, tell, ask, write. Afterwards the run is closed here. Never raises for what others do."""
+    sentence = _sentence(outcome)
+    exported, ledger = await means.blocking(lambda: _export(means, run))
+    if outcome.rounds == 0 or not seat.node.has_final_merge:
+        why = "no merge became final" if outcome.rounds == 0 else "nobody could give the last merge in time"
+        run.folder.keep_figures(Figures(withheld=why))
+        await means.blocking(lambda: write_together({run.folder.path / "ledger.jsonl": [exported]}))
+        return Ending(status=outcome.status, sentence=f"{sentence}; {why}")
+    draft = run.folder.path / ".model.draft"
+    try:
+        own, withheld = await means.blocking(lambda: _own(seat, draft))
+        run.folder.keep_figures(own_figures(own, means.site, withheld=withheld))
+        told = await gather_figures(
+            _peers(means, run),
+            run.number,
+            lambda peer, request: means.board.ask(peer, TOPIC, request, timeout_s=_ASK_S),
+            wait_s=means.figures_s,
+            again_s=means.heartbeat_s / 4,
+        )
+        told[means.site] = run.folder.figures() or Figures(withheld="not measured")
+        record = _record(means, run, own, outcome, ledger, told)
+        await means.blocking(lambda: _write(run, record, draft, exported))
+    finally:
+        draft.unlink(missing_ok=True)
+    missing = {site: shared.missing for site, shared in record.shared.items() if shared.missing}
+    return Ending(status=outcome.status, sentence=sentence, missing=missing)
+
+
+def _sentence(outcome: Outcome) -> str:
+    short = [site for site in outcome.merged if site not in outcome.satisfied]
+    return f"{outcome}, missing: {', '.join(sorted(short))}" if outcome.status == "partial" and short else str(outcome)
+
+
+def _own(seat: Seat, draft: Path) -> tuple[RunRecord, str]:
+    draft.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    text, withheld = seat.crew.record(seat.node.state, model=draft)
+    return RunRecord.from_json(text), withheld
+
+
+def _peers(means: Means, run: Run) -> dict[str, str]:
+    """The other sites that took part, and why those left that are gone."""
+    left = {gone.site: f"left the run ({gone.stage}, {gone.reason})" for gone in run.view.departures}
+    here = run.view.live | run.view.pending
+    return {
+        site: "" if site in here else left.get(site, "left the run") for site in run.view.joiners if site != means.site
+    }
+
+
+def _export(means: Means, run: Run) -> tuple[bytes, LedgerRecord]:
+    """The chain as JSON lines, and what is to be said of it after an offline replay."""
+    ledger, genesis = means.ledger, means.ledger.genesis
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ledger.jsonl"
+        ledger.export(path)
+        try:
+            height, head = (found := verify(path, consortium=genesis.consortium, evm=False)).height, found.head
+            verified = True
+        except VerificationFailed as failed:  # the page says so in red; the results are not lost for it
+            means.log("error", "the exported ledger does not verify", run=run.number, error=failed)
+            verified, (height, head) = False, (ledger.head().height, ledger.head().hash)
+        members = means.members
+        return path.read_bytes(), LedgerRecord(
+            engine=genesis.engine,
+            height=height,
+            head=head.hex(),
+            members=tuple(
+                Member(site=site, account=address.hex(), approved=run.spec.hex() if site in run.view.joiners else "")
+                for site, address in sorted(members.address_of.items())
+            ),
+            verified=verified,
+            verify=f"cohortium audit ledger ledger.jsonl --consortium {genesis.consortium.hex()[:16]}",
+        )
+
+
+def _record(
+    means: Means,
+    run: Run,
+    own: RunRecord,
+    outcome: Outcome,
+    ledger: LedgerRecord,
+    told: Mapping[str, Figures | str],
+) -> RunRecord:
+    view = run.view
+    return replace(
+        own,
+        status=str(outcome),
+        sites=tuple(sorted(view.joiners)),
+        included=tuple(final.contributors for final in view.finals),
+        ledger=ledger,
+        versions=installed_versions(),
+        seconds=run.seconds,
+        randomness="operating system",
+        engine="one node a hospital",
+        rounds=_rounds(means, run, outcome),
+        shared={site: shared_figures(figures) for site, figures in sorted(told.items())},
+        notes=(_NOT_POOLED, *own.notes),
+        timings=Timings(rounds=tuple(line["seconds"] for line in run.rounds().values())),
+    )
+
+
+def _rounds(means: Means, run: Run, outcome: Outcome) -> tuple[RoundRecord, ...]:
+    """One record a merge: what the ledger holds, and what this site measured (nothing from before a restart)."""
+    events = [event for event in means.chronicle.events() if event.args.get("run") == run.number]
+    attested = Counter(event.args["round"] for event in events if event.name == "Attested")
+    published: dict[Any, Any] = {event.args["round"]: event.args for event in events if event.name == "Published"}
+    lines = run.rounds()
+    return tuple(
+        RoundRecord(
+            round=final.round,
+            leader=final.leader,
+            contributors=final.contributors,
+            merge=final.digest.hex(),
+            stage=run.stages.get(turn, ""),
+            inputs=bytes(published[final.round]["inputs_root"]).hex(),
+            missing={
+                site: "; ".join(outcome.reasons.get(site, ())) or "not in the merge"
+                for site in sorted(run.view.joiners)
+                if site not in final.contributors
+            },
+            per_site={means.site: dict(lines[turn]["measures"])} if turn in lines and lines[turn]["measures"] else {},
+            n_attested=attested[final.round],
+            bytes=lines[turn]["bytes"] if turn in lines else 0,
+        )
+        for turn, final in enumerate(run.view.finals, start=1)
+    )
+
+
+def _write(run: Run, record: RunRecord, draft: Path, exported: bytes) -> None:
+    folder = run.folder.path
+    write_together(
+        {
+            folder / "model.safetensors": _pieces(draft),
+            folder / "ledger.jsonl": [exported],
+            folder / "report.html": page_file(record, scope="site"),
+            folder / "run.json": [record.to_json().encode()],
+        }
+    )
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            yield piece

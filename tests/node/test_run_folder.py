@@ -1,0 +1,41 @@
+"""What a site decided is on disk before anything is done for it."""
+
+import pytest
+
+from cohortium.errors import CohortiumError
+from cohortium.node.run_folder import Ending, Figures, RunFolder
+
+
+def test_words_figures_and_endings_are_read_back(tmp_path):
+    folder = RunFolder(tmp_path / "7", clock=lambda: 0.0)
+    assert folder.decision() is folder.figures() is folder.ending() is folder.report is None
+    folder.decide("approve", by="person", study=b"\xab" * 32)
+    folder.keep_figures(Figures(measures={"swarm/auroc": 0.9}))
+    folder.close(Ending(status="partial", sentence="partial (1/2 sites)", missing={"lund": "left"}))
+    again = RunFolder(tmp_path / "7")
+    assert (again.decision().word, again.decision().by, again.decision().at) == (
+        "approve", "person", "1970-01-01T00:00:00Z",
+    )  # fmt: skip
+    assert again.figures().measures == {"swarm/auroc": 0.9}
+    assert again.ending().exit_code == 3
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "7").iterdir()} == {0o600}
+
+
+def test_the_last_word_counts(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.decide("approve", by="automatic", study=bytes(32))
+    folder.decide("stop", by="person", study=bytes(32), why="holidays")
+    assert (folder.decision().word, folder.decision().why) == ("stop", "holidays")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"word": "perhaps"}', b"[]"])
+def test_a_damaged_file_is_refused_with_what_to_do(tmp_path, content):
+    (tmp_path / "decision.json").write_bytes(content)
+    with pytest.raises(CohortiumError, match="is damaged") as caught:
+        RunFolder(tmp_path).decision()
+    assert "remove the file" in caught.value.hint
+
+
+@pytest.mark.parametrize(("status", "code"), [("complete", 0), ("partial", 3), ("failed", 4)])
+def test_exit_codes_follow_the_ending(status, code):
+    assert Ending(status=status, sentence="").exit_code == code
