@@ -15,6 +15,7 @@ from cohortium.errors import LedgerRefused
 from cohortium.ledger import ENGINES
 from cohortium.ledger.abi import encode
 from cohortium.ledger.etcd import EtcdClient, EtcdLog
+from cohortium.ledger.evm_rpc import EvmRpcLedger
 from cohortium.ledger.genesis import Genesis
 from cohortium.ledger.hosted import HostedLedger, LedgerHost
 from cohortium.ledger.local import LocalLedger
@@ -23,10 +24,18 @@ from cohortium.ledger.replicated import ReplicatedLedger
 from cohortium.ledger.rules import Founder
 from cohortium.ledger.transactions import open_transaction, sign_call
 
-spec = importlib.util.spec_from_file_location("etcd_cluster", Path(__file__).parent / "etcd_cluster.py")
-etcd = importlib.util.module_from_spec(spec)
-sys.modules[spec.name] = etcd
-spec.loader.exec_module(etcd)
+
+def beside(name: str):
+    """A module of this folder that is no test."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+etcd = beside("etcd_cluster")
+anvil = beside("anvil_node")
 
 SITES = ("bonn", "graz", "lund", "oslo", "porto")
 START = 1_800_000_000
@@ -120,8 +129,10 @@ class Consortium:
 class Seats:
     """One ledger a site, as in a deployment: each transaction goes in by its sender's own, all else is bonn's."""
 
-    def __init__(self, open_for: Callable[[LedgerKey, str], object]) -> None:
-        self._open_for = open_for
+    def __init__(
+        self, open_for: Callable[[LedgerKey, str], object], *, before: Callable[[], None] = lambda: None
+    ) -> None:
+        self._open_for, self._before = open_for, before
         self._keys = {key.address: (key, name) for key, name in ((key_of(s), s) for s in SITES)}
         self._keys[NEW_KEY.address] = (NEW_KEY, "new")
         self.seats: dict[bytes, object] = {}
@@ -141,6 +152,7 @@ class Seats:
             sender = open_transaction(raw, chain_id=self.chain_id).sender
         except LedgerRefused:
             sender = b""
+        self._before()
         return self.at(sender).submit(raw)
 
     def head(self):
@@ -176,6 +188,32 @@ def replicated(genesis: Genesis, clock: Clock, path: Path, cluster: etcd.Cluster
     return Seats(seat)
 
 
+def outside(genesis: Genesis, clock: Clock, path: Path, node: anvil.Node) -> Seats:
+    """Five sites on one Ethereum node, whose block times follow the test's clock."""
+    node.begin()
+    node.next_time(clock())
+
+    def seat(key: LedgerKey, name: str) -> EvmRpcLedger:
+        return EvmRpcLedger.found(genesis, clock=clock, path=path / f"{name}.sqlite", endpoints=[node.url])
+
+    return Seats(seat, before=lambda: node.next_time(clock()))
+
+
+@pytest.fixture(scope="session", name="anvil")
+def anvil_module():
+    """How this folder starts Ethereum nodes."""
+    return anvil
+
+
+@pytest.fixture(scope="session")
+def node(tmp_path_factory):
+    """A real Ethereum node; who uses it begins with `node.begin()`."""
+    if reason := anvil.why_not():
+        pytest.skip(reason)
+    with anvil.anvil(tmp_path_factory.mktemp("anvil")) as running:
+        yield running
+
+
 @pytest.fixture(scope="session", name="etcd")
 def etcd_module():
     """How this folder makes clusters and certificates."""
@@ -200,10 +238,12 @@ def found(engine: str, path: Path, sites: tuple[str, ...] = SITES, *, request=No
         return Consortium(hosted(genesis, clock, path), clock, file, genesis)
     if engine == "replicated":
         return Consortium(replicated(genesis, clock, path, request.getfixturevalue("cluster")), clock, file, genesis)
+    if engine == "evm-rpc":
+        return Consortium(outside(genesis, clock, path, request.getfixturevalue("node")), clock, file, genesis)
     return Consortium(ENGINES.resolve(engine).found(genesis, clock=clock, path=file), clock, file, genesis)
 
 
-OTHERS = ["local", "hosted", "replicated"]
+OTHERS = ["local", "hosted", "replicated", "evm-rpc"]
 
 
 @pytest.fixture(params=["memory", *OTHERS])

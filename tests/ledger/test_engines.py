@@ -178,6 +178,13 @@ def test_the_same_transaction_counts_once_however_often_it_is_submitted(consorti
     assert consortium.ledger.nonce(hospitals.key_of("bonn").address) == 1
 
 
+def test_who_left_still_hears_that_he_did(consortium):
+    raw = consortium.sign("bonn", "leave")
+    receipt = consortium.ledger.submit(raw)
+    assert receipt.ok
+    assert consortium.ledger.submit(raw) == receipt
+
+
 def test_any_block_is_known_by_its_height(consortium):
     heads = [consortium.ledger.head()]
     for site in ("bonn", "graz"):
@@ -250,6 +257,8 @@ def test_every_block_has_its_own_hash_and_the_state_root_follows_the_state(conso
 
 def test_equal_histories_have_equal_heads_and_others_do_not(consortium, hospitals, tmp_path, request):
     engine = consortium.genesis.engine
+    if engine == "evm-rpc":
+        pytest.skip("heads are those of the chain, which is one")
     (tmp_path / "twin").mkdir()
     twin = hospitals.found(engine, tmp_path / "twin", request=request)
     for site in ("bonn", "graz"):
@@ -310,8 +319,9 @@ def test_threads_may_share_an_engine(consortium, hospitals):
         thread.start()
     for thread in threads:
         thread.join()
-    assert consortium.ledger.head().height == 26
     assert sorted(consortium.names(2)) == ["Heartbeat"] * 25
+    if consortium.genesis.engine != "evm-rpc":  # where several may share a block
+        assert consortium.ledger.head().height == 26
 
 
 def test_an_export_of_any_engine_verifies(consortium, tmp_path):
@@ -324,4 +334,4 @@ def test_an_export_of_any_engine_verifies(consortium, tmp_path):
     assert (proved.height, proved.head, proved.state_root) == (head.height, head.hash, head.state_root)
     assert proved.runs[0].merges[0].digest == digest
     assert proved.refused == 1
-    assert proved.evm == (consortium.genesis.engine != "memory")
+    assert proved.evm == (consortium.genesis.engine in ("local", "replicated"))

@@ -11,6 +11,7 @@ __all__ = ["ENGINES", "SERVED"]
 ENGINES: Final = Registry(
     "ledger engine",
     {
+        "evm-rpc": "cohortium.ledger.evm_rpc:EvmRpcLedger",
         "local": "cohortium.ledger.local:LocalLedger",
         "memory": "cohortium.ledger.memory:MemoryLedger",
         "replicated": "cohortium.ledger.replicated:ReplicatedLedger",
@@ -22,5 +23,5 @@ ENGINES: Final = Registry(
 What else an engine needs (a key, endpoints) is said by its class; a node goes through `opening.open_ledger`.
 """
 
-SERVED: Final = ("replicated",)
+SERVED: Final = ("evm-rpc", "replicated")
 """The engines that need servers of their own: a consortium of nodes is founded on one, no simulation is."""

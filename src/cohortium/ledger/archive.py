@@ -6,7 +6,8 @@ For every block: the link of its line, its header's hash, parent, time and trans
 sender and nonce; then the transaction itself through the rules (`interpreter.py`), whose verdict and
 events must be those of the file. With `replicated`, every block's time must follow from the clocks that
 the members claimed and signed. With the extra `evm`, exports of an engine on an EVM are also run through
-the contract, which must give the same header to the byte, state root included.
+the contract, which must give the same header to the byte, state root included. What the export of a
+chain that is not ours (`evm-rpc`) proves is less, and stands in `evm_archive.py`.
 
 A forger can compute links and hashes anew, but not signatures of members, nor another genesis with
 the same identity: say which consortium you expect. A chain cut at its end and closed anew is seen only
@@ -24,7 +25,8 @@ from cohortium.core.identity import Membership, keccak
 from cohortium.errors import LedgerError, MissingExtra, PeerError, VerificationFailed
 from cohortium.ledger.blocks import NO_PARENT, Header, binding, event_values, memory_header, read_header
 from cohortium.ledger.entries import MAX_CLAIMED_S, Entry
-from cohortium.ledger.export import FIRST_LINK, FORMAT, MAX_FILE_BYTES, MAX_LINE_BYTES, SignedHead, open_line
+from cohortium.ledger.evm_archive import EvmReplay
+from cohortium.ledger.export import FIRST_LINK, FORMAT, MAX_FILE_BYTES, MAX_LINE_BYTES, open_line, read_heads, read_hex
 from cohortium.ledger.genesis import Genesis
 from cohortium.ledger.interpreter import Interpreter, Outcome
 from cohortium.ledger.median_time import Claims
@@ -72,7 +74,7 @@ def verify(path: Path, *, consortium: bytes | None = None, evm: bool | None = No
     if path.stat().st_size > MAX_FILE_BYTES:
         raise VerificationFailed(f"{path.name}: larger than {MAX_FILE_BYTES} bytes")
     number, link = 0, FIRST_LINK
-    replay: _Replay | None = None
+    replay: _Replay | EvmReplay | None = None
     verified: Verified | None = None
     try:
         for number, line in _lines(path):  # noqa: B007 - the number is said when something is wrong
@@ -80,7 +82,7 @@ def verify(path: Path, *, consortium: bytes | None = None, evm: bool | None = No
             if verified is not None:
                 raise ValueError("a record after the last one")
             if replay is None:
-                replay = _Replay.begin(record, consortium, evm)
+                replay = _begin(record, consortium, evm)
             elif "last" in record:
                 verified = replay.finish(record)
             else:
@@ -117,22 +119,6 @@ class _Replay:
     refused: int = 0
     story: Story = field(default_factory=Story)
     claims: Claims | None = None
-
-    @classmethod
-    def begin(cls, record: Mapping[str, Any], consortium: bytes | None, evm: bool | None) -> _Replay:
-        if set(record) != {"consortium", "contract", "format", "genesis"} or record["format"] != FORMAT:
-            raise ValueError(f"not the first record of the form {FORMAT}")
-        if not isinstance(record["genesis"], dict):
-            raise ValueError("the genesis is no table")
-        genesis = Genesis.from_facts(record["genesis"])
-        if _bytes(record, "consortium") != genesis.consortium or _bytes(record, "contract") != genesis.contract:
-            raise ValueError("consortium and contract are not those of the genesis")
-        if consortium is not None and consortium != genesis.consortium:
-            raise ValueError(
-                f"another consortium: 0x{genesis.consortium.hex()[:16]}..., expected 0x{consortium.hex()[:16]}..."
-            )
-        claims = Claims(genesis_s=genesis.time) if genesis.engine == "replicated" else None
-        return cls(genesis, Interpreter(genesis), _contract(genesis, evm), claims=claims)
 
     def block(self, record: Mapping[str, Any]) -> None:
         claimed = {"claimed_s", "entry"} if self.claims is not None and self.hashes else set()
@@ -247,12 +233,7 @@ class _Replay:
 
     def _signers(self, heads: object, members: Membership) -> Iterator[str]:
         """Names of the members whose signed heads are blocks of this chain."""
-        if not isinstance(heads, list):
-            raise ValueError("heads are a list")
-        for item in heads:
-            if not isinstance(item, list) or len(item) != 3 or type(item[0]) is not int:
-                raise ValueError("a signed head is height, hash and signature")
-            signed = SignedHead(item[0], _hex(item[1], "hash"), _hex(item[2], "signature"))
+        for signed in read_heads(heads):
             if not 1 <= signed.height <= len(self.hashes) or self.hashes[signed.height - 1] != signed.hash:
                 raise ValueError(f"a signed head at height {signed.height} is no block of this chain")
             address = signed.signer(contract=self.genesis.contract, chain_id=self.genesis.chain_id)
@@ -260,6 +241,25 @@ class _Replay:
             if site is None:
                 raise ValueError(f"the head at height {signed.height} is signed by no member")
             yield site.name
+
+
+def _begin(record: Mapping[str, Any], consortium: bytes | None, evm: bool | None) -> _Replay | EvmReplay:
+    """A replay for the engine that the first record names."""
+    if set(record) != {"consortium", "contract", "format", "genesis"} or record["format"] != FORMAT:
+        raise ValueError(f"not the first record of the form {FORMAT}")
+    if not isinstance(record["genesis"], dict):
+        raise ValueError("the genesis is no table")
+    genesis = Genesis.from_facts(record["genesis"])
+    if _bytes(record, "consortium") != genesis.consortium or _bytes(record, "contract") != genesis.contract:
+        raise ValueError("consortium and contract are not those of the genesis")
+    if consortium is not None and consortium != genesis.consortium:
+        raise ValueError(
+            f"another consortium: 0x{genesis.consortium.hex()[:16]}..., expected 0x{consortium.hex()[:16]}..."
+        )
+    if genesis.engine == "evm-rpc":
+        return EvmReplay(genesis)
+    claims = Claims(genesis_s=genesis.time) if genesis.engine == "replicated" else None
+    return _Replay(genesis, Interpreter(genesis), _contract(genesis, evm), claims=claims)
 
 
 def _contract(genesis: Genesis, evm: bool | None) -> Replica | None:
@@ -276,13 +276,4 @@ def _contract(genesis: Genesis, evm: bool | None) -> Replica | None:
 
 
 def _bytes(record: Mapping[str, Any], key: str) -> bytes:
-    return _hex(record[key], key)
-
-
-def _hex(value: object, what: str) -> bytes:
-    if not isinstance(value, str) or value != value.lower():
-        raise ValueError(f"{what} is not hexadecimal text")
-    try:
-        return bytes.fromhex(value)
-    except ValueError:
-        raise ValueError(f"{what} is not hexadecimal text") from None
+    return read_hex(record[key], key)

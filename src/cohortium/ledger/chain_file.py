@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from cohortium.errors import LedgerError, LedgerUnreachable
 
-__all__ = ["IN_MEMORY", "ChainFile", "Kept", "Row"]
+__all__ = ["IN_MEMORY", "ChainFile", "Kept", "Row", "connect", "is_laid", "together"]
 
 IN_MEMORY: Final = Path(":memory:")
 """A chain without a file, for verification."""
@@ -65,7 +65,7 @@ class ChainFile:
 
         What a killed founding leaves behind is an empty database, which is used again.
         """
-        chain = cls(path, _connect(path))
+        chain = cls(path, connect(path))
         try:
             tables = chain._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         except sqlite3.DatabaseError:
@@ -75,20 +75,12 @@ class ChainFile:
             raise LedgerError(f"{path} exists already", hint="a chain is founded once: open it, or choose another path")
         return chain
 
-    @staticmethod
-    def is_laid(path: Path) -> bool:
-        """Whether a founding was completed in this file; a killed one leaves none, or an empty database."""
-        if not path.is_file():
-            return False
-        with contextlib.closing(_connect(path)) as db:
-            return bool(db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
-
     @classmethod
     def open(cls, path: Path) -> ChainFile:
         """An existing file. Raises LedgerError when it is none, LedgerUnreachable when another process has it."""
         if not path.is_file():
             raise LedgerError(f"{path}: no such chain file")
-        chain = cls(path, _connect(path))
+        chain = cls(path, connect(path))
         try:
             found = chain._db.execute("SELECT value FROM about WHERE name = 'format'").fetchone()
         except sqlite3.DatabaseError:
@@ -107,16 +99,8 @@ class ChainFile:
     @contextmanager
     def block(self) -> Iterator[None]:
         """One write transaction: everything inside is kept, or nothing. Raises LedgerUnreachable on a full disk."""
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
+        with together(self._db, self.path):
             yield
-            self._db.execute("COMMIT")
-        except sqlite3.OperationalError as error:
-            self._abandon()
-            raise LedgerUnreachable(f"{self.path} cannot be written: {error}") from error
-        except BaseException:
-            self._abandon()
-            raise
 
     def genesis(self) -> str:
         """The text given to `lay`."""
@@ -174,12 +158,35 @@ class ChainFile:
         """Let the file go. Closing twice is no error."""
         self._db.close()
 
-    def _abandon(self) -> None:
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
+
+@contextmanager
+def together(db: sqlite3.Connection, path: Path) -> Iterator[None]:
+    """One write transaction: everything inside is kept, or nothing. Raises LedgerUnreachable on a full disk."""
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        yield
+        db.execute("COMMIT")
+    except BaseException as error:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        if isinstance(error, sqlite3.OperationalError):
+            raise LedgerUnreachable(f"{path} cannot be written: {error}") from error
+        raise
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def is_laid(path: Path) -> bool:
+    """Whether a founding was completed in this file; a killed one leaves none, or an empty database."""
+    if not path.is_file():
+        return False
+    with contextlib.closing(connect(path)) as db:
+        return bool(db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """An open database that this process alone may use; every write is on disk when it is done.
+
+    Raises LedgerUnreachable when another process has it or it cannot be opened, LedgerError when it is none.
+    """
     try:
         db = sqlite3.connect(path, isolation_level=None, timeout=0.2, check_same_thread=False)
     except sqlite3.OperationalError as error:

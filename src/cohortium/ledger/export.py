@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -31,9 +31,14 @@ __all__ = [
     "MAX_FILE_BYTES",
     "MAX_LINE_BYTES",
     "SignedHead",
+    "first_record",
+    "last_record",
     "open_line",
+    "read_heads",
+    "read_hex",
     "sign_head",
     "write_export",
+    "write_lines",
 ]
 
 FORMAT: Final = "cohortium-ledger-1"
@@ -68,10 +73,18 @@ def write_export(
     path: Path, genesis: Genesis, blocks: Iterable[Block], head: Head, *, heads: Sequence[SignedHead] = ()
 ) -> None:
     """Write a chain; an existing file is replaced only by a whole one."""
+    records = (_block(block) for block in blocks)
+    write_lines(path, first_record(genesis), records, last_record(head, heads))
+
+
+def write_lines(
+    path: Path, first: Mapping[str, Any], records: Iterable[Mapping[str, Any]], last: Mapping[str, Any]
+) -> None:
+    """Write the records of an export, each chained to the one before, and replace a file only by all of them."""
     part = path.with_name(path.name + ".part")
     link = FIRST_LINK
     with part.open("wb") as file:
-        for record in _records(genesis, blocks, head, heads):
+        for record in (first, *records, last):
             line, link = _close_line(record, link)
             file.write(line)
         file.flush()
@@ -93,33 +106,58 @@ def open_line(line: bytes, link: bytes) -> tuple[dict[str, Any], bytes]:
     return record, found
 
 
-def _records(
-    genesis: Genesis, blocks: Iterable[Block], head: Head, heads: Sequence[SignedHead]
-) -> Iterable[Mapping[str, Any]]:
-    yield {
+def first_record(genesis: Genesis) -> dict[str, Any]:
+    """Whose ledger it is."""
+    return {
         "consortium": genesis.consortium.hex(),
         "contract": genesis.contract.hex(),
         "format": FORMAT,
         "genesis": genesis.facts(),
     }
-    for block in blocks:
-        said = read_header(block.header)
-        yield {
-            "events": event_values(block.events),
-            "hash": block.hash.hex(),
-            "header": block.header.hex(),
-            "height": said.height,
-            "ok": block.ok,
-            "raw": block.raw.hex(),
-            "reason": block.reason,
-            "time": said.time,
-            **({} if block.claim is None else _claim(block.claim)),
-        }
-    yield {
+
+
+def last_record(head: Head, heads: Sequence[SignedHead]) -> dict[str, Any]:
+    """Where it ends, and who signed for that."""
+    return {
         "hash": head.hash.hex(),
         "heads": [[signed.height, signed.hash.hex(), signed.signature.hex()] for signed in heads],
         "last": head.height,
         "state_root": head.state_root.hex(),
+    }
+
+
+def read_heads(heads: object) -> Iterator[SignedHead]:
+    """The signed heads of a last record. Raises ValueError."""
+    if not isinstance(heads, list):
+        raise ValueError("heads are a list")
+    for item in heads:
+        if not isinstance(item, list) or len(item) != 3 or type(item[0]) is not int:
+            raise ValueError("a signed head is height, hash and signature")
+        yield SignedHead(item[0], read_hex(item[1], "hash"), read_hex(item[2], "signature"))
+
+
+def read_hex(value: object, what: str) -> bytes:
+    """The bytes of a hexadecimal text without capitals. Raises ValueError."""
+    if not isinstance(value, str) or value != value.lower():
+        raise ValueError(f"{what} is not hexadecimal text")
+    try:
+        return bytes.fromhex(value)
+    except ValueError:
+        raise ValueError(f"{what} is not hexadecimal text") from None
+
+
+def _block(block: Block) -> dict[str, Any]:
+    said = read_header(block.header)
+    return {
+        "events": event_values(block.events),
+        "hash": block.hash.hex(),
+        "header": block.header.hex(),
+        "height": said.height,
+        "ok": block.ok,
+        "raw": block.raw.hex(),
+        "reason": block.reason,
+        "time": said.time,
+        **({} if block.claim is None else _claim(block.claim)),
     }
 
 

@@ -16,7 +16,7 @@ from cohortium.ledger.blocks import Happening
 from cohortium.ledger.genesis import Genesis
 from cohortium.ledger.interface import consortium
 from cohortium.ledger.roster import Roster
-from cohortium.ledger.transactions import check_entry, open_transaction
+from cohortium.ledger.transactions import Transaction, check_entry, open_transaction
 
 __all__ = ["Interpreter", "Outcome"]
 
@@ -30,13 +30,19 @@ class Outcome(NamedTuple):
 
 
 class Interpreter:
-    """The contract's state after a sequence of transactions. Block 1, the founding, is done on construction."""
+    """The contract's state after a sequence of transactions. Block 1, the founding, is done on construction.
 
-    def __init__(self, genesis: Genesis) -> None:
+    founded_s: when the contract was deployed, where that is not the time of the genesis.
+    """
+
+    def __init__(self, genesis: Genesis, *, founded_s: int | None = None) -> None:
         self.genesis = genesis
         self._interface = consortium().interface
         self._state, founding = rules.genesis(
-            genesis.founders, chain_id=genesis.chain_id, contract=genesis.contract, time=genesis.time
+            genesis.founders,
+            chain_id=genesis.chain_id,
+            contract=genesis.contract,
+            time=genesis.time if founded_s is None else founded_s,
         )
         self._nonces: dict[bytes, int] = {}
         self.founding = Outcome(True, "", _happenings(founding))
@@ -50,7 +56,11 @@ class Interpreter:
         sender, nonce = transaction.sender, self.nonce(transaction.sender)
         check_entry(transaction, contract=genesis.contract, active=self.is_active(sender), nonce=nonce)
         self._nonces[sender] = nonce + 1
-        call = rules.Call(sender, transaction.function, transaction.args, time, height)
+        return self.follow(transaction, time=time, height=height)
+
+    def follow(self, transaction: Transaction, *, time: int, height: int) -> Outcome:
+        """Do what the contract does with a call that is in a block, whoever let it in."""
+        call = rules.Call(transaction.sender, transaction.function, transaction.args, time, height)
         try:
             events = _happenings(rules.apply(self._state, call))
         except LedgerRefused as refused:

@@ -3,8 +3,8 @@
     ledger = open_ledger(genesis, path=home / "chain.sqlite", clock=time.time, key=key, site="porto", ...)
 
 Which engine it is, the founders agreed on in the genesis. What is site by site is given here: with `local`, who
-hosts (`host`, its site name; empty: this site) and how to ask it (`ask`); with `replicated`, where etcd is reached
-(`endpoints`, `tls`).
+hosts (`host`, its site name; empty: this site) and how to ask it (`ask`); with `replicated` and `evm-rpc`, where etcd
+or the chain's node is reached (`endpoints`, `tls`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from cohortium.core.identity import LedgerKey
 from cohortium.core.seams import Ledger
 from cohortium.errors import LedgerError, UsageError
 from cohortium.ledger import ENGINES
+from cohortium.ledger.chain_file import is_laid
 from cohortium.ledger.export import SignedHead
 from cohortium.ledger.genesis import Genesis
 from cohortium.ledger.http_json import ClientTls
@@ -69,7 +70,7 @@ def open_ledger(
     """This site's ledger, at its last block.
 
     path: of the chain file. clock: seconds since 1970. host: the site that hosts `local`, `site` itself when empty.
-    ask: a request to the host and its answer; blocks, raises LedgerUnreachable. endpoints, tls: of the etcd cluster.
+    ask: a request to the host and its answer; blocks, raises LedgerUnreachable. endpoints, tls: of etcd or the chain.
     Raises UsageError when something the engine needs is not given, LedgerError for a file of another consortium.
     """
     make: Any
@@ -83,12 +84,14 @@ def open_ledger(
     else:
         if genesis.engine == "replicated":
             given = {**given, "key": key, "endpoints": endpoints, "tls": tls}
+        if genesis.engine == "evm-rpc":
+            given = {**given, "endpoints": endpoints, "tls": tls}
         make = ENGINES.resolve(genesis.engine)
     return _found_or_open(make, genesis, path, given)
 
 
 def _found_or_open(make: Any, genesis: Genesis, path: Path, given: dict[str, Any]) -> NodeLedger:
-    if genesis.engine == "memory" or not _is_laid(path):
+    if genesis.engine == "memory" or not is_laid(path):
         founded: NodeLedger = make.found(genesis, path=path, **given)
         return founded
     ledger: NodeLedger = make.open(path, **given)
@@ -98,9 +101,3 @@ def _found_or_open(make: Any, genesis: Genesis, path: Path, given: dict[str, Any
                 f"{path} holds the chain of another consortium", hint="give this consortium a home folder of its own"
             )
     return ledger
-
-
-def _is_laid(path: Path) -> bool:
-    from cohortium.ledger.chain_file import ChainFile
-
-    return ChainFile.is_laid(path)

@@ -125,7 +125,8 @@ def once(raw: bytes, put: Callable[[], Receipt], receipt_of: Callable[[bytes], R
     try:
         return put()
     except LedgerRefused as refused:
-        if refused.reason == "nonce" and (known := receipt_of(raw)) is not None:
+        # `stranger` too: the transaction may be the one by which its sender left
+        if refused.reason in ("nonce", "stranger") and (known := receipt_of(raw)) is not None:
             return known
         raise
 
