@@ -231,3 +231,34 @@ def test_doctor_reads_a_study_with_its_lines(founded, said):
     (founded / "study.toml").write_text('[study]\nname = "x"\noutcome = "label"\n[model]\nname = "logistik"\n')
     code, _, err = said("doctor", "--study", founded / "study.toml", home=founded / "bonn")
     assert (code, "study.toml:5" in err) == (2, True)
+
+
+def test_a_started_node_answers_until_it_is_told_to_stop(founded, said, tmp_path, capsys):
+    home = founded / "porto"
+    command = [sys.executable, "-m", "cohortium.cli", "node", "start", "--home", str(home), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as started:
+        lines = iter(started.stdout.readline, "}\n")
+        assert json.loads("".join(lines) + "}") == {"home": str(home), "port": 0, "site": "porto"}
+        code, told, _ = said("status", home=home)
+        assert (code, told["site"], told["healthy"]) == (1, "porto", False)
+        assert told["problems"] == ["no other member was heard within 60 s"]
+        assert run(["node", "status", "--home", str(home)]) == 1
+        out = capsys.readouterr().out
+        assert "node 'porto': not healthy" in out
+        assert "problem: no other member was heard" in out
+        assert said("init", "--site", "ulm", home=tmp_path / "ulm")[0] == 0
+        code, card, _ = said("request", home=tmp_path / "ulm")
+        code, vote, _ = said("approve", "ulm.request.json", "--fingerprint", card["fingerprint"], home=home)
+        assert (code, vote["did"], vote["count"]) == (0, "admit", 1), "the running node votes"
+        code, _, err = said("start", home=home)
+        assert (code, "is in use by cohortium node" in err) == (1, True)
+        started.terminate()
+        assert started.wait(15) == 0
+    assert not (home / "control.sock").exists()
+    code, _, err = said("status", home=home)
+    assert (code, "no node runs in" in err) == (1, True)
+
+
+def test_a_node_without_a_consortium_does_not_start(trio, said):
+    code, _, err = said("start", home=trio / "bonn")
+    assert (code, "belongs to no consortium yet" in err) == (2, True)

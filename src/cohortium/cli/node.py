@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cohortium.node.founding import Founding
     from cohortium.node.home import Home
 
-__all__ = ["app", "approve", "doctor", "exclude", "found", "init", "leave", "request", "rotate"]
+__all__ = ["app", "approve", "doctor", "exclude", "found", "init", "leave", "request", "rotate", "start", "status"]
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -147,6 +147,37 @@ def approve(
         _sign(screen, node, Founding.from_bytes(raw), fingerprint)
     else:
         _vote(screen, node, Card.from_bytes(raw), raw, fingerprint)
+
+
+@app.command()
+def start(home: HomeDir = HOME, as_json: AsJson = False) -> None:
+    """Run the node in the foreground, until SIGTERM or Ctrl-C: then it says goodbye and stops within 10 s."""
+    from cohortium.node.home import Home
+    from cohortium.node.service import serve
+
+    node, screen = Home.open(home), Screen(as_json=as_json)
+
+    def ready(port: int) -> None:
+        screen.document({"site": node.site, "home": str(node.path), "port": port})
+        takes = f"takes calls on port {port}" if port else "dials out only"
+        screen.say(f"node '{node.site}' runs and {takes}; log: {node.log}")
+        screen.say(f"next, in another shell: cohortium node status{_at(home)}")
+
+    serve(node, ready=ready)
+
+
+@app.command()
+def status(home: HomeDir = HOME, as_json: AsJson = False) -> None:
+    """Health, peers, ledger and runs of the running node; exit code 1 when it is not healthy."""
+    from cohortium.node.control import ask_node
+    from cohortium.node.home import Home
+
+    screen, found = Screen(as_json=as_json), ask_node(Home.open(home).control, {"do": "status"})
+    screen.document(found)
+    if not as_json:
+        _show_status(screen, found)
+    if not found["healthy"]:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -288,6 +319,33 @@ def _show_vote(screen: Screen, answer: dict[str, Any]) -> None:
     screen.result(f"voted {words[answer['did']]} '{answer['site']}': {counted}, {state}")
 
 
+def _show_status(screen: Screen, found: dict[str, Any]) -> None:
+    screen.result(f"node '{found['site']}': {'healthy' if found['healthy'] else 'not healthy'}")
+    for problem in found["problems"]:
+        screen.result(f"problem: {problem}")
+    ledger = found["ledger"]
+    away = f", {ledger['trouble']}" if ledger["trouble"] else ""
+    screen.result(f"ledger '{found['engine']}': block {ledger['height']} {ledger['hash'][:16]}{away}")
+    screen.table(
+        ("peer", "path", "heard", "chain", "sent", "received"),
+        [
+            (
+                site,
+                one["path"],
+                "never" if one["heard_s_ago"] is None else f"{one['heard_s_ago']:.0f} s ago",
+                {True: "same", False: "DIFFERS", None: "unknown"}[one["same_chain"]],
+                f"{one['sent_bytes']:,}",
+                f"{one['received_bytes']:,}",
+            )
+            for site, one in found["peers"].items()
+        ],
+    )
+    for why, count in found["refused"].items():
+        screen.result(f"turned away: {count} x {why}")
+    for run in found["runs"]:
+        screen.result(f"run {run['run']} {run['name']}: {run['sentence']} ({run['here']} here)")
+
+
 def _show_founding(screen: Screen, node: Home, founding: Founding) -> None:
     path = node.path / "consortium.json"
     screen.document(
@@ -315,8 +373,12 @@ def _perform(node: Home, request: dict[str, Any]) -> dict[str, Any]:
     import contextlib
 
     from cohortium.node.chain import open_chain
+    from cohortium.node.control import NodeAway, ask_node
     from cohortium.node.voting import perform
 
+    if node.holder():
+        with contextlib.suppress(NodeAway):  # the home is held by another command, or by a node about to stop
+            return ask_node(node.control, request)
     with node.lock("a command about members"), contextlib.closing(open_chain(node)) as ledger:
         return perform(ledger, node, request)
 

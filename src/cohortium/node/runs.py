@@ -33,7 +33,7 @@ from cohortium.errors import (
     VerificationFailed,
 )
 from cohortium.node.failures import sentence_of
-from cohortium.node.means import Means, Seat
+from cohortium.node.means import Crew, Means, Seat
 from cohortium.node.policy import Vetoed, decide, facts_of
 from cohortium.node.run import Run
 from cohortium.node.studies import TOPIC, Parcel
@@ -134,7 +134,12 @@ class Runs:
         study = means.library.add(parcel)
         if problems := deployable(study):
             raise StudyError(problems)
-        terms = await self._terms(study, number=0, members=tuple(sorted(means.members.active)))
+        members = tuple(sorted(means.members.active))
+        crew = means.hire(study, 0, lambda: members, lambda fraction: None)
+        try:
+            terms = await self._terms(study, crew, members)
+        finally:
+            crew.close()
         receipt = await self.call("propose", study.digest, *terms)
         async with asyncio.timeout(_PROPOSED_S):
             while True:
@@ -276,46 +281,42 @@ class Runs:
 
     async def _examined(self, run: Run, study: Study) -> str:
         """Why this site must decline, empty where nothing forbids it. In `run.blocked`: why it cannot take part yet."""
-        means = self._means
-        run.blocked = ""
+        means, members = self._means, run.members_then
+        crew = means.hire(study, run.number, lambda: members, lambda fraction: None)
         try:
-            terms = await self._terms(study, number=run.number, members=run.members_then)
+            terms = await self._terms(study, crew, members)
+            n_patients = await self._look_at_own_data(run, crew)
         except (StudyError, UsageError) as error:
             return str(error)
+        finally:
+            crew.close()
         said = tuple(run.terms[name] for name in _TERMS)
         if said != terms:
             return f"its proposal says other numbers ({_numbers(said)}) than the study means ({_numbers(terms)})"
-        n_patients = await self._look_at_own_data(run, study)
         promised = study.privacy.dp.epsilon if study.privacy.dp is not None else None
-        facts = facts_of(study, n_sites=len(run.members_then), cohort=n_patients, epsilon=promised)
+        facts = facts_of(study, n_sites=len(members), cohort=n_patients, epsilon=promised)
         verdict = decide(study, facts, means.settings.consent)
         return verdict.reason if isinstance(verdict, Vetoed) else ""
 
-    async def _terms(self, study: Study, *, number: int, members: tuple[str, ...]) -> tuple[int, ...]:
+    async def _terms(self, study: Study, crew: Crew, members: tuple[str, ...]) -> tuple[int, ...]:
         """What a proposal of the study says among these members, as the contract takes it. Raises UsageError."""
         means = self._means
-        crew = means.hire(study, number, lambda: members, lambda fraction: None)
         try:
             terms = await means.blocking(lambda: crew.look(n_sites=len(members)))
         except TrainingFailed as failed:
             raise UsageError(str(failed)) from None
-        finally:
-            crew.close()
         guard = build_guard(study, means.site, n_sites=len(members), entropy=os.urandom)
         spoken: tuple[int, ...] = terms.spoken(masked=guard.recipe.masked)
         return spoken
 
-    async def _look_at_own_data(self, run: Run, study: Study) -> int | None:
+    async def _look_at_own_data(self, run: Run, crew: Crew) -> int | None:
         """Read the own table as the study says; how many patients would take part, for the site's own rules."""
-        means = self._means
-        crew = means.hire(study, run.number, lambda: run.joiners, lambda fraction: None)
+        run.blocked = ""
         try:
-            await means.blocking(crew.prepare)
+            await self._means.blocking(crew.prepare)
         except TrainingFailed as failed:
             run.blocked = str(failed)
             return None
-        finally:
-            crew.close()
         run.findings = {name: held for name, held in crew.findings.items() if name != "n_patients"}
         return int(crew.findings["n_patients"])
 

@@ -156,8 +156,8 @@ class Service:
 
     # --- life ------------------------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Keep everything going until `stop`. Cancelling it is a normal end, too."""
+    async def run(self, *, ready: Callable[[], None] = lambda: None) -> None:
+        """Keep everything going until `stop`. Cancelling it is a normal end, too. ready: commands are answered now."""
         answer_peers(self.means, self.runs, directory=self._directory, changed=self._network.members_changed)
         control = Control(self.home.control, handlers=self.commands.handlers(), streams={"watch": self.commands.watch})
         try:
@@ -167,6 +167,7 @@ class Service:
                     tasks.create_task(job)
                 await control.start()
                 self._log("info", "started", version=__version__, site=self.home.site)
+                ready()
                 await self._stopping.wait()
                 await control.close()
                 with contextlib.suppress(TimeoutError):
@@ -371,8 +372,8 @@ def open_store(home: Home) -> DiskStore:
 # --- the process -------------------------------------------------------------------------------------------------
 
 
-def serve(home: Home, *, wrap: Wrap | None = None, ready: Callable[[Service], None] = lambda service: None) -> None:
-    """Run a node until SIGTERM or SIGINT. ready: called once commands are answered.
+def serve(home: Home, *, wrap: Wrap | None = None, ready: Callable[[int], None] = lambda port: None) -> None:
+    """Run a node until SIGTERM or SIGINT. ready: told the port (0: none) once commands are answered.
 
     Raises CohortiumError where it cannot start: no consortium, home in use, keys readable by others, address taken.
     """
@@ -382,7 +383,7 @@ def serve(home: Home, *, wrap: Wrap | None = None, ready: Callable[[Service], No
         asyncio.run(_live(home, wrap or Wrap(), ready))
 
 
-async def _live(home: Home, wrap: Wrap, ready: Callable[[Service], None]) -> None:
+async def _live(home: Home, wrap: Wrap, ready: Callable[[int], None]) -> None:
     loop, executor = asyncio.get_running_loop(), _executor()
     log = Log(home.log, clock=wrap.clock)
     loop.set_exception_handler(functools.partial(_logged, log))
@@ -426,8 +427,7 @@ async def _live(home: Home, wrap: Wrap, ready: Callable[[Service], None]) -> Non
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, service.stop)
-        loop.call_soon(ready, service)
-        await service.run()
+        await service.run(ready=lambda: ready(transport.port))
 
 
 def _asking(loop: asyncio.AbstractEventLoop, board: Switchboard, host: str) -> Callable[[bytes], bytes]:
