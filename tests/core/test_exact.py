@@ -186,3 +186,11 @@ def test_norm_is_the_length_of_all_elements():
     assert norm2(np.float32([[3, 0], [0, 4]])) == 5.0
     with pytest.raises(ValueError, match="equal size"):
         dot(np.zeros(2), np.zeros(3))
+
+
+def test_dividing_in_blocks_gives_the_bits_of_dividing_at_once():
+    total = Parameters({"w": np.random.default_rng(3).normal(size=(3, BLOCK)), "n": np.arange(2 * BLOCK + 5)})
+    like = Parameters({"w": np.zeros((3, BLOCK), np.float32), "n": np.zeros(2 * BLOCK + 5, np.int64)})
+    made = divide(total, 7, like)
+    assert np.array_equal(made["w"], (total["w"] / 7.0).astype(np.float32))
+    assert np.array_equal(made["n"], np.rint(total["n"] / 7.0).astype(np.int64))

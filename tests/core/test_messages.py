@@ -140,3 +140,13 @@ def test_mutated_or_truncated_frames_give_a_frame_error_and_nothing_else(data, k
 def test_noise_is_never_an_envelope(noise: bytes) -> None:
     with pytest.raises(FrameError):
         m.decode(noise)
+
+
+def test_a_chunk_is_looked_at_where_it_lies_and_not_copied() -> None:
+    frame = m.encode(
+        m.sealed(envelope("chunk"), m.Chunk(digest=bytes(32), index=3, data=memoryview(b"x" * 1000)), KEY.sign)
+    )
+    read = m.decode(frame)
+    assert read.body.obj is frame
+    assert m.body_of(read).data.obj is not None
+    assert bytes(m.body_of(read).data) == b"x" * 1000

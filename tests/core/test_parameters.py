@@ -125,3 +125,30 @@ def test_what_is_part_of_another_array_or_not_ours_is_copied():
     assert p["view"].tolist() == [0.0, 0.0]
     with pytest.raises(ValueError, match="array 'w' has dtype"):
         Parameters.owning({"w": np.array([1 + 2j])})
+
+
+def test_read_only_memory_is_looked_at_without_a_copy():
+    body = np.arange(6.0).tobytes()
+    p = Parameters.over([("w", np.frombuffer(body)), ("v", np.frombuffer(body, np.float32).reshape(3, 4))])
+    assert [array.base is not None for array in p.values()] == [True, True]
+    assert p == Parameters({"w": np.arange(6.0), "v": np.frombuffer(body, np.float32).reshape(3, 4)})
+    with pytest.raises(ValueError, match="read-only"):
+        p["w"][0] = 1.0
+
+
+def test_memory_that_could_change_or_is_not_aligned_is_copied():
+    writable = np.arange(6.0)
+    shifted = np.frombuffer(b"x" + np.arange(6.0).tobytes(), np.float64, offset=1)
+    p = Parameters.over([("writable", writable), ("shifted", shifted), ("strided", np.arange(12.0)[::2])])
+    writable[0] = 9.0
+    assert p["writable"][0] == 0.0
+    assert all(array.flags.aligned and array.flags.c_contiguous for array in p.values())
+    with pytest.raises(ValueError, match="two arrays named 'w'"):
+        Parameters.over([("w", writable), ("w", writable)])
+
+
+def test_other_names_for_the_same_arrays_copy_nothing():
+    p = Parameters({"a": [1.0], "b": [2.0]})
+    moved = p.prefixed("x").under("x").without(["b"]) | p.without(["a"])
+    assert moved == p
+    assert all(moved[name] is p[name] for name in p)

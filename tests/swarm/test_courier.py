@@ -213,7 +213,7 @@ def test_one_request_brings_no_more_than_a_window_of_chunks_each_once() -> None:
 
     at_once, sent = run_virtual(main())
     assert at_once == 8
-    assert sorted(sent) == sorted([("chunk", index) for index in range(32)] * 8)
+    assert sorted(sent) == sorted([("chunk", index) for index in range(8)] * 8)
 
 
 def test_update_of_another_layout_than_the_own_one_is_refused() -> None:
@@ -268,6 +268,19 @@ def test_old_rounds_are_let_go_but_what_is_to_be_kept() -> None:
             courier.hold(packed, round=round)
         courier.forget_before(2, keep=[kept.digest])
         return set(courier.payloads) == {kept.digest, new.digest}
+
+    assert run_virtual(main())
+
+
+def test_inputs_of_a_final_merge_are_let_go_but_not_what_is_served_here() -> None:
+    async def main():
+        courier = Courier(no_word, limits=Limits(), retry_s=5.0)
+        own, input_, later, kept = (pack(Parameters({"w": np.full(3, float(i))})) for i in range(4))
+        for packed, round in ((own, 1), (input_, 1), (later, 2), (kept, 1)):
+            courier.hold(packed, round=round)
+        await courier.offer(manifest(own), own, to=["b"], place={"round": 1, "term": 0, "attempt": 0})
+        courier.forget_inputs(1, keep=[kept.digest])
+        return set(courier.payloads) == {own.digest, later.digest, kept.digest}
 
     assert run_virtual(main())
 

@@ -335,7 +335,7 @@ def lying(swarm, liar: str, n_sites: int, *, arrays=None, weight: int | None = N
             for name, value in {
                 "site": self.site,
                 "parameters": update.parameters if arrays is None else Parameters(arrays),
-                "weight": update.weight if weight is None else weight,
+                "weight": update.weight,
                 "memory": update.memory,
             }.items():
                 object.__setattr__(forged, name, value)
@@ -349,6 +349,8 @@ def lying(swarm, liar: str, n_sites: int, *, arrays=None, weight: int | None = N
     def sign(nonce, function, args):
         """A liar does not go by itself."""
         function, args = ("heartbeat", ()) if function == "withdraw" else (function, args)
+        if function == "commit" and args[1] == 2 and weight is not None:
+            args = (*args[:3], weight, *args[4:])
         return msgspec.msgpack.encode((liar, nonce, function, args))
 
     ports = {f"site-{i}": {"work": Work(f"site-{i}", i)} for i in range(n_sites)}

@@ -46,7 +46,7 @@ def weighted_sum(updates: Sequence[Update], *, block: int = BLOCK) -> Aggregate:
     _check(ordered)
     total = {name: _total(name, ordered, block) for name in ordered[0].parameters}
     return Aggregate(
-        total=Parameters(total),
+        total=Parameters.owning(total),
         weight=sum(update.weight for update in ordered),
         contributors=tuple(update.site for update in ordered),
         single=ordered,
@@ -57,9 +57,16 @@ def divide(total: Parameters, weight: int, like: Parameters) -> Parameters:
     """total / weight for the arrays named in `like`: one division in float64, one rounding to its dtypes."""
     if weight < 1:
         raise InvariantBroken(f"sum of weights must be positive, got {weight}")
-    return Parameters(
-        {name: rounded(np.divide(total[name], float(weight)), array.dtype) for name, array in like.items()}
-    )
+    return Parameters.owning({name: _quotient(total[name], weight, array.dtype) for name, array in like.items()})
+
+
+def _quotient(total: NDArray[np.generic], weight: int, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
+    """Element-wise, so blocks change no bit; they keep the float64 quotient of a large array from existing whole."""
+    flat, made = total.reshape(-1), np.empty(total.size, dtype)
+    for start in range(0, flat.size, BLOCK):
+        part = slice(start, start + BLOCK)
+        made[part] = rounded(np.divide(flat[part], float(weight)), dtype)
+    return made.reshape(total.shape)
 
 
 def rounded(values: NDArray[np.float64], dtype: np.dtype[np.generic]) -> NDArray[np.generic]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from cohortium.core import payload
 from cohortium.core.parameters import Parameters
@@ -27,9 +28,9 @@ __all__ = [
     "Limits",
     "Packed",
     "Sketch",
+    "blob_parts",
     "decode_blob",
     "digest_of",
-    "encode_blob",
     "pack",
     "parameters_of",
     "read_header",
@@ -167,14 +168,14 @@ def _packed(header: bytes, body: memoryview) -> Packed:
 
 
 def _unpacked(sketch: Sketch, body: memoryview) -> Parameters:
-    arrays: list[tuple[str, object]] = []
+    arrays: list[tuple[str, NDArray[np.generic]]] = []
     at = 0
     for name, code, shape in sketch.tensors:
         dtype = payload.DTYPES[code]
         count = math.prod(shape)
         arrays.append((name, np.frombuffer(body, dtype=dtype, count=count, offset=at).reshape(shape)))
         at += count * dtype.itemsize
-    return Parameters(arrays)
+    return Parameters.over(arrays)
 
 
 @dataclass
@@ -212,7 +213,7 @@ class Intake:
         """Numbers of the chunks still to come, sorted."""
         return tuple(sorted(self._missing))
 
-    def add(self, index: int, chunk: bytes) -> bool:
+    def add(self, index: int, chunk: bytes | memoryview) -> bool:
         """Keep one chunk. False if it was held already. FrameError if it is not the promised one."""
         if not 0 <= index < len(self.chunk_digests):
             raise FrameError(f"chunk {index} of a payload with {len(self.chunk_digests)} chunks")
@@ -232,13 +233,16 @@ class Intake:
         if self._missing:
             raise FrameError(f"{len(self._missing)} chunks are still missing")
         return Packed(
-            header=self.header, body=memoryview(self._body), chunk_digests=self.chunk_digests, digest=self.digest
+            header=self.header,
+            body=memoryview(self._body).toreadonly(),
+            chunk_digests=self.chunk_digests,
+            digest=self.digest,
         )
 
 
-def encode_blob(packed: Packed) -> bytes:
-    """One payload as the bytes that lie on disk."""
-    return b"".join((len(packed.header).to_bytes(4, "little"), packed.header, packed.body))
+def blob_parts(packed: Packed) -> tuple[bytes, bytes, memoryview]:
+    """One payload as the bytes that lie on disk, one part behind the other, so that a large body is not copied."""
+    return len(packed.header).to_bytes(4, "little"), packed.header, packed.body
 
 
 def decode_blob(blob: bytes, *, limits: Limits = _DEFAULT, expected: Layout | None = None) -> Packed:
@@ -249,7 +253,7 @@ def decode_blob(blob: bytes, *, limits: Limits = _DEFAULT, expected: Layout | No
     sketch = read_header(bytes(blob[4 : 4 + length]), limits=limits, expected=expected)
     if len(blob) != 4 + length + sketch.size_bytes:
         raise FrameError(f"payload has {len(blob) - 4 - length} bytes of body, its header promises {sketch.size_bytes}")
-    return _packed(sketch.header, memoryview(blob)[4 + length :])
+    return _packed(sketch.header, memoryview(blob)[4 + length :].toreadonly())
 
 
 def parameters_of(packed: Packed, *, limits: Limits = _DEFAULT) -> tuple[Parameters, Mapping[str, str | int]]:

@@ -93,7 +93,8 @@ _Word = Annotated[str, msgspec.Meta(max_length=64, pattern="^[A-Za-z0-9_./:-]*$"
 class Envelope(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Who says what, where in the run, and which ledger it has seen (`head_height`, `head_hash`).
 
-    receiver: empty for all peers. sequence: rises with every envelope of a sender, across restarts.
+    receiver: empty for all peers. sequence: rises with every envelope of a sender, across restarts. body: encoded; of
+    a frame that came in, a view of it, because a chunk of 1 MiB need not be copied to be looked at.
     """
 
     version: Annotated[int, msgspec.Meta(ge=VERSION, le=VERSION)]
@@ -108,7 +109,7 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
     sequence: _Long
     head_height: _Long
     head_hash: Annotated[bytes, msgspec.Meta(max_length=32)]
-    body: bytes
+    body: memoryview
     signature: _Signature = b""
 
 
@@ -170,7 +171,7 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
 
     digest: _Digest
     index: _Count
-    data: Annotated[bytes, msgspec.Meta(max_length=CHUNK_BYTES)]
+    data: Annotated[memoryview, msgspec.Meta(max_length=CHUNK_BYTES)]
 
 
 class StepNote(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

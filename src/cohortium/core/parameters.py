@@ -43,6 +43,32 @@ class Parameters(Mapping[str, NDArray[np.generic]]):
             made._arrays[name] = _take(name, array)
         return made
 
+    @classmethod
+    def over(cls, arrays: Iterable[tuple[str, NDArray[np.generic]]]) -> Parameters:
+        """Read-only arrays over memory that nobody writes any more, such as a payload's body, taken without a copy.
+
+        One that is not aligned is copied: sums over it would add in another order. ValueError for a repeated name.
+        """
+        made = cls()
+        for name, array in arrays:
+            payload.check_name(name)
+            if name in made._arrays:
+                raise ValueError(f"parameters hold two arrays named {name!r}")
+            whole = array.flags.aligned and array.flags.c_contiguous and not array.flags.writeable
+            known = whole and payload.dtype_code(array.dtype) is not None
+            little = array.dtype == array.dtype.newbyteorder("<")
+            made._arrays[name] = array if known and little else _freeze(name, array)
+        return made
+
+    @classmethod
+    def _sharing(cls, arrays: Mapping[str, NDArray[np.generic]]) -> Parameters:
+        """Arrays of other parameters under other names: they are read-only already."""
+        made = cls()
+        for name in arrays:
+            payload.check_name(name)
+        made._arrays = dict(arrays)
+        return made
+
     def __getitem__(self, name: str) -> NDArray[np.generic]:
         return self._arrays[name]
 
@@ -101,20 +127,20 @@ class Parameters(Mapping[str, NDArray[np.generic]]):
     def under(self, prefix: str) -> Parameters:
         """The arrays whose names start with `prefix/`, with the prefix removed."""
         start = f"{prefix}/"
-        return Parameters({n[len(start) :]: a for n, a in self._arrays.items() if n.startswith(start)})
+        return self._sharing({n[len(start) :]: a for n, a in self._arrays.items() if n.startswith(start)})
 
     def prefixed(self, prefix: str) -> Parameters:
         """The same arrays with `prefix/` put before every name."""
-        return Parameters({f"{prefix}/{name}": array for name, array in self._arrays.items()})
+        return self._sharing({f"{prefix}/{name}": array for name, array in self._arrays.items()})
 
     def __or__(self, other: Parameters) -> Parameters:
         """Both sets; arrays of `other` win and keep the place of those they replace."""
-        return Parameters({**self._arrays, **other._arrays})
+        return self._sharing({**self._arrays, **other._arrays})
 
     def without(self, names: Iterable[str]) -> Parameters:
         """All arrays but those named."""
         left_out = set(names)
-        return Parameters({name: array for name, array in self._arrays.items() if name not in left_out})
+        return self._sharing({name: array for name, array in self._arrays.items() if name not in left_out})
 
 
 def _freeze(name: str, value: object) -> NDArray[np.generic]:

@@ -25,7 +25,7 @@ __all__ = ["INLINE_BYTES", "Courier", "layout_of"]
 INLINE_BYTES = 48 << 10
 """Largest payload that travels inside its offer."""
 
-_WINDOW = 32
+_WINDOW = 8
 """Chunks asked for, and given, at once."""
 
 _OFFERS = 16
@@ -109,7 +109,7 @@ class Courier:
             await self._send("offer", goods.offer, [to], goods.place)
         for index in sorted(set(need.chunks))[:_WINDOW]:
             if index < len(goods.packed.chunk_digests):
-                chunk = Chunk(digest=goods.packed.digest, index=index, data=bytes(goods.packed.chunk(index)))
+                chunk = Chunk(digest=goods.packed.digest, index=index, data=goods.packed.chunk(index))
                 await self._send("chunk", chunk, [to], goods.place)
 
     # --- taking ----------------------------------------------------------------------------------------------
@@ -226,6 +226,12 @@ class Courier:
     def note_round(self, digest: bytes, round: int) -> None:
         """Say to which round a payload belongs."""
         self._rounds[digest] = max(round, self._rounds.get(digest, 0))
+
+    def forget_inputs(self, round: int, *, keep: Iterable[bytes]) -> None:
+        """Let go of what others sent for rounds up to this one: their merge is final, and nobody is served it here."""
+        kept = {*keep, *self._goods}
+        for digest in [d for d, number in self._rounds.items() if number <= round and d not in kept]:
+            self.payloads.pop(digest, None)
 
     def forget_before(self, round: int, *, keep: Iterable[bytes]) -> None:
         """Let go of payloads of rounds before this one."""

@@ -76,7 +76,7 @@ class Line:
             sequence=self.sequence,
             head_height=self._head[0],
             head_hash=self._head[1],
-            body=b"",
+            body=memoryview(b""),
         )
         return encode(sealed(bare, body, self._ports.key.sign))
 

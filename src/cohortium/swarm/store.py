@@ -19,7 +19,7 @@ from typing import Protocol
 
 import msgspec
 
-from cohortium.core.frames import Packed, decode_blob, encode_blob
+from cohortium.core.frames import Packed, blob_parts, decode_blob
 from cohortium.errors import CohortiumError, FrameError
 from cohortium.swarm.actions import Fact
 
@@ -139,7 +139,7 @@ class DiskStore:
         with written(draft):
             path.parent.mkdir(mode=0o700, exist_ok=True)
             with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(encode_blob(payload))
+                file.writelines(blob_parts(payload))
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(path)

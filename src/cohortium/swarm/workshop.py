@@ -81,9 +81,10 @@ class Workshop:
         return True
 
     async def forget_before(self, round: int, *, keep: tuple[bytes, ...]) -> None:
-        """Let go of what belongs to rounds before this one: in memory, and payloads in the store."""
+        """Let go of what belongs to rounds before this one in the store; in memory, of this one's inputs too."""
         store = self._ports.store
-        self._courier.forget_before(round, keep=keep)
+        self._courier.forget_before(round + 1, keep=keep)
+        self._courier.forget_inputs(round + 1, keep={*keep, *self._updates})
         old = [number for number in self._stored if number < round]
         gone = set().union(*(self._stored.pop(number) for number in old)) - set(keep)
         gone -= set().union(*self._stored.values())
@@ -123,7 +124,8 @@ class Workshop:
         packed = await self._ports.blocking(lambda: pack(update.parameters, context))
         self._courier.hold(packed, round=round)
         memory = self._hold_memory(update.memory, round)
-        self._updates[packed.digest] = update
+        arrays = self._arrays(packed.digest)  # those of the payload: no second copy of a large update is kept
+        self._updates[packed.digest] = replace(update, parameters=arrays)
         return ev.Trained(round, packed.digest, update.weight, memory=memory)
 
     async def carry(self, action: do.Carry, *, run: int) -> ev.Trained | ev.Failed:
@@ -169,13 +171,14 @@ class Workshop:
         if context is None or self.base != action.base:
             return None
 
+        received = self._gather(action.inputs)
+
         def make() -> Packed:
-            self._check_origin(action.inputs, run=view.run, round=action.round)
-            received = self._gather(action.inputs)
             updates = ports.guard.open(context, survivors=action.contributors, received=received)
             return pack(ports.work.merge(state, updates))
 
         try:
+            self._check_origin(action.inputs, run=view.run, round=action.round)
             packed = await ports.blocking(make)
         except PeerError as wrong:
             return ev.Failed("merge", "unusable", round=action.round, site=wrong.site)
@@ -193,6 +196,7 @@ class Workshop:
         own = self._updates.get(action.own) if action.own else None
         self.measures = await self._ports.blocking(lambda: work.adopt(turn, state, own))
         self.state, self.base = state, action.digest
+        self._updates.pop(action.own, None)  # it is in the merge; one that missed its round is kept to be carried
         memory = self._hold_memory(work.memory(), action.round)
         finished = await self._ports.blocking(lambda: work.finished(state))
         return ev.Adopted(action.round, action.digest, finished, memory)
