@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cohortium.core.exact import divide, dot, norm2, weighted_sum
+from cohortium.core.exact import BLOCK, divide, dot, norm2, weighted_sum
 from cohortium.core.parameters import Parameters
 from cohortium.core.update import Update
 from cohortium.errors import FrameError, InvariantBroken, PeerError
