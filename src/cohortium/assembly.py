@@ -30,6 +30,7 @@ from cohortium.privacy.dp.terms import check_size, refusals, terms_of
 from cohortium.privacy.secagg.context import MAX_SITES
 from cohortium.strategies import STRATEGIES
 from cohortium.swarm.program import Program, Stage, Stop
+from cohortium.synth.study import check_synth
 
 __all__ = [
     "build_guard",
@@ -143,6 +144,8 @@ def build_program(study: Study, layout: Layout, *, sites: Sequence[str], chance:
 
 def check_study(study: Study, *, n_sites: int | None = None) -> tuple[Problem, ...]:
     """Everything that cannot work, all at once; empty when the study can be run."""
+    if study.synth is not None:
+        return (*check_synth(study), *(_unmaskable(study, n_sites) if study.privacy.secure_aggregation else ()))
     problems: list[Problem] = []
     learner = strategy = None
     try:

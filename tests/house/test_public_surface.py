@@ -12,6 +12,7 @@ from cohortium.data import PREPARATIONS
 from cohortium.ledger import ENGINES
 from cohortium.models import MODELS
 from cohortium.strategies import STRATEGIES
+from cohortium.synth.generators import GENERATORS
 from cohortium.transport import TRANSPORTS
 
 MODULES = sorted(
@@ -33,7 +34,9 @@ def test_all_lists_every_public_name_defined_here_and_nothing_else(name):
     assert all(hasattr(module, one) for one in listed)
 
 
-@pytest.mark.parametrize("registry", [PREPARATIONS, ENGINES, MODELS, STRATEGIES, TRANSPORTS], ids=lambda r: r.kind)
+@pytest.mark.parametrize(
+    "registry", [PREPARATIONS, ENGINES, MODELS, STRATEGIES, TRANSPORTS, GENERATORS], ids=lambda r: r.kind
+)
 def test_every_registered_name_resolves(registry):
     assert len(registry)
     for name in registry:

@@ -26,6 +26,8 @@ __all__ = [
     "StudyPlan",
     "SurvivalOutcome",
     "SwarmPlan",
+    "SynthPlan",
+    "ValidationPlan",
 ]
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -182,8 +184,36 @@ class QualityPlan(_Plan):
     detector: Literal["none"] = "none"
 
 
+class ValidationPlan(_Plan):
+    """How a synthetic table is judged. reserve_share: of each site's patients, who never train a generator."""
+
+    reserve_share: Annotated[float, Field(gt=0, le=0.5)] = 0.2
+    fidelity_pass: Annotated[float, Field(ge=0, le=1)] = 0.85
+    attack_risk_max: Annotated[float, Field(ge=0, le=1)] = 0.05
+
+
+class SynthPlan(_Plan):
+    """A study that learns a generator of patients. genes, treatments, after_baseline: column names.
+
+    derived: flags recomputed from a condition on others. rules: conditions no synthetic patient may break.
+    sets: tables to draw, each as large as the training rows. min_cell: fewest patients in a published cell.
+    """
+
+    generator: Name = "bn"
+    federation: Literal["exact"] = "exact"
+    sets: Annotated[int, Field(ge=1, le=20)] = 5
+    min_cell: Annotated[int, Field(ge=1, le=1000)] = 10
+    genes: list[Name] = []
+    treatments: list[Name] = []
+    after_baseline: list[Name] = []
+    derived: dict[str, Annotated[str, Field(min_length=1, max_length=500)]] = {}
+    rules: list[Annotated[str, Field(min_length=1, max_length=500)]] = []
+    options: dict[str, Any] = {}
+    validation: ValidationPlan = ValidationPlan()
+
+
 class Study(_Plan):
-    """One plan, complete. Sections as in the study file."""
+    """One plan, complete. Sections as in the study file; with `[synth]` the model is its generator."""
 
     study: StudyPlan
     cohort: CohortPlan = CohortPlan()
@@ -193,6 +223,20 @@ class Study(_Plan):
     privacy: PrivacyPlan = PrivacyPlan()
     quality: QualityPlan = QualityPlan()
     evaluation: EvaluationPlan = EvaluationPlan()
+    synth: SynthPlan | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _generator_is_the_model(cls, content: Any) -> Any:
+        if isinstance(content, dict) and isinstance(content.get("synth"), dict) and "model" not in content:
+            return {**content, "model": {"name": content["synth"].get("generator", "bn")}}
+        return content
+
+    @model_validator(mode="after")
+    def _one_thing_to_learn(self) -> Study:
+        if self.synth is not None and (self.model.name != self.synth.generator or self.model.options):
+            raise ValueError("a study learns a model or, with [synth], a generator; leave [model] out")
+        return self
 
     @property
     def name(self) -> str:
@@ -210,6 +254,8 @@ class Study(_Plan):
     def canonical(self) -> bytes:
         """Every setting, defaults included, as canonical JSON: equal plans give equal bytes."""
         content = self.model_dump(mode="json")
+        if self.synth is None:  # studies without synthesis keep the digest they had before there was any
+            del content["synth"]
         return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
 
     @cached_property

@@ -1,0 +1,159 @@
+"""`cohortium synth fit|sample|validate|bench`: synthetic patients, learned together and judged in the open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cohortium.cli.output import Screen
+from cohortium.cli.study import AsJson, Data, SiteColumn, StudyFile
+
+__all__ = ["app", "bench", "fit", "sample", "validate"]
+
+app = typer.Typer(no_args_is_help=True)
+
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the generator and the ledger.")]
+File = Annotated[Path, typer.Option("-o", "--output", metavar="FILE.csv", help="Where the patients are written.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the draw; the same seed gives the same patients.")]
+
+
+@app.command()
+def fit(
+    path: StudyFile,
+    data: Data = None,
+    site_column: SiteColumn = None,
+    out: Out = Path("generator"),
+    ledger: Annotated[str, typer.Option("--ledger", help="memory or local.")] = "memory",
+    as_json: AsJson = False,
+) -> None:
+    """Learn the study's generator by a swarm of the sites. No row leaves a site; a reserve of each trains nothing."""
+    from cohortium.sim.inputs import read_sites, read_study
+    from cohortium.sim.synthesis import fit as fit_generator
+
+    screen = Screen(as_json=as_json)
+    tables = read_sites(data or [], site_column=site_column)
+    study = read_study(path, n_sites=len(tables))
+    fitted = fit_generator(study, tables, out=out, ledger=ledger, say=screen.say)
+    screen.document(fitted.document())
+    screen.result(f"generator: {out / 'generator.safetensors'} (digest {fitted.saved.state.digest.hex()[:16]})")
+    screen.say(f"next: cohortium synth sample {out} -n {fitted.saved.n_real} -o synthetic.csv")
+
+
+@app.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a fitted generator.")],
+    output: File,
+    n: Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="Patients to draw.")] = 1000,
+    where: Annotated[str, typer.Option("--where", help='A condition, e.g. "age>70 and TP53=1".')] = "",
+    sets: Annotated[int, typer.Option("--sets", min=1, max=20, help="Tables to draw, for pooled inference.")] = 1,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Draw synthetic patients. With --sets m the files are FILE-1.csv to FILE-m.csv."""
+    import numpy as np
+
+    from cohortium.data.csv_writer import csv_bytes
+    from cohortium.sim.folder import write_together
+    from cohortium.sim.synthesis import open_generator
+    from cohortium.synth.rows import table_of_rows
+
+    screen = Screen(as_json=as_json)
+    saved = open_generator(folder)
+    files = [output] if sets == 1 else [output.with_name(f"{output.stem}-{k + 1}{output.suffix}") for k in range(sets)]
+    broken: dict[str, int] = {}
+    content = {}
+    for k, file in enumerate(files):
+        drawn = saved.sample(n, rng=np.random.default_rng([seed, k]), where=where)
+        content[file] = [csv_bytes(table_of_rows(drawn.rows))]
+        for rule, count in drawn.broken.items():
+            broken[rule] = broken.get(rule, 0) + count
+    write_together(content)
+    screen.document({"files": [str(file) for file in files], "n": n, "where": where, "broken_rules": broken})
+    for rule, count in broken.items():
+        screen.warn(f"{count} patients still break the rule '{rule}' after 20 draws")
+    screen.result(f"wrote {', '.join(str(file) for file in files)} ({n} patients each)")
+
+
+@app.command()
+def validate(
+    real: Annotated[Path, typer.Option("--real", metavar="FILE", help="Rows the generator learned from.")],
+    synthetic: Annotated[Path, typer.Option("--synthetic", metavar="FILE", help="The table to judge.")],
+    schema: Annotated[Path, typer.Option("--schema", metavar="STUDY.toml", help="The study that names the columns.")],
+    holdout: Annotated[
+        Path | None, typer.Option("--holdout", metavar="FILE", help="Real rows the generator never saw.")
+    ] = None,
+    site_column: SiteColumn = None,
+    report: Annotated[Path | None, typer.Option("--report", metavar="FILE.html", help="Also write the page.")] = None,
+    draws: Annotated[int, typer.Option("--draws", min=2, max=50, help="Draws behind each score.")] = 5,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Judge a synthetic table: fidelity, utility, privacy, each beside a floor, a ceiling and controls that must fail.
+
+    Exits 1 when a control does not fail as it must: then nothing is proven.
+    """
+    from cohortium.sim.folder import write_whole
+    from cohortium.sim.inputs import read_study
+    from cohortium.sim.synth_tables import validate_files
+
+    screen = Screen(as_json=as_json)
+    found = validate_files(
+        read_study(schema), real=real, synthetic=synthetic, holdout=holdout, site_column=site_column, seed=seed, draws=draws
+    )  # fmt: skip
+    screen.document(found.judgement.document())
+    for note in found.judgement.notes:
+        screen.warn(note)
+    for topic, word in found.judgement.verdict.items():
+        screen.result(f"{topic}: {word}")
+    if report is not None:
+        write_whole(report, [found.page().encode()])
+        screen.result(f"report: {report}")
+    if not found.judgement.credible:
+        raise typer.Exit(1)
+
+
+@app.command()
+def bench(
+    data: Annotated[
+        str, typer.Option("--data", metavar="FILE|sim", help="A table, or the simulated consortium.")
+    ] = "sim",
+    site_column: SiteColumn = None,
+    study: Annotated[
+        Path | None, typer.Option("--study", metavar="STUDY.toml", help="With [synth]; guessed if not given.")
+    ] = None,
+    generators: Annotated[str, typer.Option("--generators", help="Names, separated by commas.")] = "bn",
+    strategies: Annotated[str, typer.Option("--strategies", help="Names, separated by commas.")] = "exact",
+    settings: Annotated[
+        str, typer.Option("--settings", help="central, isolated, federated.")
+    ] = "central,isolated,federated",
+    seeds: Annotated[int, typer.Option("--seeds", min=1, max=50)] = 3,
+    draws: Annotated[int, typer.Option("--draws", min=2, max=50)] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Compare generators when trained on pooled data, at single sites, and together."""
+    from cohortium.sim.inputs import read_study
+    from cohortium.sim.synth_tables import bench as run_bench
+
+    screen = Screen(as_json=as_json)
+    found = run_bench(
+        data,
+        site_column=site_column,
+        study=None if study is None else read_study(study),
+        generators=_names(generators),
+        strategies=_names(strategies),
+        settings=_names(settings),
+        seeds=seeds,
+        draws=draws,
+        say=screen.say,
+    )
+    screen.document(found.document())
+    header = ("generator", "setting", "CSF skill", "GSF skill", "classic CSF", "classic GSF", "KM gap", "CPU s")
+    screen.table(header, found.rows())
+    for name, equal in found.equal.items():
+        screen.result(f"{name}: federated {'equals' if equal else 'DIFFERS from'} central")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]

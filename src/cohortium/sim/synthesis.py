@@ -1,0 +1,226 @@
+"""A generator learned by a simulated swarm: real nodes and ledger, then a folder from which patients can be drawn.
+
+`fit` trains and writes `generator.safetensors`, `ledger.jsonl` and `sites/<site>-reserve.csv` is not among them: no
+real row is ever written. `open_generator` reads the folder back, checking that state, study and schema belong together.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cohortium.core.codec import decode, encode
+from cohortium.core.foreign_json import read_json
+from cohortium.core.parameters import Parameters
+from cohortium.core.randomness import Chance
+from cohortium.core.study import Study
+from cohortium.data.schema import CohortSchema
+from cohortium.data.table import Table
+from cohortium.errors import DataError, FrameError, StudyError, UsageError
+from cohortium.ledger import ENGINES
+from cohortium.sim.cohorts import Gathered, gather
+from cohortium.sim.folder import write_together
+from cohortium.sim.swarm import Setting, SwarmRun, run_swarm
+from cohortium.strategies.exact_sums import ExactSums
+from cohortium.swarm.program import Program, SiteWork, Stage
+from cohortium.synth.conditions import parse
+from cohortium.synth.facts import Facts
+from cohortium.synth.rows import Rows, rows_of_examples
+from cohortium.synth.sampling import Drawn, draw
+from cohortium.synth.study import build_generator, facts_of, plan_of, rules_of, with_derived
+
+__all__ = ["Fitted", "SavedGenerator", "fit", "gathered_rows", "open_generator", "split_study", "train"]
+
+FORMAT = "cohortium-generator/1"
+FILE = "generator.safetensors"
+MAX_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SavedGenerator:
+    """A finished generator and what its columns mean. n_real: training patients of all sites together."""
+
+    study: Study
+    schema: CohortSchema
+    generator: Any
+    state: Parameters
+    n_real: int
+
+    @property
+    def facts(self) -> Facts:
+        """Its columns."""
+        found: Facts = self.generator.facts
+        return found
+
+    def sample(self, n: int, *, rng: np.random.Generator, where: str = "") -> Drawn:
+        """n patients, derived columns included. where: a condition they all fulfil. Raises UsageError."""
+        condition = parse(where, self.facts) if where else None
+        drawn = draw(
+            self.generator, self.state, n, rng=rng, where=condition, rules=rules_of(self.study, self.facts)
+        )  # fmt: skip
+        return Drawn(rows=with_derived(drawn.rows, self.study), n_tried=drawn.n_tried, broken=drawn.broken)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Fitted:
+    """A training: the generator, how the run ended, what it cost. training, reserve: rows by site (they never left)."""
+
+    saved: SavedGenerator
+    status: str
+    rounds: int
+    bytes: int
+    training: Mapping[str, Rows]
+    reserve: Mapping[str, Rows]
+    ledger: Any
+
+    def document(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "status": self.status,
+            "generator": self.saved.study.model.name,
+            "digest": self.saved.state.digest.hex(),
+            "rounds": self.rounds,
+            "bytes": self.bytes,
+            "sites": {site: len(rows) for site, rows in self.training.items()},
+            "n_real": self.saved.n_real,
+        }
+
+
+def split_study(study: Study) -> Study:
+    """The study whose split holds out the reserve and nothing else."""
+    share = plan_of(study).validation.reserve_share
+    changed = study.evaluation.model_copy(update={"test_fraction": share, "calibration_fraction": 0.0})
+    return study.model_copy(update={"evaluation": changed})
+
+
+def gathered_rows(study: Study, tables: Mapping[str, Table], *, chance: Chance) -> tuple[Gathered, Facts]:
+    """Every site's cohort with its reserve, and the facts."""
+    gathered = gather(split_study(study), tables, chance=chance)
+    return gathered, facts_of(study, gathered.schema)
+
+
+def train(
+    study: Study, tables: Mapping[str, Table], *, ledger: str = "memory", say: Callable[[str], None] = lambda text: None
+) -> Fitted:
+    """Learn the generator by a swarm of these sites. Raises StudyError, DataError or RunFailed."""
+    chance = Chance(study.evaluation.seed, secrets_from_system=False)
+    gathered, facts = gathered_rows(study, tables, chance=chance)
+    generator = build_generator(study, gathered.schema)
+    layout = gathered.schema.layout()
+    stage = Stage(name="model", learner=generator, strategy=ExactSums(), max_rounds=generator.max_rounds)
+    program = Program([stage], layout, sites=list(gathered.cohorts), chance=chance)
+    rows = gathered.rows()
+    works = {
+        one.site: SiteWork(program, site=one.site, training=one.training, held_out=one.test, measure=_unmeasured)
+        for one in rows
+    }
+    swarm = run_swarm(Setting(study=study, works=works, chance=chance, ledger=_engine(ledger)))
+    state = program.model(swarm.state)
+    saved = SavedGenerator(
+        study=study,
+        schema=gathered.schema,
+        generator=generator,
+        state=state,
+        n_real=sum(len(one.training) for one in rows),
+    )
+    say(f"{swarm.outcome}: {len(swarm.bytes_sent)} rounds, {len(rows)} sites")
+    return Fitted(
+        saved=saved,
+        status=str(swarm.outcome),
+        rounds=len(swarm.bytes_sent),
+        bytes=max(swarm.bytes_sent.values(), default=0),
+        training={one.site: rows_of_examples(one.training, facts) for one in rows},
+        reserve={one.site: rows_of_examples(one.test, facts) for one in rows},
+        ledger=_Closing(swarm),
+    )
+
+
+def fit(
+    study: Study,
+    tables: Mapping[str, Table],
+    *,
+    out: Path,
+    ledger: str = "memory",
+    say: Callable[[str], None] = lambda text: None,
+) -> Fitted:
+    """`train`, then the folder. Nothing is written when training fails."""
+    fitted = train(study, tables, ledger=ledger, say=say)
+    exported = fitted.ledger.export()
+    write_together({out / FILE: _file(fitted.saved), out / "ledger.jsonl": [exported]})
+    return fitted
+
+
+def open_generator(folder: Path) -> SavedGenerator:
+    """The generator in a folder. Raises UsageError where there is none, DataError where it does not hold together."""
+    path = folder / FILE if folder.is_dir() else folder
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise DataError(f"generator '{path}' is larger than {MAX_BYTES} bytes")
+        state, metadata = decode(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"cannot read generator '{path}': {error.strerror}") from None
+    except FrameError as error:
+        raise DataError(f"generator '{path}': {error}") from None
+    if metadata.get("format") != FORMAT:
+        raise DataError(f"generator '{path}': format {metadata.get('format')!r:.60}, expected {FORMAT!r}")
+    if metadata.get("digest") != state.digest.hex():
+        raise DataError(f"generator '{path}': its arrays are not those its metadata name")
+    try:
+        study = Study.model_validate_json(metadata["study"], strict=True)
+        schema = CohortSchema.from_dict(read_json(metadata["schema"].encode(), max_depth=8))
+        generator = build_generator(study, schema)
+        saved = SavedGenerator(
+            study=study, schema=schema, generator=generator, state=state, n_real=int(metadata["n_real"])
+        )
+        saved.sample(3, rng=np.random.default_rng(0))
+    except (KeyError, ValueError, TypeError, IndexError, ArithmeticError, StudyError):
+        raise DataError(f"generator '{path}': study, schema and state do not belong together") from None
+    return saved
+
+
+def _file(saved: SavedGenerator) -> Any:
+    metadata = {
+        "format": FORMAT,
+        "study": saved.study.canonical().decode(),
+        "schema": json.dumps(saved.schema.to_dict(), sort_keys=True, ensure_ascii=True),
+        "n_real": str(saved.n_real),
+        "digest": saved.state.digest.hex(),
+    }
+    return encode(saved.state, metadata)
+
+
+class _Closing:
+    """The run's ledger, exported once and closed."""
+
+    def __init__(self, swarm: SwarmRun) -> None:
+        self._swarm = swarm
+
+    def export(self) -> bytes:
+        """The chain as JSON lines."""
+        import tempfile
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "ledger.jsonl"
+            self._swarm.ledger.export(path)
+            self.close()
+            return path.read_bytes()
+
+    def close(self) -> None:
+        """Let it go."""
+        self._swarm.ledger.close()
+
+
+def _unmeasured(learner: Any, parameters: Parameters, examples: Any) -> Mapping[str, float]:
+    """Generators show no figures round by round."""
+    return {}
+
+
+def _engine(name: str) -> str:
+    if name not in ENGINES:
+        raise UsageError(f"unknown ledger {name!r}; available: {', '.join(ENGINES)}")
+    return name

@@ -1,0 +1,1 @@
+"""Synthetic patients: generators learned without pooling rows, and the validation that every table must pass."""

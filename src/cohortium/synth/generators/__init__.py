@@ -1,0 +1,18 @@
+"""Generators: learners that can also sample.
+
+One file each, one registry line each.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cohortium.core.registry import Registry
+
+__all__ = ["GENERATORS"]
+
+GENERATORS: Final = Registry(
+    "generator",
+    {"bn": "cohortium.synth.generators.bn:BayesianNetwork"},
+    group="cohortium.generators",
+)

@@ -1,0 +1,122 @@
+"""From a study's `[synth]` section to facts, generator, conditions and limits; everything that cannot work, at once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from cohortium.core.study import Study, SynthPlan
+from cohortium.data.schema import CohortSchema
+from cohortium.errors import Problem, StudyError, UsageError
+from cohortium.synth.conditions import Condition, parse
+from cohortium.synth.facts import Fact, Facts
+from cohortium.synth.generators import GENERATORS
+from cohortium.synth.rows import Rows
+from cohortium.synth.validation.judge import Limits
+
+__all__ = ["build_generator", "check_synth", "facts_of", "limits_of", "plan_of", "rules_of", "with_derived"]
+
+
+def plan_of(study: Study) -> SynthPlan:
+    """The section. Raises StudyError for a study without one."""
+    if study.synth is None:
+        raise StudyError([Problem("synth", 'is missing; add [synth] with generator = "bn" to learn a generator')])
+    return study.synth
+
+
+def facts_of(study: Study, schema: CohortSchema) -> Facts:
+    """What the generator knows of the columns. Raises StudyError."""
+    plan = plan_of(study)
+    return Facts.of(
+        schema,
+        genes=plan.genes,
+        treatments=plan.treatments,
+        after_baseline=plan.after_baseline,
+        derived=plan.derived,
+    )
+
+
+def build_generator(study: Study, schema: CohortSchema) -> Any:
+    """The study's generator. Raises StudyError naming the option."""
+    plan = plan_of(study)
+    made = GENERATORS.resolve(plan.generator)
+    known = {field.name for field in dataclasses.fields(made)} - {"facts", "min_cell"}
+    if unknown := sorted(set(plan.options) - known):
+        takes = ", ".join(sorted(known)) or "no options"
+        raise StudyError(
+            [Problem(f"synth.options.{name}", f"generator '{plan.generator}' takes: {takes}") for name in unknown]
+        )
+    facts = facts_of(study, schema)
+    _conditions(plan, facts)
+    try:
+        return made(facts=facts, min_cell=plan.min_cell, **plan.options)
+    except (TypeError, ValueError) as error:
+        raise StudyError([Problem("synth.options", str(error))]) from None
+
+
+def check_synth(study: Study) -> tuple[Problem, ...]:
+    """What cannot work before any column is known."""
+    plan = plan_of(study)
+    problems = []
+    if plan.generator not in GENERATORS:
+        sentence = f"unknown generator '{plan.generator}'; available: {', '.join(GENERATORS)}"
+        problems.append(Problem("synth.generator", sentence))
+    if study.strategy.name not in ("auto", "exact-sums"):
+        sentence = f"federation 'exact' adds up sums, merge '{study.strategy.name}' does not; leave it out"
+        problems.append(Problem("strategy.name", sentence))
+    if study.strategy.stop is not None:
+        problems.append(Problem("strategy.stop", "a generator by sums ends by itself; leave stop out"))
+    if study.evaluation.folds:
+        problems.append(Problem("evaluation.folds", "a generator is judged on its reserve; leave folds out"))
+    return tuple(problems)
+
+
+def rules_of(study: Study, facts: Facts) -> tuple[Condition, ...]:
+    """The conditions no synthetic patient may break."""
+    return _conditions(plan_of(study), facts)[0]
+
+
+def with_derived(rows: Rows, study: Study) -> Rows:
+    """The rows with derived flags computed anew, put before the outcome."""
+    plan = plan_of(study)
+    if not plan.derived:
+        return rows
+    facts = rows.facts
+    conditions = _conditions(plan, facts)[1]
+    columns = {name: rows[name] for name in rows}
+    added = []
+    for name, condition in conditions.items():
+        known = np.logical_and.reduce([~np.isnan(rows[one]) for one in condition.columns])
+        columns[name] = np.where(known, condition.holds(rows).astype(np.float64), np.nan)
+        added.append(Fact(name=name, kind="flag", group="clinical", levels=("0", "1")))
+    outcome = facts.of_group("outcome")
+    before = [fact for fact in facts.columns if fact.group != "outcome"]
+    return Rows(Facts(columns=(*before, *added, *outcome)), columns)
+
+
+def limits_of(study: Study) -> Limits:
+    """Where verdicts turn, as the study says."""
+    plan = plan_of(study).validation
+    return Limits(fidelity_pass=plan.fidelity_pass, attack_risk_max=plan.attack_risk_max)
+
+
+def _conditions(plan: SynthPlan, facts: Facts) -> tuple[tuple[Condition, ...], Mapping[str, Condition]]:
+    problems: list[Problem] = []
+    rules: list[Condition] = []
+    derived: dict[str, Condition] = {}
+    for at, text in enumerate(plan.rules):
+        try:
+            rules.append(parse(text, facts))
+        except UsageError as error:
+            problems.append(Problem(f"synth.rules[{at}]", str(error)))
+    for name, text in plan.derived.items():
+        try:
+            derived[name] = parse(text, facts)
+        except UsageError as error:
+            problems.append(Problem(f"synth.derived.{name}", str(error)))
+    if problems:
+        raise StudyError(problems)
+    return tuple(rules), derived

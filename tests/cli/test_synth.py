@@ -1,0 +1,72 @@
+import json
+
+from cohortium.cli.app import run
+from cohortium.data.csv_writer import csv_bytes
+from cohortium.data.mds_like import simulate
+from cohortium.data.table import Table
+
+STUDY = """
+[study]
+name = "mds"
+outcome = { time = "os_years", event = "died", unit = "years" }
+[synth]
+genes = ["TP53", "SF3B1"]
+"""
+COLUMNS = ("site", "age", "TP53", "SF3B1", "blasts", "hb", "os_years", "died")
+
+
+def files(tmp_path):
+    whole = simulate(seed=0, sites={"a": 200, "b": 150}, missing=False).table
+    data, study = tmp_path / "mds.csv", tmp_path / "mds.toml"
+    data.write_bytes(csv_bytes(Table({name: whole.column(name) for name in COLUMNS})))
+    study.write_text(STUDY)
+    return data, study
+
+
+def test_fit_sample_and_validate_from_the_command_line(tmp_path, capsys):
+    data, study = files(tmp_path)
+    out, made, page = tmp_path / "g", tmp_path / "made.csv", tmp_path / "report.html"
+    assert (
+        run(["synth", "fit", str(study), "--data", str(data), "--site-column", "site", "--out", str(out), "--json"])
+        == 0
+    )
+    fitted = json.loads(capsys.readouterr().out)
+    assert fitted["status"] == "complete"
+    assert sum(fitted["sites"].values()) == fitted["n_real"]
+    assert 278 <= fitted["n_real"] <= 282
+    assert run(["synth", "sample", str(out), "-n", "280", "-o", str(made), "--sets", "2"]) == 0
+    assert (tmp_path / "made-1.csv").read_text() != (tmp_path / "made-2.csv").read_text()
+    capsys.readouterr()
+    tables = [
+        "--real",
+        str(data),
+        "--synthetic",
+        str(tmp_path / "made-1.csv"),
+        "--schema",
+        str(study),
+        "--site-column",
+        "site",
+    ]
+    code = run(["synth", "validate", *tables, "--report", str(page), "--draws", "2", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert code == (0 if found["credible"] else 1)
+    assert set(found["verdict"]) == {"fidelity", "utility", "privacy"}
+    assert page.read_text().startswith("<!doctype html>")
+
+
+def test_conditions_are_met_and_wrong_ones_end_in_a_sentence(tmp_path, capsys):
+    data, study = files(tmp_path)
+    out, made = tmp_path / "g", tmp_path / "made.csv"
+    run(["synth", "fit", str(study), "--data", str(data), "--site-column", "site", "--out", str(out)])
+    assert run(["synth", "sample", str(out), "-n", "20", "-o", str(made), "--where", "age > 60 and TP53 = 1"]) == 0
+    rows = made.read_text().splitlines()
+    at = rows[0].split(",").index("TP53")
+    assert {row.split(",")[at] for row in rows[1:]} == {"1"}
+    capsys.readouterr()
+    assert run(["synth", "sample", str(out), "-o", str(made), "--where", "grade = 3"]) == 2
+    assert "no column 'grade'" in capsys.readouterr().err
+
+
+def test_a_generator_that_is_not_there_is_named(tmp_path, capsys):
+    assert run(["synth", "sample", str(tmp_path), "-o", str(tmp_path / "x.csv")]) == 2
+    assert "cannot read generator" in capsys.readouterr().err

@@ -1,0 +1,92 @@
+"""A generator learned by the real swarm, masks on, is the pooled one; its folder gives patients and nothing else."""
+
+import numpy as np
+import pytest
+
+from cohortium.core.study_text import study_of
+from cohortium.data.mds_like import simulate
+from cohortium.data.partition import by_column, take
+from cohortium.data.table import Table
+from cohortium.errors import DataError, StudyError, UsageError
+from cohortium.sim.synthesis import fit, open_generator, train
+from cohortium.synth.exchange import fit_by_sums
+from cohortium.synth.rows import Rows
+
+COLUMNS = ("site", "age", "TP53", "SF3B1", "complex", "blasts", "wbc", "anc", "os_years", "died")
+
+
+def tables():
+    whole = simulate(seed=0, sites={"a": 250, "b": 150, "c": 60}).table
+    table = Table({name: whole.column(name) for name in COLUMNS})
+    return take(table, by_column(table, "site"), without=["site"])
+
+
+def study(*, masked=True, **synth):
+    return study_of(
+        {
+            "study": {"name": "mds", "outcome": {"time": "os_years", "event": "died", "unit": "years"}},
+            "synth": {"genes": ["TP53", "SF3B1", "complex"], "rules": ["wbc >= anc"],
+                      "derived": {"high": "blasts >= 5"}, **synth},
+            "privacy": {"secure_aggregation": masked},
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    out = tmp_path_factory.mktemp("generator")
+    return fit(study(), tables(), out=out), out
+
+
+def test_the_swarm_under_masks_learns_the_pooled_generator(fitted):
+    made, _ = fitted
+    generator = made.saved.generator
+    pooled = Rows(
+        generator.facts,
+        {name: np.concatenate([rows[name] for rows in made.training.values()]) for name in generator.facts.names},
+    )
+    assert fit_by_sums(generator, [pooled]).digest == made.saved.state.digest
+    assert made.status == "complete"
+
+
+def test_masks_change_nothing(fitted):
+    plain = train(study(masked=False), tables())
+    plain.ledger.close()
+    assert plain.saved.state.digest == fitted[0].saved.state.digest
+
+
+def test_the_reserve_trains_nothing(fitted):
+    made, _ = fitted
+    for site, rows in made.reserve.items():
+        assert len(rows) == pytest.approx(0.2 * (len(rows) + len(made.training[site])), abs=2)
+
+
+def test_the_folder_gives_the_same_patients_and_keeps_the_rules(fitted):
+    made, out = fitted
+    opened = open_generator(out)
+    first, again = (one.sample(200, rng=np.random.default_rng(3)).rows for one in (made.saved, opened))
+    assert all(np.array_equal(first[name], again[name], equal_nan=True) for name in first)
+    assert first.facts.names[-3:] == ("high", "os_years", "died")
+    known = ~np.isnan(first["wbc"]) & ~np.isnan(first["anc"])
+    assert (first["wbc"] >= first["anc"])[known].all()
+    assert sorted(path.name for path in out.iterdir()) == ["generator.safetensors", "ledger.jsonl"]
+
+
+def test_a_changed_or_foreign_file_is_refused(fitted, tmp_path):
+    _, out = fitted
+    content = bytearray((out / "generator.safetensors").read_bytes())
+    content[-5] ^= 1
+    (tmp_path / "generator.safetensors").write_bytes(content)
+    with pytest.raises(DataError, match="not those its metadata name"):
+        open_generator(tmp_path)
+    with pytest.raises(UsageError, match="cannot read"):
+        open_generator(tmp_path / "nowhere")
+    (tmp_path / "generator.safetensors").write_bytes(b"\0" * 100)
+    with pytest.raises(DataError):
+        open_generator(tmp_path)
+
+
+def test_a_study_without_synth_is_told_what_to_add():
+    plain = study_of({"study": {"name": "s", "outcome": "y"}, "model": {"name": "logistic"}})
+    with pytest.raises(StudyError, match=r"add \[synth\]"):
+        train(plain, tables())

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+
+from cohortium.assembly import check_study
+from cohortium.core.study_text import study_of
+from cohortium.data.mds_like import simulate
+from cohortium.errors import StudyError
+from cohortium.sim.cohorts import schema_of
+from cohortium.synth.study import build_generator, facts_of, limits_of, rules_of, with_derived
+
+
+def study(**synth):
+    return study_of(
+        {
+            "study": {"name": "s", "outcome": {"time": "os_years", "event": "died", "unit": "years"}},
+            "synth": {"genes": ["TP53"], **synth},
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def schema():
+    table = simulate(seed=0, sites={"a": 200}).table
+    from cohortium.data.table import Table
+
+    kept = ("age", "TP53", "SF3B1", "wbc", "anc", "os_years", "died")
+    return schema_of(study(), {"a": Table({name: table.column(name) for name in kept})})
+
+
+def test_the_generator_is_the_model_and_both_are_not_named():
+    assert study().model.name == "bn"
+    with pytest.raises(StudyError, match=r"leave \[model\] out"):
+        study_of({"study": {"name": "s", "outcome": "y"}, "synth": {}, "model": {"name": "logistic"}})
+
+
+def test_a_study_without_synthesis_keeps_its_digest():
+    plain = study_of({"study": {"name": "s", "outcome": "y"}, "model": {"name": "logistic"}})
+    assert b"synth" not in plain.canonical()
+    assert b"synth" in study().canonical()
+
+
+def test_rules_and_derived_columns_are_read_against_the_facts(schema):
+    one = study(rules=["wbc >= anc"], derived={"splicing": "SF3B1 = 1"})
+    facts = facts_of(one, schema)
+    assert rules_of(one, facts)[0].columns == ("wbc", "anc")
+    generator = build_generator(one, schema)
+    assert generator.facts.names[-2:] == ("os_years", "died")
+    from cohortium.synth.rows import Rows
+
+    rows = Rows(facts, {name: np.array([1.0, np.nan]) for name in facts.names})
+    found = with_derived(rows, one)
+    assert found["splicing"][0] == 1
+    assert np.isnan(found["splicing"][1])
+
+
+@pytest.mark.parametrize(
+    ("synth", "said"),
+    [
+        ({"rules": ["wbc > lymph"]}, "needs a number, found 'lymph'"),
+        ({"derived": {"x": "TP53 ="}}, "synth.derived.x"),
+        ({"options": {"parents": 3}}, "generator 'bn' takes: max_climbs, max_parents, penalty"),
+        ({"options": {"penalty": "bdeu"}}, "penalty must be"),
+        ({"genes": ["age"]}, "a gene is a flag"),
+    ],
+)
+def test_what_cannot_work_is_named(schema, synth, said):
+    with pytest.raises(StudyError, match=said):
+        build_generator(study(**synth), schema)
+
+
+def test_impossible_studies_are_refused_before_anybody_trains():
+    found = [problem.message for problem in check_study(study(generator="gan"))]
+    assert found == ["unknown generator 'gan'; available: bn"]
+    other = study_of({**study().model_dump(exclude={"model"}), "strategy": {"name": "fedavg"}})
+    assert "federation 'exact' adds up sums" in check_study(other)[0].message
+
+
+def test_limits_are_the_studys():
+    assert limits_of(study(validation={"fidelity_pass": 0.5})).fidelity_pass == 0.5

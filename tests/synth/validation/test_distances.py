@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+from scipy.spatial import cKDTree
+
+from cohortium.synth.validation.distances import Space, identical_share, nearest, nndr
+
+
+def test_nearest_rows_are_scipys():
+    rng = np.random.default_rng(0)
+    x, to = rng.normal(size=(1500, 7)), rng.normal(size=(900, 7))
+    distances, places = nearest(x, to, 3)
+    theirs = cKDTree(to).query(x, 3)
+    assert np.allclose(distances, theirs[0])
+    assert (places == theirs[1]).mean() > 0.999
+
+
+def test_a_copy_has_ratio_zero_and_is_identical(world):
+    space = Space.of(world.training)
+    real = space.place(world.training)
+    assert np.median(nndr(real[:50], real)) == 0.0
+    assert identical_share(world.training.take(np.arange(50)), world.training) == 1.0
+    assert identical_share(world.synthetic, world.training) == 0.0
+
+
+def test_numbers_are_in_units_of_the_real_spread(world):
+    space = Space.of(world.training).only(("age",))
+    placed = space.place(world.training)
+    assert placed.mean() == pytest.approx(0.0, abs=1e-9)
+    assert placed.std() == pytest.approx(1.0, abs=1e-9)
+
+
+def test_two_categories_are_one_apart(world):
+    space = Space.of(world.training).only(("karyotype_risk",))
+    placed = space.place(world.training)
+    kinds = np.unique(placed, axis=0)
+    assert np.linalg.norm(kinds[0] - kinds[1]) in (pytest.approx(1.0), pytest.approx(np.sqrt(0.5)))
