@@ -39,7 +39,6 @@ app.add_typer(study.app, name="study", help="Write, check and show a study file.
 app.add_typer(audit.app, name="audit", help="Check what others recorded.")
 app.add_typer(runs.app, name="run", help="Runs between hospitals: propose, approve, watch, stop.")
 app.add_typer(node.app, name="node", help="This hospital's own node: keys, members, checks.")
-
 app.add_typer(synth.app, name="synth", help="Synthetic patients: learn, draw, judge.")
 
 

@@ -125,9 +125,7 @@ def bench(
     ] = None,
     generators: Annotated[str, typer.Option("--generators", help="Names, separated by commas.")] = "bn",
     strategies: Annotated[str, typer.Option("--strategies", help="Names, separated by commas.")] = "exact",
-    settings: Annotated[
-        str, typer.Option("--settings", help="central, isolated, federated.")
-    ] = "central,isolated,federated",
+    settings: Annotated[str, typer.Option("--settings", help="Of all three.")] = "central,isolated,federated",
     seeds: Annotated[int, typer.Option("--seeds", min=1, max=50)] = 3,
     draws: Annotated[int, typer.Option("--draws", min=2, max=50)] = 3,
     as_json: AsJson = False,
