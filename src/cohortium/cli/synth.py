@@ -100,8 +100,14 @@ def validate(
 
     screen = Screen(as_json=as_json)
     found = validate_files(
-        read_study(schema), real=real, synthetic=synthetic, holdout=holdout, site_column=site_column, seed=seed, draws=draws
-    )  # fmt: skip
+        read_study(schema),
+        real=real,
+        synthetic=synthetic,
+        holdout=holdout,
+        site_column=site_column,
+        seed=seed,
+        draws=draws,
+    )
     screen.document(found.judgement.document())
     for note in found.judgement.notes:
         screen.warn(note)
