@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -358,3 +359,42 @@ def world(tmp_path):
         return World(tmp_path, sites or ("bonn", "lund", "porto"), **options)
 
     return make
+
+
+# three homes, made once a session and copied for each test that changes them
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """The folder with the three homes; porto listens, lund and bonn dial out; all have signed the founding."""
+    folder = tmp_path_factory.mktemp("hospitals")
+    homes = {
+        site: Home.create(
+            folder / site,
+            site=site,
+            now=float(NOW),
+            listen="127.0.0.1:0" if site == "porto" else "",
+            advertise="localhost:4430" if site == "porto" else "",
+            contact=f"it@{site}.example",
+        )
+        for site in ("bonn", "lund", "porto")
+    }
+    cards = [home.card(NOW) for home in homes.values()]
+    founding = propose_founding(cards, engine="local", host="porto", chain_id=7001, time=NOW)
+    for site, home in homes.items():
+        founding = founding.signed(site, home.keys.ledger)
+    for home in homes.values():
+        home.keep_founding(founding)
+    return folder
+
+
+@pytest.fixture
+def homes(made, tmp_path):
+    """The three homes, each test's own copy."""
+    folder = shutil.copytree(made, tmp_path / "hospitals")
+    return {site: Home.open(folder / site) for site in ("bonn", "lund", "porto")}
+
+
+@pytest.fixture
+def porto(homes):
+    return homes["porto"]
