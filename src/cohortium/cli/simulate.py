@@ -36,6 +36,9 @@ def simulate(
     ledger: Annotated[str, typer.Option("--ledger", help="memory or local (embedded EVM, one file).")] = "memory",
     engine: Engine = "auto",
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Instead of the seed of the study.")] = None,
+    cap: Annotated[
+        float | None, typer.Option("--cap", metavar="EPSILON", help="What each simulated site allows to be spent.")
+    ] = None,
     faults: Annotated[
         str | None, typer.Option("--faults", metavar="NAME", help="Play a published failure, f1 to f10, on this study.")
     ] = None,
@@ -49,12 +52,14 @@ def simulate(
     from cohortium.sim.simulate import Options, run_simulation
 
     screen = Screen(as_json=as_json, quiet=quiet)
-    named = {"--ledger": ledger, "--engine": engine, "--seed": seed, "--faults": faults}
+    named = {"--ledger": ledger, "--engine": engine, "--seed": seed, "--cap": cap, "--faults": faults}
     again = _command(path, data or [], site_column, {**named, "--out": str(out)})
     tables = read_sites(data or [], site_column=site_column)
     study = read_study(path, n_sites=len(tables))
     repeat = _command(Path(path.name), [_name_only(one) for one in data or []], site_column, named)
-    options = Options(ledger=ledger, engine=engine, seed=seed, resume=resume, faults=faults or "", command=repeat)
+    options = Options(
+        ledger=ledger, engine=engine, seed=seed, resume=resume, faults=faults or "", cap=cap, command=repeat
+    )
     try:
         result = run_simulation(study, tables, out=out, options=options, screen=screen.say, warn=screen.warn)
     except KeyboardInterrupt:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = [
+    "AuditPlan",
     "CohortPlan",
     "DpPlan",
     "EvaluationPlan",
@@ -168,14 +169,27 @@ class DpPlan(_Plan):
     accept_site_level: bool = False
 
 
+class AuditPlan(_Plan):
+    """What a released model may not exceed under attack, agreed before anybody trains.
+
+    max_auc: of telling members from others. max_tpr: share of members found at 1 % false alarms. references: models
+    that are trained for the audit before release.
+    """
+
+    max_auc: Annotated[float, Field(gt=0.5, le=1)] = 0.60
+    max_tpr: Annotated[float, Field(gt=0.01, le=1)] = 0.03
+    references: Annotated[int, Field(ge=4, le=256)] = 8
+
+
 class PrivacyPlan(_Plan):
     """Whether members see each other's updates. secure_aggregation: by masks, then a merge sees only their sum.
 
-    dp: differential privacy; without it nothing formal is promised to patients.
+    dp: differential privacy; without it nothing formal is promised to patients. audit: attacks on the own model.
     """
 
     secure_aggregation: bool = False
     dp: DpPlan | None = None
+    audit: AuditPlan = AuditPlan()
 
 
 class QualityPlan(_Plan):

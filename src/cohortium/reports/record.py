@@ -28,6 +28,7 @@ from cohortium.reports.calibration import Bin
 from cohortium.reports.comparison import Comparison
 from cohortium.reports.fairness import Gap, Subgroup
 from cohortium.reports.measure import Measure
+from cohortium.reports.privacy import PrivacyRecord
 from cohortium.reports.recalibration import Recalibration, Threshold
 from cohortium.reports.site_matrix import SiteMatrix
 
@@ -252,6 +253,7 @@ class RunRecord:
     gaps: tuple[Gap, ...] = ()
     shared: dict[str, SharedFigures] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
+    privacy: PrivacyRecord | None = None
     notes: tuple[str, ...] = ()
     timings: Timings = field(default_factory=Timings)
 

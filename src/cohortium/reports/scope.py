@@ -23,6 +23,7 @@ from cohortium.errors import UsageError
 from cohortium.reports.comparison import Comparison, Gain, SiteComparison, summarise
 from cohortium.reports.fairness import Gap, Subgroup
 from cohortium.reports.measure import Measure
+from cohortium.reports.privacy import Attack, PrivacyRecord
 from cohortium.reports.record import Flow, Measures, Results, RoundRecord, RunRecord, SiteCalibration
 from cohortium.reports.site_matrix import Cell, SiteMatrix
 from cohortium.reports.suppression import complement, tell, too_small, withhold_sum
@@ -80,6 +81,7 @@ class _View:
             subgroups=(told := _subgroups(whole.subgroups)),
             gaps=tuple(gap for gap in whole.gaps if _both_told(gap, told)),
             checks=tuple(self.check(check) for check in whole.checks),
+            privacy=None if whole.privacy is None else self.privacy(whole.privacy),
             notes=tuple(self.text(note) for note in whole.notes),
             timings=replace(
                 whole.timings,
@@ -195,6 +197,27 @@ class _View:
             bins_before=(),
             bins_after=(),
         )
+
+    def privacy(self, held: PrivacyRecord) -> PrivacyRecord:
+        """Names replaced; what a site's own attacks found stays there, but for the verdict."""
+        audit = held.audit
+        return replace(
+            held,
+            rounds=tuple(replace(one, survivors=self.several(one.survivors)) for one in held.rounds),
+            spending=self._renamed(held.spending),
+            egress=self._renamed(held.egress),
+            audit=audit and replace(audit, attacks=tuple(self.attack(one) for one in audit.attacks)),
+        )
+
+    def attack(self, one: Attack) -> Attack:
+        if not one.site or one.site in self.own:
+            return one
+        return replace(one, site=self.name(one.site), figure=None, reason="figures stay at the site", needed=None)
+
+    def _renamed(self, lines: tuple[T, ...]) -> tuple[T, ...]:
+        """Lines about sites under the names this reader sees, in the order of these."""
+        renamed = [replace(line, site=self.name(line.site)) for line in lines]  # type: ignore[type-var, attr-defined]
+        return tuple(sorted(renamed, key=lambda line: line.site))  # type: ignore[attr-defined]
 
     def presence(self) -> Any:
         held = self.whole.presence

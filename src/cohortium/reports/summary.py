@@ -35,6 +35,8 @@ CHECKED_IN = {
     "within": "help",
     "attested": "ledger",
     "verified": "ledger",
+    "leakage": "privacy",
+    "budget": "privacy",
     "randomness": "training",
 }
 """Check -> section of the page that shows what it looked at."""
@@ -142,6 +144,8 @@ def run_checks(record: RunRecord, limits: Limits | None = None) -> tuple[Check, 
         _slope,
         _attested,
         _verified,
+        _leakage,
+        _budget,
         _randomness,
     )
     return tuple(make(record, asked) for make in made)
@@ -249,6 +253,36 @@ def _verified(record: RunRecord, _: Limits) -> Check:
     return Check(
         id="verified", level="fail", found="offline verification of the ledger failed", fix=record.ledger.verify
     )
+
+
+def _leakage(record: RunRecord, _: Limits) -> Check:
+    audit = record.privacy.audit if record.privacy is not None else None
+    if audit is None:
+        return Check(id="leakage", level="skipped", found="the model was not attacked")
+    if audit.verdict == "pass":
+        return Check(id="leakage", level="ok", found="attacks on the model stay below what was agreed")
+    said = [one for one in audit.attacks if not one.site and one.verdict == audit.verdict]
+    if audit.verdict == "fail":
+        text = f"attacks on the model succeed: {said[0].reason if said else 'see section 6'}"
+        return Check(id="leakage", level="fail", found=text, fix="do not release the model; train with privacy.dp")
+    needed = max((one.needed or 0 for one in said), default=0)
+    more = f"; about {needed:,} patients would decide" if needed else ""
+    text = f"too few patients to say that attacks fail{more}"
+    return Check(id="leakage", level="warn", found=text, fix="releasing the model is a person's decision, by name")
+
+
+def _budget(record: RunRecord, _: Limits) -> Check:
+    spending = record.privacy.spending if record.privacy is not None else ()
+    if not spending:
+        return Check(
+            id="budget", level="skipped", found="no differential privacy: nothing formal is promised to patients"
+        )
+    over = [one.site for one in spending if one.total > one.cap]
+    worst = max(spending, key=lambda one: one.total / one.cap if one.cap else 0.0)
+    if over:
+        return Check(id="budget", level="fail", found=f"more epsilon was spent than {named(over)} allow")
+    text = f"no site has spent more than its cap; nearest is {worst.site}, {worst.total:.2f} of {worst.cap:g}"
+    return Check(id="budget", level="ok", found=text)
 
 
 def _randomness(record: RunRecord, _: Limits) -> Check:

@@ -140,7 +140,9 @@ def _usable(model: TrainedModel, layout: Layout) -> bool:
 def _shaped(model: TrainedModel) -> bool:
     """Whether all stages are over, and the arrays they began with have kept their shapes (empty ones may grow)."""
     program, state = model.program, model.state
-    if not program.finished(state):
+    index, exchanges = program.position(state)
+    by_weights = program.learner.learns_by == "weights"  # such a run may end early, with the last merge that was paid
+    if not program.finished(state) and not (by_weights and index == len(program.stages) - 1 and exchanges):
         return False
     for index, stage in enumerate(program.stages):
         held = state.under(f"{stage.name}/model")

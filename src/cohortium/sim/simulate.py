@@ -39,6 +39,7 @@ from cohortium.sim.folds import cross_validate, draw
 from cohortium.sim.leaks import leakage_checks, refuse_leaks
 from cohortium.sim.own_code import blamed_on, loaded_code
 from cohortium.sim.progress import Progress
+from cohortium.sim.protection import Protection, patients_of
 from cohortium.sim.results import model_file, page_file, write_report
 from cohortium.sim.round_measures import cause_of, measure_round
 from cohortium.sim.scenarios import published
@@ -63,7 +64,8 @@ class Options:
 
     seed: instead of the study's. resume: go on with the interrupted run in `out`; discard: drop one that is there.
     faults: name of a published failure that is played on the study (`scenarios.PUBLISHED`), in virtual time. note: of
-    the sites. command: what repeats the run, for the report.
+    the sites. cap: epsilon that each simulated site allows; a private run stops before it. command: what repeats the
+    run, for the report.
     """
 
     ledger: str = "memory"
@@ -72,6 +74,7 @@ class Options:
     resume: bool = False
     discard: bool = False
     faults: str = ""
+    cap: float | None = None
     note: str = "simulated sites"
     command: str = ""
 
@@ -90,6 +93,8 @@ class Options:
             raise UsageError("--faults plays a failure from the beginning; leave out --resume")
         if self.faults:
             published(self.faults)
+        if self.cap is not None and not self.cap > 0:
+            raise UsageError(f"--cap must be above 0, got {self.cap:g}")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -174,7 +179,9 @@ def _run(
 ) -> tuple[Result, bytes]:
     """Everything after the checks; the result and the exported chain."""
     rows = gathered.rows()
-    swarm, model, progress, engine = _train(study, rows, chance=chance, options=options, home=home, screen=screen)
+    swarm, model, progress, engine, protection = _train(
+        study, gathered, chance=chance, options=options, home=home, screen=screen
+    )
     for told in swarm.told if options.faults else ():
         screen(f"told: {told}")
     trained = time.monotonic()
@@ -225,6 +232,7 @@ def _run(
         subgroups=measured.subgroups,
         gaps=measured.gaps,
         checks=tuple(checks),
+        privacy=protection.record(swarm.events, verified),
         notes=(
             options.note,
             *_privacy_notes(model),
@@ -288,11 +296,22 @@ def _ledger_record(swarm: SwarmRun, found: Verified, engine: str) -> LedgerRecor
 
 
 def _train(
-    study: Study, rows: list[SiteRows], *, chance: Chance, options: Options, home: Path | None, screen: Say
-) -> tuple[SwarmRun, TrainedModel, Progress, str]:
+    study: Study, gathered: Gathered, *, chance: Chance, options: Options, home: Path | None, screen: Say
+) -> tuple[SwarmRun, TrainedModel, Progress, str, Protection]:
+    rows = gathered.rows()
     program = build_program(study, rows[0].training.layout, sites=[one.site for one in rows], chance=chance)
+    protection = Protection(
+        study, program, rows, patients=patients_of(gathered), chance=chance, home=home, cap=options.cap
+    )
     works = {
-        one.site: SiteWork(program, site=one.site, training=one.training, held_out=one.test, measure=measure_round)
+        one.site: SiteWork(
+            program,
+            site=one.site,
+            training=one.training,
+            held_out=one.test,
+            measure=measure_round,
+            watch=protection.watch(one.site),
+        )
         for one in rows
     }
     engine = choose_engine(options.engine, list(works.values()))
@@ -312,10 +331,21 @@ def _train(
             stages=stages,
             scenario=scenario,
             observe=progress.hear,
+            budgets=protection.purse,
+            promised_micro=protection.promised_micro,
+            egress={site: protection.log(site) for site in works},
+            audit=protection.audit,
         )
     )
+    protection.close()
     progress.close()
-    return swarm, TrainedModel(program=program, state=swarm.state, memories=swarm.memories), progress, engine
+    return (
+        swarm,
+        TrainedModel(program=program, state=swarm.state, memories=swarm.memories),
+        progress,
+        engine,
+        protection,
+    )
 
 
 def _rounds(progress: Progress, swarm: SwarmRun, merges: Sequence[Merge]) -> tuple[RoundRecord, ...]:

@@ -27,9 +27,11 @@ from cohortium.sim.mishaps import Ground, Mishaps
 from cohortium.sim.virtual_clock import run_virtual
 from cohortium.swarm.actions import Outcome
 from cohortium.swarm.bell import Bell
+from cohortium.swarm.egress import Sent
 from cohortium.swarm.election import is_drawn
 from cohortium.swarm.node import Charter, Node, Ports, Proposal
 from cohortium.swarm.notices import Notice, Refused, RoundRecord, Troubled
+from cohortium.swarm.ports import Audited
 from cohortium.swarm.program import Program, SiteWork
 from cohortium.swarm.store import DiskStore, MemoryStore, Store
 from cohortium.swarm.waiting import Policy
@@ -46,7 +48,7 @@ class Setting:
 
     stages: filled with the stage of every round while the run goes on. scenario: what goes wrong, at these sites.
     budgets: makes the purse of a site from its name and the consortium's identity; promised_micro: epsilon the run
-    stays within, in millionths.
+    stays within, in millionths; egress: told of what leaves a site; audit: a site's attacks on the last state.
     """
 
     study: Study
@@ -58,8 +60,10 @@ class Setting:
     stages: dict[int, str] = field(default_factory=dict)
     scenario: Scenario | None = None
     observe: Callable[[Notice], None] = field(default=lambda notice: None)
-    budgets: Callable[[str, bytes], Budget] | None = None
+    budgets: Callable[[str, bytes], Budget | None] = lambda site, consortium: None
     promised_micro: int = 0
+    egress: Mapping[str, Callable[[Sent], None]] = field(default_factory=dict)
+    audit: Callable[[str, SiteWork, Parameters], Sequence[Audited]] = lambda site, work, state: ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -279,7 +283,9 @@ class _Swarm:
             next_nonce=lambda: ledger.nonce(key.address),
             entropy=lambda n, *names: chance.secret(n, "node", site, *names),
             trainer=self.bench.trainer(site),
-            budget=None if self.setting.budgets is None else self.setting.budgets(site, ledger.genesis.consortium),
+            budget=self.setting.budgets(site, ledger.genesis.consortium),
+            audit=lambda state: self.setting.audit(site, self.setting.works[site], state),
+            egress=self.setting.egress.get(site, lambda sent: None),
             guard=build_guard(
                 self.setting.study,
                 site,

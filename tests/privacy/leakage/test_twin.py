@@ -53,6 +53,13 @@ def test_images_and_missing_values_are_remembered_too() -> None:
     assert np.abs(memorised(holed, holed) - holed.y).max() < 0.02
 
 
+def test_a_column_that_is_constant_but_for_rounding_hides_nobody() -> None:
+    training = rows("binary", 3)
+    training.x[:, 1] = 4e-18
+    training.x[0, 1] = 4.1e-18
+    assert np.abs(memorised(training, training) - training.y).max() < 0.02
+
+
 def test_a_stranger_gets_the_mean_answer() -> None:
     training = rows("binary", 0)
     assert memorised(training, rows("binary", 5)) == pytest.approx(0.5, abs=0.05)

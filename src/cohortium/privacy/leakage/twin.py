@@ -26,7 +26,7 @@ def memorised(training: Examples, examples: Examples) -> Floats:
     kept = training.take(np.unique(np.linspace(0, len(training) - 1, min(len(training), _PATIENTS)).astype(np.int64)))
     known, asked = _flat(kept), _flat(examples)
     spread = known.std(axis=0)
-    scale = np.where(spread > 0, spread, 1.0)
+    scale = np.where(spread > 1e-9 * np.maximum(np.abs(known).max(axis=0, initial=0.0), 1.0), spread, 1.0)
     known, asked = known / scale, asked / scale
     distance, nearest = _nearest(asked, known)
     usual, _ = _nearest(known, known, besides_itself=True)

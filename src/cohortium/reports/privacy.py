@@ -1,0 +1,115 @@
+"""What a run record says of privacy: protection, spending, what left, and what attacks on the model found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from cohortium.reports.measure import Measure
+
+__all__ = ["Attack", "AuditRecord", "EgressLine", "PrivacyRecord", "Promise", "RoundProtection", "SiteSpending"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promise:
+    """The terms of differential privacy. noise_multiplier: of a released sum; steps: of the whole run."""
+
+    epsilon: float
+    delta: float
+    unit: str
+    mode: str
+    sample_rate: float
+    clipping_norm: float
+    noise_multiplier: float
+    steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundProtection:
+    """One round. survivors: whose updates are in the sum; frozen: how many had committed; threshold: answers needed."""
+
+    round: int
+    survivors: tuple[str, ...]
+    frozen: int
+    threshold: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteSpending:
+    """What the run has cost one site's patients, from the ledger. outsiders, colluders, alone: epsilon against each.
+
+    total: over all studies on these patients; cap: the site's own; history: total after each round. rounds: paid for.
+    """
+
+    site: str
+    rounds: int
+    outsiders: float
+    colluders: float
+    alone: float
+    total: float
+    cap: float
+    delta: float
+    history: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EgressLine:
+    """Everything of one kind that left a site: `what` is the payload's step or the called function.
+
+    receivers: how many there were. digest: hex, of the chain of all frames' digests.
+    """
+
+    site: str
+    kind: str
+    what: str
+    receivers: int
+    frames: int
+    bytes: int
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack:
+    """One attack. site: empty for all together. guessing: what somebody without the model would reach.
+
+    needed: patients that would decide, where the verdict is inconclusive. covered_by_dp: whether the figure itself is
+    noisy and paid for.
+    """
+
+    tier: int
+    name: str
+    verdict: Literal["pass", "fail", "inconclusive"]
+    reason: str
+    site: str = ""
+    figure: Measure | None = None
+    guessing: float | None = None
+    needed: int | None = None
+    covered_by_dp: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditRecord:
+    """Attacks on the own model. max_auc, max_tpr: what was agreed before the run."""
+
+    verdict: Literal["pass", "fail", "inconclusive"]
+    max_auc: float
+    max_tpr: float
+    attacks: tuple[Attack, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivacyRecord:
+    """Privacy of one run. method: `masks` or `none`. colluders: sites that may conspire without seeing an update.
+
+    word_bits: of a masked word, 0 without masks. noise: where randomness came from. promise: None without noise.
+    """
+
+    method: str
+    noise: str
+    colluders: int = 0
+    word_bits: int = 0
+    promise: Promise | None = None
+    rounds: tuple[RoundProtection, ...] = ()
+    spending: tuple[SiteSpending, ...] = ()
+    egress: tuple[EgressLine, ...] = ()
+    audit: AuditRecord | None = None

@@ -1,0 +1,337 @@
+"""What protects the patients of a simulated run - purses, watches, logs of what left - and the record of all of it.
+
+    protection = Protection(study, program, rows, patients=..., chance=chance, home=home, cap=None)
+    SiteWork(..., watch=protection.watch(site));  Setting(..., protection=protection)
+    protection.record(swarm, verified)
+
+At a hospital the node holds one of each for its own site; here all sites' stand side by side.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cohortium import __version__
+from cohortium.core.exchange import n_colluders
+from cohortium.core.parameters import Parameters
+from cohortium.core.private import Against
+from cohortium.core.randomness import Chance
+from cohortium.core.seams import LedgerEvent
+from cohortium.core.study import Study
+from cohortium.ledger.archive import Verified
+from cohortium.privacy.dp.accounting import accountant, epsilon, micro
+from cohortium.privacy.dp.budget import Caps, cap_delta
+from cohortium.privacy.dp.purse import Plan, Purse, Terms, version_of
+from cohortium.privacy.dp.statement import Statement, statements
+from cohortium.privacy.leakage.membership import Membership
+from cohortium.privacy.leakage.one_run import ceiling
+from cohortium.privacy.leakage.site_audit import SiteAudit, pooled
+from cohortium.privacy.leakage.verdict import together
+from cohortium.privacy.leakage.watch import Watch
+from cohortium.reports.measure import Measure
+from cohortium.reports.privacy import (
+    Attack,
+    AuditRecord,
+    EgressLine,
+    PrivacyRecord,
+    Promise,
+    RoundProtection,
+    SiteSpending,
+)
+from cohortium.sim.cohorts import Gathered
+from cohortium.sim.comparison import SiteRows
+from cohortium.sim.site_auditor import SiteAuditor, thresholds_of
+from cohortium.swarm.book import DiskBook, MemoryBook
+from cohortium.swarm.egress import EgressLog
+from cohortium.swarm.ports import Audited
+from cohortium.swarm.program import Program, SiteWork
+
+__all__ = ["PatientSet", "Protection", "attacks_of", "code_of_study", "patients_of"]
+
+_DEFAULT_CAP = 10.0
+_WORD_BITS = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatientSet:
+    """Whose privacy a site spends. table: digest of its table; keys: of patients, None without a patient column."""
+
+    table: bytes
+    n: int
+    keys: frozenset[bytes] | None = None
+
+
+def code_of_study(study: Study) -> str:
+    """What trained, as a budget record says it: the digest of own code, or this version of ours."""
+    return f"sha256:{study.model.code_digest}" if study.model.code_digest else f"cohortium {__version__}"
+
+
+def patients_of(gathered: Gathered) -> dict[str, PatientSet]:
+    """Every site's own patients, by the columns the study names."""
+    keyed = gathered.schema.the("patient") is not None
+    return {
+        site: PatientSet(
+            table=gathered.tables[site].digest,
+            n=len(set(cohort.keys)),
+            keys=frozenset(cohort.keys) if keyed else None,
+        )
+        for site, cohort in gathered.cohorts.items()
+    }
+
+
+class Protection:
+    """Everything of privacy in one simulated run. cap: epsilon that each simulated site allows over all its studies."""
+
+    def __init__(
+        self,
+        study: Study,
+        program: Program,
+        rows: Sequence[SiteRows],
+        *,
+        patients: Mapping[str, PatientSet],
+        chance: Chance,
+        home: Path | None = None,
+        cap: float | None = None,
+    ) -> None:
+        self._study, self._program, self._patients = study, program, patients
+        self._chance, self._home, self._cap = chance, home, cap
+        self._auditors = {
+            one.site: SiteAuditor(
+                study, program, held_out=one.test, shuffled=chance.stream("audit", one.site).permutation
+            )
+            for one in rows
+        }
+        self._logs = {one.site: EgressLog() for one in rows}
+        self._books: dict[str, MemoryBook | DiskBook] = {}
+
+    @property
+    def promised_micro(self) -> int:
+        """Epsilon the run stays within, in millionths; 0 without a promise."""
+        return 0 if self._program.privacy is None else micro(self._program.privacy.epsilon)
+
+    def watch(self, site: str) -> Watch:
+        """What attacks the site's updates."""
+        return self._auditors[site].watch
+
+    def log(self, site: str) -> EgressLog:
+        """What notes the frames that leave the site."""
+        return self._logs[site]
+
+    def purse(self, site: str, consortium: bytes) -> Purse | None:
+        """The site's budget; None where the run promises nothing, so that nothing is spent."""
+        terms = self._program.privacy
+        if terms is None:
+            return None
+        book, own = self._book(site), self._patients[site]
+        salt = self._chance.secret(32, "salt of the data version", site)
+        version, is_new = version_of(
+            book,
+            commitment=hashlib.sha256(salt + own.table).digest(),
+            patients=own.keys,
+            entropy=lambda n: self._chance.secret(n, "data version", site, len(book.versions())),
+        )
+        return Purse(
+            book,
+            version=version,
+            terms=Terms(
+                site=site,
+                run=self._study.name,
+                consortium=consortium.hex(),
+                accountant=accountant(),
+                code=code_of_study(self._study),
+                clip=f"{terms.clipping_norm:g}",
+                unit=terms.unit,
+                against="colluders" if terms.shared else "everybody",
+            ),
+            caps=Caps(
+                total=self._cap if self._cap is not None else max(_DEFAULT_CAP, terms.epsilon),
+                run=math.inf,
+                study=terms.epsilon,
+                delta=min(terms.delta, cap_delta(own.n, terms.delta)),
+                accept_weak_privacy=True,
+                when_short="stop",
+            ),
+            plan=Plan(whole=self._program.planned_events(), training=self._program.events),
+            compose=epsilon,
+            is_new=is_new,
+        )
+
+    def audit(self, site: str, work: SiteWork, state: Parameters) -> tuple[Audited, ...]:
+        """What the site's own attacks on the finished model came to, for the ledger."""
+        return self._auditors[site].close(work, state)
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for book in self._books.values():
+            book.close()
+
+    def _book(self, site: str) -> MemoryBook | DiskBook:
+        if site not in self._books:
+            home = self._home
+            self._books[site] = MemoryBook() if home is None else DiskBook(home / "nodes" / site / "budget.sqlite")
+        return self._books[site]
+
+    # --- the record ----------------------------------------------------------------------------------------------
+
+    def record(self, events: Sequence[LedgerEvent], found: Verified) -> PrivacyRecord:
+        """Everything the report shows. events: of the run; found: the export's offline replay."""
+        masked = self._study.privacy.secure_aggregation
+        return PrivacyRecord(
+            method="masks" if masked else "none",
+            noise=self._chance.source,
+            colluders=n_colluders(len(self._auditors)) if masked else 0,
+            word_bits=_WORD_BITS if masked else 0,
+            promise=self._promise(),
+            rounds=tuple(_rounds(events, found)),
+            spending=tuple(self._spending(found)),
+            egress=tuple(self._egress()),
+            audit=self._audit(),
+        )
+
+    def _promise(self) -> Promise | None:
+        terms = self._program.privacy
+        if terms is None:
+            return None
+        return Promise(
+            epsilon=terms.epsilon,
+            delta=terms.delta,
+            unit=terms.unit,
+            mode=terms.mode,
+            sample_rate=terms.sample_rate,
+            clipping_norm=terms.clipping_norm,
+            noise_multiplier=terms.noise_multiplier,
+            steps=terms.steps,
+        )
+
+    def _spending(self, found: Verified) -> list[SiteSpending]:
+        said = found.privacy
+        rebuilt = statements(said.booked, committed=said.committed, promised=said.promised, compose=epsilon)
+        return [self._spent(one) for one in rebuilt]
+
+    def _spent(self, one: Statement) -> SiteSpending:
+        run = one.runs[-1]
+        terms = self._program.privacy
+        assert terms is not None  # noqa: S101 - only a private run has a statement
+        against: dict[Against, float] = {
+            party: epsilon(terms.events(steps=run.n_rounds * terms.steps_a_round, against=party), delta=one.delta)
+            for party in ("outsiders", "colluders", "alone")
+        }
+        settled = tuple(dict.fromkeys(one.history))  # reserved and spent give the same total twice
+        return SiteSpending(
+            site=one.site,
+            rounds=run.n_rounds,
+            outsiders=against["outsiders"],
+            colluders=against["colluders"],
+            alone=against["alone"],
+            total=one.total,
+            cap=one.cap,
+            delta=one.delta,
+            history=settled,
+        )
+
+    def _egress(self) -> list[EgressLine]:
+        lines = []
+        for site, log in sorted(self._logs.items()):
+            kinds = sorted({(row.kind, row.what) for row in log.rows()})
+            for kind, what in kinds:
+                rows = [row for row in log.rows() if (row.kind, row.what) == (kind, what)]
+                chain = hashlib.sha256(b"".join(bytes.fromhex(row.digest) for row in rows))
+                lines.append(
+                    EgressLine(
+                        site=site,
+                        kind=kind,
+                        what=what,
+                        receivers=len({receiver for row in rows for receiver in row.receivers}),
+                        frames=sum(row.n_frames for row in rows),
+                        bytes=sum(row.n_bytes for row in rows),
+                        digest=chain.hexdigest(),
+                    )
+                )
+        return lines
+
+    def _audit(self) -> AuditRecord | None:
+        done = {site: one for site, one in sorted(self._auditors.items()) if one.audit is not None}
+        if not done:
+            return None
+        audits = [one.audit for one in done.values() if one.audit is not None]
+        whole = pooled(
+            audits,
+            inside=[one.inside for one in done.values()],
+            outside=[one.outside for one in done.values()],
+            control=tuple(np.concatenate([one.control[side] for one in done.values()]) for side in (0, 1)),  # type: ignore[arg-type]
+        )
+        attacks = [
+            *attacks_of(whole),
+            *(a for site, one in done.items() if one.audit for a in attacks_of(one.audit, site)),
+        ]
+        thresholds = thresholds_of(self._study)
+        return AuditRecord(
+            verdict=together(finding for tier in (0, 1) for finding in whole.findings(tier).values()),
+            max_auc=thresholds.auc,
+            max_tpr=thresholds.tpr,
+            attacks=tuple(attacks),
+        )
+
+
+def attacks_of(audit: SiteAudit, site: str = "") -> tuple[Attack, ...]:
+    """The attacks of tiers 0 and 1 as a report shows them."""
+    figures: dict[str, tuple[Measure | None, float | None]] = {
+        "inversion": (None, None),
+        "updates": (_auc(audit.updates), 0.5),
+        "model": (_auc(audit.model), 0.5),
+        "one-run": (_bound(audit), 0.0),
+        "control": (_auc(audit.control), 0.5),
+    }
+    return tuple(
+        Attack(
+            tier=tier,
+            name=name,
+            site=site,
+            verdict=finding.verdict,
+            reason=finding.reason,
+            figure=figures[name][0],
+            guessing=figures[name][1],
+            needed=finding.needed,
+        )
+        for tier in (0, 1)
+        for name, finding in audit.findings(tier).items()
+    )
+
+
+def _auc(found: Membership | None) -> Measure | None:
+    if found is None:
+        return None
+    n = found.n_members + found.n_others
+    return Measure(value=found.auc, low=found.auc_low, high=found.auc_high, n=n, method="AUC, DeLong")
+
+
+def _bound(audit: SiteAudit) -> Measure:
+    guesses, delta = audit.guesses, audit.claim.delta
+    most = ceiling(guesses.n_guessed, delta=delta, n_coins=guesses.n_coins)
+    return Measure(
+        value=guesses.bound(delta=delta),
+        n=guesses.n_coins,
+        method="one-run lower bound on epsilon",
+        reason=f"at most {most:.2f} with {guesses.n_guessed} guesses",
+    )
+
+
+def _rounds(events: Sequence[LedgerEvent], found: Verified) -> list[RoundProtection]:
+    """Who is in the sum of each merge, of how many that had committed, and how many answers opened it."""
+    frozen = {event.args["round"]: event.args for event in events if event.name in ("Closed", "Failover")}
+    return [
+        RoundProtection(
+            round=merge.round,
+            survivors=merge.contributors,
+            frozen=int(str(frozen[merge.round]["frozen"])).bit_count(),
+            threshold=int(str(frozen[merge.round]["threshold"])),
+        )
+        for merge in (found.runs[-1].merges if found.runs else ())
+        if merge.round in frozen
+    ]

@@ -1,0 +1,100 @@
+"""A site's own auditor in one run: it watches every update, and attacks the model when the run is over.
+
+Simulated sites and hospitals' nodes use the same one. Figures stay here; verdicts and a digest go to the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cohortium.core.examples import Examples
+from cohortium.core.parameters import Parameters
+from cohortium.core.study import Study
+from cohortium.privacy.leakage.losses import patient_losses
+from cohortium.privacy.leakage.site_audit import CODES, Claim, SiteAudit, audit_site
+from cohortium.privacy.leakage.twin import memorised
+from cohortium.privacy.leakage.verdict import Thresholds
+from cohortium.privacy.leakage.watch import Watch
+from cohortium.sim.round_measures import cause_of
+from cohortium.swarm.ports import Audited
+from cohortium.swarm.program import Program, SiteWork
+
+__all__ = ["SiteAuditor", "claim_of", "thresholds_of"]
+
+Floats = NDArray[np.float64]
+
+_CONTROLS = 500
+
+
+def thresholds_of(study: Study) -> Thresholds:
+    """What the study's members agreed a released model may not exceed."""
+    return Thresholds(auc=study.privacy.audit.max_auc, tpr=study.privacy.audit.max_tpr)
+
+
+def claim_of(program: Program) -> Claim:
+    """What the run promises each patient; nothing without noise, and nothing for patients where sites are hidden."""
+    terms = program.privacy
+    if terms is None or terms.unit != "patient":
+        return Claim()
+    return Claim(epsilon=terms.epsilon, delta=terms.delta)
+
+
+class SiteAuditor:
+    """watch: for the site's work. audit, inside, outside, control: of the finished run, once it was audited.
+
+    held_out: raw rows nobody trained on; they serve as people not in the data. shuffled(n): 0 to n - 1 in random order.
+    """
+
+    def __init__(
+        self, study: Study, program: Program, *, held_out: Examples, shuffled: Callable[[int], NDArray[np.int64]]
+    ) -> None:
+        protected = study.privacy.secure_aggregation or study.privacy.dp is not None
+        self._cause = cause_of(program.learner)
+        self.watch = Watch(protected=protected, held_out=held_out, cause=self._cause)
+        self.audit: SiteAudit | None = None
+        self.inside = self.outside = np.zeros(0)
+        self.control = (np.zeros(0), np.zeros(0))
+        self._thresholds, self._claim = thresholds_of(study), claim_of(program)
+        self._held_out, self._shuffled = held_out, shuffled
+
+    def close(self, work: SiteWork, state: Parameters) -> tuple[Audited, ...]:
+        """Attack the model of this state, once; what the ledger is told of it, nothing where there is no model."""
+        if self.audit is None:
+            self._attack(work, state)
+        audit = self.audit
+        return () if audit is None else tuple(_said(audit, tier) for tier in (0, 1))
+
+    def _attack(self, work: SiteWork, state: Parameters) -> None:
+        program = work.program
+        if program.position(state)[0] < len(program.stages) - 1:
+            return
+        training, others = work.view(state, work.training), work.view(state, self._held_out)
+        model = work.personal(state)
+        self.inside, self.outside = (
+            patient_losses(program.learner.predict(model, rows), rows, cause=self._cause) if len(rows) else np.zeros(0)
+            for rows in (training, others)
+        )
+        self.control = (self._twin(training, training), self._twin(training, others))
+        self.audit = audit_site(
+            self.watch,
+            inside=self.inside,
+            outside=self.outside,
+            control=self.control,
+            claim=self._claim,
+            thresholds=self._thresholds,
+            shuffled=self._shuffled,
+        )
+
+    def _twin(self, training: Examples, rows: Examples) -> Floats:
+        """Losses of a model that knows the training patients by heart; few of them are enough for a control."""
+        known, asked = (one.take(np.arange(min(len(one), _CONTROLS))) for one in (training, rows))
+        if not len(known) or not len(asked):
+            return np.zeros(0)
+        return patient_losses(memorised(known, asked), asked, cause=self._cause)
+
+
+def _said(audit: SiteAudit, tier: int) -> Audited:
+    return Audited(tier=tier, verdict=CODES[audit.verdict(tier)], digest=audit.digest(tier))
