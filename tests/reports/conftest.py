@@ -1,13 +1,24 @@
 """Records for the tests of the page: a small invented one, and one from four real hospitals."""
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cohortium.core.check import Check
 from cohortium.reports.measure import Measure
-from cohortium.reports.record import Flow, LedgerRecord, ModelRecord, Results, RoundRecord, RunRecord, Span, Timings
+from cohortium.reports.record import (
+    Flow,
+    LedgerRecord,
+    ModelRecord,
+    Results,
+    RoundRecord,
+    RunRecord,
+    SharedFigures,
+    Span,
+    Timings,
+)
 
 
 def _heart_run():
@@ -64,4 +75,24 @@ def small_record():
         flow={s: Flow(read=300, train=200, calibration=40, test=60, positive=120) for s in both},
         checks=(Check(id="L5", level="warn", found="bonn is recognisable from its columns", fix="harmonise"),),
         timings=Timings(rounds=(0.5, 0.6), spans=(Span(site="bonn", round=1, stage="train", start_s=0.0, end_s=0.4),)),
+    )
+
+
+@pytest.fixture
+def deployed_record(small_record):
+    """A run between hospitals, as bonn has it: figures of its own patients, and what the others told."""
+    told = {"auroc": Measure(value=0.812, low=0.762, high=0.862, n=None, method="as the site told it")}
+    own = {"auroc": Measure(value=0.7, n=None, method="as the site told it")}
+    return replace(
+        small_record,
+        sites=("bonn", "lund", "porto"),
+        included=(("bonn", "lund", "porto"),) * 2,
+        test=replace(small_record.test, per_site={"bonn": small_record.test.per_site["bonn"]}),
+        flow={"bonn": small_record.flow["bonn"]} if "bonn" in small_record.flow else small_record.flow,
+        randomness="operating system",
+        shared={
+            "bonn": SharedFigures(swarm=told, own=own),
+            "lund": SharedFigures(swarm=told, own=own),
+            "porto": SharedFigures(missing="left the run (train, silent)"),
+        },
     )

@@ -185,3 +185,11 @@ def test_paper_opens_the_folded_tables_and_is_light(browser, heart_record, tmp_p
     assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == "rgb(255, 255, 255)"
     assert page.pdf(prefer_css_page_size=True)[:4] == b"%PDF"
     context.close()
+
+
+def test_a_page_between_hospitals_says_what_it_cannot_compare_with(deployed_record, small_record):
+    page = Report(deployed_record).html().split('type="application/json"')[0]
+    assert "no model was trained on all of them in one place" in page
+    assert "left the run (train, silent)" in page
+    assert "pooled" not in page.lower()
+    assert "At the other hospitals" not in Report(small_record).html()

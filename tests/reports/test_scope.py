@@ -138,3 +138,10 @@ def test_no_gap_gives_a_withheld_figure_of_a_subgroup_back(heart_record):
     for gap in seen.gaps:
         assert told[gap.attribute, gap.higher][gap.measure].value is not None
         assert told[gap.attribute, gap.lower][gap.measure].value is not None
+
+
+def test_what_sites_told_each_other_is_shown_under_pseudonyms(deployed_record):
+    left = {**deployed_record.shared, "porto": replace(deployed_record.shared["porto"], missing="no answer of porto")}
+    seen = scoped(replace(deployed_record, shared=left), "consortium")
+    assert sorted(seen.shared) == ["site-01", "site-02", "site-03"]
+    assert "porto" not in seen.to_json()

@@ -78,3 +78,16 @@ def test_gaps_name_both_groups(small_record):
         difference=Measure(value=0.1, low=0.0, high=0.2, n=50),
     )
     assert Sections(replace(small_record, gaps=(gap,))).gap_table().rows[0][2] == "men vs women"
+
+
+def test_between_hospitals_every_site_has_its_row_or_its_reason(deployed_record, small_record):
+    assert Sections(small_record).shared() is None
+    table = Sections(deployed_record).shared()
+    assert table.columns == ("Site", "AUROC: swarm", "AUROC: own model", "Missing, and why")
+    assert table.rows == (
+        ("bonn", "0.812 (0.762 to 0.862)", "0.700", "–"),
+        ("lund", "0.812 (0.762 to 0.862)", "0.700", "–"),
+        ("porto", "–", "–", "left the run (train, silent)"),
+    )
+    assert Sections(deployed_record).overall().caption.startswith("This site's test patients")
+    assert "Bytes sent here" in Sections(deployed_record).rounds_table().columns

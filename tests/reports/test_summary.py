@@ -118,3 +118,13 @@ def test_a_recalibration_that_made_risks_worse_is_named(heart_record):
     assert said.endswith("; on the test patients recalibration made the risks worse at cleveland.")
     same = {site: replace(one, after=one.before) for site, one in heart_record.calibration.items()}
     assert "worse" not in three_sentences(replace(heart_record, calibration=same))[2]
+
+
+def test_between_hospitals_sentences_speak_of_this_site_and_count_who_told(deployed_record, heart_record):
+    done, helped, usable = three_sentences(replace(heart_record, shared=deployed_record.shared))
+    assert " at this one, together" not in done
+    assert done.count("at this one") == 1
+    assert helped.startswith("On this site's own test patients the swarm reaches AUROC")
+    assert helped.endswith("of 3 sites, 2 told both figures, 2 of them better with the swarm.")
+    assert "on this site's test patients" in usable
+    assert headline_measure(deployed_record) == "auroc"

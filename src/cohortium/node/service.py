@@ -17,7 +17,7 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -51,7 +51,7 @@ from cohortium.swarm.view import RunView
 from cohortium.transport import TRANSPORTS
 from cohortium.transport.switchboard import Switchboard
 
-__all__ = ["Network", "Service", "Wrap", "open_store", "serve"]
+__all__ = ["Network", "Service", "Wrap", "open_service", "open_store", "serve"]
 
 T = TypeVar("T")
 
@@ -180,6 +180,11 @@ class Service:
         finally:
             await control.close()
 
+    @property
+    def port(self) -> int:
+        """Where calls are taken; 0 for a node that only dials out."""
+        return int(getattr(self._network, "port", 0))
+
     def stop(self) -> None:
         """Say goodbye and end; may be called from a signal handler."""
         self._stopping.set()
@@ -287,7 +292,7 @@ class Service:
             "seconds": round(self._wrap.clock() - self._since, 1),
             "consortium": self._ledger.genesis.consortium.hex(),
             "engine": self._ledger.genesis.engine,
-            "port": getattr(self._network, "port", 0),
+            "port": self.port,
             **found,
             "runs": [run.document() for run in self.runs.by_number.values()],
         }
@@ -384,9 +389,18 @@ def serve(home: Home, *, wrap: Wrap | None = None, ready: Callable[[int], None] 
 
 
 async def _live(home: Home, wrap: Wrap, ready: Callable[[int], None]) -> None:
-    loop, executor = asyncio.get_running_loop(), _executor()
-    log = Log(home.log, clock=wrap.clock)
+    loop, log = asyncio.get_running_loop(), Log(home.log, clock=wrap.clock)
     loop.set_exception_handler(functools.partial(_logged, log))
+    async with open_service(home, wrap=wrap, log=log) as service:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, service.stop)
+        await service.run(ready=lambda: ready(service.port))
+
+
+@contextlib.asynccontextmanager
+async def open_service(home: Home, *, wrap: Wrap, log: Log) -> AsyncIterator[Service]:
+    """A service with everything open that it needs; the caller holds the lock, and runs it."""
+    loop, executor = asyncio.get_running_loop(), _executor()
     async with contextlib.AsyncExitStack() as opened:
         opened.callback(executor.shutdown, wait=False, cancel_futures=True)
         store = open_store(home)
@@ -414,7 +428,7 @@ async def _live(home: Home, wrap: Wrap, ready: Callable[[int], None]) -> None:
         opened.callback(ledger.close)
         directory.follow(await blocking(lambda: _events_here(ledger)))
         await transport.start()
-        service = Service(
+        yield Service(
             home,
             ledger=ledger,
             network=transport,
@@ -425,9 +439,6 @@ async def _live(home: Home, wrap: Wrap, ready: Callable[[int], None]) -> None:
             blocking=blocking,
             log=log,
         )
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, service.stop)
-        await service.run(ready=lambda: ready(transport.port))
 
 
 def _asking(loop: asyncio.AbstractEventLoop, board: Switchboard, host: str) -> Callable[[bytes], bytes]:

@@ -80,6 +80,7 @@ class _View:
             curves=tuple(replace(c, at_risk=tuple(tell(n) for n in c.at_risk)) for c in whole.curves),
             subgroups=(told := _subgroups(whole.subgroups)),
             gaps=tuple(gap for gap in whole.gaps if _both_told(gap, told)),
+            shared=self.keyed(whole.shared, lambda _, told: replace(told, missing=self.text(told.missing))),
             checks=tuple(self.check(check) for check in whole.checks),
             privacy=None if whole.privacy is None else self.privacy(whole.privacy),
             notes=tuple(self.text(note) for note in whole.notes),

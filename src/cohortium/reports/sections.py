@@ -18,6 +18,7 @@ from cohortium.reports.summary import state
 __all__ = ["Sections", "Table"]
 
 _ROLES = (("swarm", "swarm", 0), ("own", "own model", 1), ("pooled", "pooled", 2), ("without", "swarm without it", 3))
+_TOLD = ("auroc", "c_index", "rmse", "brier")
 _LEFT_OUT = 12  # so many curves of single sites are still told apart
 _OPERATING = ("sensitivity", "specificity", "ppv", "npv")
 
@@ -40,15 +41,34 @@ class Sections:
     # 2 Does it help?
 
     def overall(self) -> Table | None:
-        """All measures over all test rows: swarm, pooled, mean single site."""
-        test = self.record.test
+        """All measures over all test rows: swarm, pooled, mean single site; between hospitals, of the own site only."""
+        test, alone = self.record.test, bool(self.record.shared)
         names = in_order(test.swarm)
         if not names:
             return None
-        held = [("Swarm", test.swarm), ("Pooled", test.pooled), ("Mean single site", test.single_mean)]
+        single = "Own model" if alone else "Mean single site"
+        held = [("Swarm", test.swarm), ("Pooled", test.pooled), (single, test.single_mean)]
         held = [(name, measures) for name, measures in held if measures]
         rows = tuple((label(n), *(_measure(measures.get(n)) for _, measures in held)) for n in names)
-        return Table(caption="All test patients, 95 % intervals", columns=("", *(n for n, _ in held)), rows=rows)
+        whose = "This site's test patients" if alone else "All test patients"
+        return Table(caption=f"{whose}, 95 % intervals", columns=("", *(n for n, _ in held)), rows=rows)
+
+    def shared(self) -> Table | None:
+        """Between hospitals: what every site that approved told of the final model, or why it told nothing."""
+        told = self.record.shared
+        if not told:
+            return None
+        names = [n for n in in_order({n for one in told.values() for n in one.swarm}) if n in _TOLD] or [_TOLD[0]]
+        columns = ("Site", *(f"{label(n)}: {who}" for n in names for who in ("swarm", "own model")), "Missing, and why")
+        rows = tuple(
+            (
+                site,
+                *(_measure(held.get(n)) for n in names for held in (one.swarm, one.own)),
+                one.missing or "–",
+            )
+            for site, one in sorted(told.items())
+        )
+        return Table(caption="Every site on its own test patients, as it told the others", columns=columns, rows=rows)
 
     def at_home(self) -> Figure | None:
         """Every site's own test patients, sites by size: swarm, own, pooled, swarm without the site."""
@@ -342,7 +362,8 @@ class Sections:
             )
             for i, one in enumerate(self.record.rounds)
         )
-        columns = ("Round", "Stage", "Leader", "Sites", "Missing, and why", "Bytes", "Seconds")
+        sent = "Bytes sent here" if self.record.shared else "Bytes"
+        columns = ("Round", "Stage", "Leader", "Sites", "Missing, and why", sent, "Seconds")
         return Table(caption="Rounds", columns=columns, rows=rows)
 
     def time_line(self) -> Figure | None:

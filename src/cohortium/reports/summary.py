@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cohortium.core.check import Check
-from cohortium.reports.comparison import LOSS
+from cohortium.reports.comparison import LOSS, Exam
 from cohortium.reports.glossary import label
 from cohortium.reports.panel import LOWER_IS_BETTER, PRIMARY
 from cohortium.reports.record import RunRecord
@@ -48,8 +48,10 @@ def state(record: RunRecord) -> str:
 
 
 def headline_measure(record: RunRecord) -> str:
-    """The figure to judge by: within sites where there is one."""
+    """The figure to judge by: within sites where there are several."""
     primary = PRIMARY[record.outcome]
+    if record.shared:
+        return primary
     within = f"{primary}_within"
     measure = record.test.swarm.get(within)
     return within if measure is not None and measure.value is not None else primary
@@ -72,6 +74,8 @@ def _done(record: RunRecord) -> str:
     n, rounds = len(record.sites), len(record.included)
     train = [flow.train for flow in record.flow.values()]
     patients = f" on {sum(t or 0 for t in train):,} training records" if train and None not in train else ""
+    if record.shared and patients:
+        patients = f",{patients} at this one,"
     did = f"{_count(n, 'site')} trained one {record.model.name} model together in {_count(rounds, 'round')}{patients}"
     if state(record) == "failed":
         return f"The run {record.status} and left no model."
@@ -86,6 +90,8 @@ def _helped(record: RunRecord) -> str:
     if found is None or found.at_home.gain is None:
         return "Whether it helps was not measured: no site has both models and enough test patients."
     name, home = label(found.measure), found.at_home
+    if record.shared:
+        return _helped_here(record, name, home)
     judged = [row for row in found.sites if row.verdict != "not judged"]
     clear = sum(row.verdict == "helps" for row in judged)
     who = "the sites" if len(judged) == len(found.sites) else f"the {len(judged)} sites with enough test patients"
@@ -98,12 +104,32 @@ def _helped(record: RunRecord) -> str:
     return f"{text}, and {lost}."
 
 
+def _helped_here(record: RunRecord, name: str, home: Exam) -> str:
+    """The same of a run between hospitals: this site's figures, and how many others said what of theirs."""
+    told = [one for one in record.shared.values() if not one.missing]
+    measure = PRIMARY[record.outcome]
+    pairs = [
+        (one.swarm[measure].value, one.own[measure].value)
+        for one in told
+        if measure in one.swarm and measure in one.own
+    ]
+    sign = -1 if measure in LOWER_IS_BETTER else 1
+    better = sum(sign * ((swarm or 0.0) - (own or 0.0)) > 0 for swarm, own in pairs)
+    text = (
+        f"On this site's own test patients the swarm reaches {name} {home.swarm:.3f} and its own model {home.own:.3f} "
+        f"({home.gain:+.3f}, positive is better)"
+    )
+    of = _count(len(record.shared), "site")
+    return f"{text}; of {of}, {len(pairs)} told both figures, {better} of them better with the swarm."
+
+
 def _usable(record: RunRecord) -> str:
     name = headline_measure(record)
     measure = record.test.swarm.get(name)
     if measure is None or measure.value is None:
         return "How well the swarm's model predicts was not measured."
-    text = f"The swarm's {label(name)} on the test patients is {measure.text()}"
+    whose = "this site's" if record.shared else "the"
+    text = f"The swarm's {label(name)} on {whose} test patients is {measure.text()}"
     pooled = record.test.pooled.get(name)
     if pooled is not None and pooled.value is not None:
         text += f", against {pooled.value:.3f} if all patients were in one place"
