@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from cohortium import __version__
-from cohortium.cli import audit, demo, evaluate, node, report, simulate, study, synth
+from cohortium.cli import audit, demo, evaluate, lab, node, report, simulate, study, synth
 from cohortium.cli import run as runs
 from cohortium.cli.simulate import Interrupted
 from cohortium.errors import CohortiumError
@@ -38,6 +38,7 @@ app.command()(report.report)
 app.add_typer(study.app, name="study", help="Write, check and show a study file.")
 app.add_typer(audit.app, name="audit", help="Check what others recorded.")
 app.add_typer(runs.app, name="run", help="Runs between hospitals: propose, approve, watch, stop.")
+app.add_typer(lab.app, name="lab", help="A whole consortium of real processes on this machine.")
 app.add_typer(node.app, name="node", help="This hospital's own node: keys, members, checks.")
 app.add_typer(synth.app, name="synth", help="Synthetic patients: learn, draw, judge.")
 

@@ -1,0 +1,1 @@
+"""Whole consortia of real processes on one machine, with faults on demand."""
