@@ -262,3 +262,37 @@ def test_a_started_node_answers_until_it_is_told_to_stop(founded, said, tmp_path
 def test_a_node_without_a_consortium_does_not_start(trio, said):
     code, _, err = said("start", home=trio / "bonn")
     assert (code, "belongs to no consortium yet" in err) == (2, True)
+
+
+def test_a_node_runs_answers_and_stops(tmp_path, said, monkeypatch):
+    """One founder alone: a whole process, its socket, its lock; nobody has to vouch for it."""
+    monkeypatch.chdir(tmp_path)
+    home = tmp_path / "porto"
+    assert said("init", "--site", "porto", home=home)[0] == 0
+    assert said("request", home=home)[0] == 0
+    assert said("found", "porto.request.json", home=home)[0] == 0
+    code, told, _ = said("status", home=home)
+    assert (code, told["healthy"]) == (1, False)
+    assert "cohortium node start" in json.dumps(told) or "no node runs" in told["problems"][0]
+
+    command = [sys.executable, "-m", "cohortium.cli", "node", "start", "--home", str(home), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            text = ""
+            while not text.rstrip().endswith("}"):  # one document, once commands are answered
+                line = process.stdout.readline()
+                assert line, "the node ended before it was ready"
+                text += line
+            code, told, _ = said("status", home=home)
+            assert (code, told["healthy"], told["certificate"]["state"]) == (0, True, "ok")
+            code, told, _ = said("members", home=home)
+            assert (code, [one["site"] for one in told["members"]]) == (0, ["porto"])
+            code, told, _ = said("doctor", home=home)
+            assert (code, {one["id"]: one["level"] for one in told["checks"]}["node"]) == (0, "ok")
+            second = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+            assert second.returncode == 1
+            assert f"in use by cohortium node, process {process.pid}" in second.stderr
+        finally:
+            process.terminate()
+        assert process.wait(timeout=20) == 0
+    assert said("status", home=home)[0] == 1

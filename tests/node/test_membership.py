@@ -66,6 +66,7 @@ def test_a_card_put_into_peers_by_a_command_is_found_again(directory, ledger, ho
     for site in ("porto", "bonn"):
         admit(ledger, key(homes, site), oslo.card(NOW))
     directory.follow(ledger.events(2))
+    assert directory.without_card() == ("oslo",)
     porto.cards().put(oslo.card(NOW))
     assert directory.reload()
     assert "oslo" in directory.contacts()
@@ -78,6 +79,34 @@ def test_a_newcomer_learns_the_others_from_the_founding(ledger, homes, oslo):
     mine = MemberDirectory(oslo, now=NOW)
     mine.follow(ledger.events())
     assert set(mine.contacts()) == {"bonn", "lund", "oslo", "porto"}
+
+
+def test_a_newcomer_may_dial_before_it_has_read_of_its_admission(ledger, homes, oslo):
+    oslo.keep_founding(homes["porto"].founding)
+    mine = MemberDirectory(oslo, now=NOW)
+    mine.follow(ledger.events())
+    assert mine.own(None) == "unknown"
+    assert mine.contacts()["oslo"].fingerprint == oslo.card(NOW).tls
+    for site in ("porto", "bonn"):
+        admit(ledger, key(homes, site), oslo.card(NOW))
+    for site in ("porto", "bonn"):
+        exclude(ledger, key(homes, site), "oslo")
+    exclude(ledger, key(homes, "lund"), "oslo")
+    mine.follow(ledger.events(2))
+    assert mine.own(None) == "excluded"
+    assert "oslo" not in mine.contacts()
+
+
+def test_a_site_knows_its_own_new_keys_once_they_are_in_use(ledger, homes, porto):
+    mine = MemberDirectory(porto, now=NOW)
+    mine.follow(ledger.events())
+    staged = porto.stage_keys(NOW)
+    rotate(ledger, key(homes, "porto"), staged)
+    mine.follow(ledger.events(2))
+    assert "porto" not in mine.contacts()
+    porto.promote_keys()
+    assert mine.reload()
+    assert mine.contacts()["porto"].fingerprint == staged.tls
 
 
 def test_an_excluded_site_is_reached_no_more(directory, ledger, homes):

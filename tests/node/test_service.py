@@ -87,3 +87,19 @@ def test_a_damaged_store_is_refused_with_the_command_that_mends_it(world):
     with pytest.raises(CohortiumError, match="are damaged") as caught:
         open_store(home)
     assert caught.value.hint.startswith(f"mv {home.store} ")
+
+
+def test_what_peers_say_now_is_asked_for_doctor_and_the_certificate_stands_in_the_status(world):
+    world = world()
+
+    async def main(world):
+        await asyncio.sleep(20)
+        told = await world.services["bonn"].commands.handlers()["survey"]({"do": "survey"})
+        assert set(told["peers"]) == {"lund", "porto"}
+        assert all(one["agrees"] and one["echo"] for one in told["peers"].values())
+        assert told["tls"] == world.homes["bonn"].card(1.0).tls.hex()
+        certificate = world.services["bonn"].status()["certificate"]
+        assert certificate["state"] == "ok"
+        assert certificate["found"].startswith("own certificate holds")
+
+    world.play(main)

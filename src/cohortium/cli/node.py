@@ -16,7 +16,20 @@ if TYPE_CHECKING:
     from cohortium.node.founding import Founding
     from cohortium.node.home import Home
 
-__all__ = ["app", "approve", "doctor", "exclude", "found", "init", "leave", "request", "rotate", "start", "status"]
+__all__ = [
+    "app",
+    "approve",
+    "doctor",
+    "exclude",
+    "found",
+    "init",
+    "leave",
+    "members",
+    "request",
+    "rotate",
+    "start",
+    "status",
+]
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -168,16 +181,38 @@ def start(home: HomeDir = HOME, as_json: AsJson = False) -> None:
 
 @app.command()
 def status(home: HomeDir = HOME, as_json: AsJson = False) -> None:
-    """Health, peers, ledger and runs of the running node; exit code 1 when it is not healthy."""
-    from cohortium.node.control import ask_node
+    """Health, peers, ledger, certificate, runs. 1 unless the node is healthy: a living process alone is not."""
+    from cohortium.node.control import NodeAway, ask_node
     from cohortium.node.home import Home
 
-    screen, found = Screen(as_json=as_json), ask_node(Home.open(home).control, {"do": "status"})
-    screen.document(found)
+    node, screen = Home.open(home), Screen(as_json=as_json)
+    try:
+        told = ask_node(node.control, {"do": "status"}, timeout_s=30.0)
+    except NodeAway as away:
+        screen.document({"site": node.site, "healthy": False, "problems": [str(away)]})
+        screen.result(f"node '{node.site}': not healthy")
+        screen.result(f"problem: {away}; {away.hint}")
+        raise typer.Exit(1) from None
+    screen.document(told)
     if not as_json:
-        _show_status(screen, found)
-    if not found["healthy"]:
+        _show_status(screen, told)
+    if not told["healthy"]:
         raise typer.Exit(1)
+
+
+@app.command()
+def members(home: HomeDir = HOME, as_json: AsJson = False) -> None:
+    """Who belongs, by which keys, and the votes that are open."""
+    from cohortium.node.home import Home
+
+    answer, screen = _perform(Home.open(home), {"do": "members"}), Screen(as_json=as_json)
+    screen.document(answer)
+    rows = [(one["site"], one["status"], one["address"], one["certificate"]) for one in answer["members"]]
+    screen.table(("site", "status", "ledger address", "certificate"), rows)
+    for one in answer["ballots"]:
+        screen.result(
+            f"open vote: {one['about']} '{one['site']}': {one['count']} of {one['need']} ({', '.join(one['by'])})"
+        )
 
 
 @app.command()
@@ -263,7 +298,7 @@ def doctor(
     from cohortium.sim.inputs import read_study
 
     screen = Screen(as_json=as_json)
-    found = examine(home, study=read_study(study) if study is not None else None)
+    found = examine(home, study=read_study(study) if study is not None else None, survey=_survey)
     warned = sum(check.level == "warn" for check in found.checks)
     screen.document(
         {
@@ -326,6 +361,8 @@ def _show_status(screen: Screen, found: dict[str, Any]) -> None:
     ledger = found["ledger"]
     away = f", {ledger['trouble']}" if ledger["trouble"] else ""
     screen.result(f"ledger '{found['engine']}': block {ledger['height']} {ledger['hash'][:16]}{away}")
+    certificate = found["certificate"]
+    screen.result(f"{certificate['found']}" + (f": {certificate['fix']}" if certificate["fix"] else ""))
     screen.table(
         ("peer", "path", "heard", "chain", "sent", "received"),
         [
@@ -381,6 +418,12 @@ def _perform(node: Home, request: dict[str, Any]) -> dict[str, Any]:
             return ask_node(node.control, request)
     with node.lock("a command about members"), contextlib.closing(open_chain(node)) as ledger:
         return perform(ledger, node, request)
+
+
+def _survey(node: Home) -> dict[str, Any]:
+    from cohortium.node.control import ask_node
+
+    return ask_node(node.control, {"do": "survey"}, timeout_s=12.0)
 
 
 def _compare(ours: str, given: str, what: str) -> None:

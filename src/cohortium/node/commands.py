@@ -24,7 +24,7 @@ _MEMBERS = ("admit", "exclude", "rotate", "leave", "members")
 
 
 class Commands:
-    """Handlers by word. status: the node's own; about_members: a vote, new keys, leaving."""
+    """Handlers by word. status: the node's own; survey: what peers say now; about_members: a vote, keys, leaving."""
 
     def __init__(
         self,
@@ -32,15 +32,17 @@ class Commands:
         runs: Runs,
         *,
         status: Callable[[], dict[str, Any]],
+        survey: Callable[[], Awaitable[dict[str, Any]]],
         about_members: Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]],
     ) -> None:
         self._means, self._runs = means, runs
-        self._own_status, self._about_members = status, about_members
+        self._own_status, self._own_survey, self._about_members = status, survey, about_members
 
     def handlers(self) -> dict[str, Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]]:
         """By the request's `do`."""
         handlers: dict[str, Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]] = {
             "status": self._status,
+            "survey": self._survey,
             "runs": self._list,
             "show": self.show,
             "propose": self._propose,
@@ -53,6 +55,9 @@ class Commands:
 
     async def _status(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         return self._own_status()
+
+    async def _survey(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        return await self._own_survey()
 
     async def _list(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         return {"runs": [run.document() for run in self._runs.by_number.values()]}

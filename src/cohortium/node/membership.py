@@ -32,8 +32,7 @@ class MemberDirectory:
     """A `transport.Directory` that follows the ledger. May be used from any thread."""
 
     def __init__(self, home: Home, *, now: float) -> None:
-        self._home = home
-        self._own = home.card(now)
+        self._home, self._site, self._issued = home, home.site, now
         self._lock = threading.Lock()
         self._cards = self._read_cards()
         self._roster = Roster()
@@ -42,18 +41,21 @@ class MemberDirectory:
     def follow(self, events: Iterable[LedgerEvent]) -> bool:
         """Take in what the ledger recorded, in order; whether anybody is to be reached otherwise than before."""
         found = [Happening(event.name, event.args) for event in events if event.name == "MemberChanged"]
+        if not found:
+            return False
         with self._lock:
             self._roster.tell(found)
-            return self._changed() if found else False
+            self._cards = self._read_cards()  # who was voted in may have been approved here by a command
+            return self._changed()
 
     def reload(self) -> bool:
-        """Look again at the cards in `peers`; whether anybody is to be reached otherwise than before."""
+        """Look again at the own keys and the cards in `peers`; whether anybody is to be reached otherwise."""
         with self._lock:
             self._cards = self._read_cards()
             return self._changed()
 
     def contacts(self) -> Mapping[str, Contact]:
-        """Every active member whose card is known, by name."""
+        """Every active member whose card is known, by name; the own site also before its admission is read here."""
         return self._contacts
 
     @property
@@ -78,7 +80,7 @@ class MemberDirectory:
                 raise PeerError(
                     f"a card of '{card.site}' that is not signed by the ledger's address of it", site=card.site
                 )
-            if card.site != self._own.site:
+            if card.site != self._site:
                 self._cards.put(card)
             return self._changed()
 
@@ -94,23 +96,26 @@ class MemberDirectory:
 
         staged: SHA-256 of a certificate that waits to take over.
         """
-        site = self.membership.named(self._own.site)
+        site = self.membership.named(self._site)
         if site is None:
             return "unknown"
         if not site.active:
             return site.status
         if staged is not None and site.tls == staged:
             return "rotated"
-        return "active" if self._own.site in self._contacts else "other keys"
+        contact = self._contacts.get(self._site)
+        return "active" if contact is not None and contact.fingerprint == site.tls else "other keys"
 
     def _read_cards(self) -> CardBook:
         cards = self._home.cards()
-        cards.add(self._own)
+        cards.add(self._home.card(self._issued))
         return cards
 
     def _changed(self) -> bool:
-        active = self._roster.membership().active
-        found = {site.name: card for site in active if (card := self._cards.fitting(site)) is not None}
+        members = self._roster.membership()
+        found = {site.name: card for site in members.active if (card := self._cards.fitting(site)) is not None}
+        if members.named(self._site) is None:  # a newcomer reads of its admission only once it may dial
+            found[self._site] = self._cards.of(self._site)[0]
         contacts = {name: card.to_contact() for name, card in found.items()}
         changed = contacts != self._contacts
         self._contacts = contacts

@@ -3,6 +3,7 @@
 study      the text and code of a study, by its digest          figures    own figures of an ended run
 head       height and hash of the newest block here             card       the card of a member
 announce   a member's own newer card                            ledger     blocks and entries, where it is hosted
+survey     the time, the head, the versions, and 64 KiB back
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from cohortium.node.membership import MemberDirectory
 from cohortium.node.run_folder import Figures
 from cohortium.node.runs import Runs
 from cohortium.node.studies import TOPIC as STUDY
+from cohortium.node.survey import SURVEY, surveyor
 
 __all__ = ["ANNOUNCE", "CARD", "HEAD", "LEDGER", "answer_peers"]
 
@@ -56,6 +58,7 @@ def answer_peers(means: Means, runs: Runs, *, directory: MemberDirectory, change
 
     for topic, handler in ((STUDY, study), (FIGURES, figures), (HEAD, head), (CARD, card), (ANNOUNCE, announce)):
         means.board.answer(topic, handler)
+    means.board.answer(SURVEY, surveyor(means.ledger.head, means.clock, blocking=means.blocking))
     if means.ledger.genesis.engine == "local":
         _host_ledger(means)
 

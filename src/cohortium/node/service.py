@@ -44,11 +44,13 @@ from cohortium.node.run_folder import RunFolder
 from cohortium.node.run_record import write_results
 from cohortium.node.runs import Runs
 from cohortium.node.studies import Library
+from cohortium.node.survey import survey
 from cohortium.node.voting import perform
 from cohortium.swarm.membership import Members
 from cohortium.swarm.store import DiskStore, Store
 from cohortium.swarm.view import RunView
 from cohortium.transport import TRANSPORTS
+from cohortium.transport.checks import check_certificate
 from cohortium.transport.switchboard import Switchboard
 
 __all__ = ["Network", "Service", "Wrap", "open_service", "open_store", "serve"]
@@ -151,7 +153,9 @@ class Service:
             figures_s=20 * beat,
         )
         self.runs = Runs(self.means, spawn=self._spawn)
-        self.commands = Commands(self.means, self.runs, status=self.status, about_members=self._about_members)
+        self.commands = Commands(
+            self.means, self.runs, status=self.status, survey=self._survey, about_members=self._about_members
+        )
         self._tasks: asyncio.TaskGroup | None = None
 
     # --- life ------------------------------------------------------------------------------------------------
@@ -277,18 +281,27 @@ class Service:
         staged = self.home.staged_digest()
         if staged is not None and self._directory.own(staged) == "rotated":
             self.home.promote_keys()
-            keys = self.home.keys
-            self._network.rekey(tls_key=keys.tls_key, certificate=keys.certificate_pem, seal_key=keys.seal)
-            self._log("info", "new keys in use")
+            self._use_new_keys()
+
+    def _use_new_keys(self) -> None:
+        """The directory must know the rotation first: whoever reads the ledger through its peers cannot dial before."""
+        self._directory.follow(_events_here(self._ledger))
+        self._directory.reload()
+        keys = self.home.keys
+        self._network.rekey(tls_key=keys.tls_key, certificate=keys.certificate_pem, seal_key=keys.seal)
+        self._network.members_changed()
+        self._log("info", "new keys in use")
 
     # --- what commands ask --------------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
         """Health, peers, ledger, certificate, runs."""
         found = self.health.document(staged=self.home.staged_digest(), forked=self._forked)
+        certificate = check_certificate(self.home.keys.certificate, now_s=self._wrap.clock())
         return {
             "site": self.home.site,
             "version": __version__,
+            "certificate": {"state": certificate.level, "found": certificate.found, "fix": certificate.fix},
             "seconds": round(self._wrap.clock() - self._since, 1),
             "consortium": self._ledger.genesis.consortium.hex(),
             "engine": self._ledger.genesis.engine,
@@ -297,6 +310,17 @@ class Service:
             "runs": [run.document() for run in self.runs.by_number.values()],
         }
 
+    async def _survey(self) -> dict[str, Any]:
+        """What the peers say now, for `doctor`."""
+        return await survey(
+            self._board,
+            self._directory,
+            site=self.home.site,
+            ledger=self._ledger,
+            clock=self._wrap.clock,
+            blocking=self._blocking,
+        )
+
     async def _about_members(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """A vote, new keys, leaving: as `voting.perform` does it, and what follows here."""
         if asked["do"] == "rotate":
@@ -304,14 +328,13 @@ class Service:
             await self._announce(self.home.stage_keys(self._wrap.clock()).to_bytes())
         if asked["do"] == "leave":
             await self.runs.step_down()
-        answer: dict[str, Any] = await self._blocking(lambda: perform(self._ledger, self.home, asked))
+        answer: dict[str, Any] = await self._blocking(
+            lambda: perform(self._ledger, self.home, asked, directory=self._directory)
+        )
         self._bell.ring()
         if asked["do"] == "rotate":
-            keys = self.home.keys
-            self._network.rekey(tls_key=keys.tls_key, certificate=keys.certificate_pem, seal_key=keys.seal)
-        if asked["do"] == "admit" and isinstance(card := asked.get("card"), str):
-            with contextlib.suppress(PeerError):
-                self._directory.learn(card.encode())
+            self._use_new_keys()
+        if asked["do"] == "admit":
             self._network.members_changed()
         return answer
 

@@ -31,6 +31,8 @@ SURVEY: Final = "survey"
 ECHO_BYTES: Final = 64 * 1024
 _MAX_QUESTION = ECHO_BYTES
 
+Blocking = Callable[[Callable[[], Any]], Awaitable[Any]]
+
 _Word = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[ -~]*$")]
 
 
@@ -61,13 +63,15 @@ def own_versions() -> dict[str, str]:
     return found
 
 
-def surveyor(head: Callable[[], Head], clock: Callable[[], float]) -> Callable[[str, bytes], Awaitable[bytes]]:
-    """What answers SURVEY. head: may block, runs in a thread."""
+def surveyor(
+    head: Callable[[], Head], clock: Callable[[], float], *, blocking: Blocking = asyncio.to_thread
+) -> Callable[[str, bytes], Awaitable[bytes]]:
+    """What answers SURVEY. head: may block. blocking: where this node runs such calls."""
 
     async def answer(peer: str, question: bytes) -> bytes:
         if len(question) > _MAX_QUESTION:
             raise FrameError(f"a survey of {len(question)} bytes; at most {_MAX_QUESTION} are sent back", site=peer)
-        now = await asyncio.to_thread(head)
+        now = await blocking(head)
         return msgspec.msgpack.encode(
             _Answer(now_s=clock(), height=now.height, head=now.hash, versions=own_versions(), echo=question)
         )
@@ -82,6 +86,7 @@ async def survey(
     site: str,
     ledger: Chain,
     clock: Callable[[], float],
+    blocking: Blocking = asyncio.to_thread,
     timeout_s: float = 8.0,
 ) -> dict[str, Any]:
     """What the members say now, as a JSON-able table that `doctor` reads.
@@ -92,13 +97,13 @@ async def survey(
     """
     trouble = ""
     try:
-        await asyncio.to_thread(ledger.head)
+        await blocking(ledger.head)
     except LedgerError as error:
         trouble = str(error)
     known = directory.membership
     mine, asked = known.named(site), sorted(one.name for one in known.active if one.name != site)
     async with asyncio.TaskGroup() as tasks:
-        found = [tasks.create_task(_ask(board, peer, ledger, clock, timeout_s)) for peer in asked]
+        found = [tasks.create_task(_ask(board, peer, ledger, clock, blocking, timeout_s)) for peer in asked]
     return {
         "tls": mine.tls.hex() if mine is not None and mine.active else "",
         "ledger": trouble,
@@ -107,7 +112,12 @@ async def survey(
 
 
 async def _ask(
-    board: Switchboard, peer: str, ledger: Chain, clock: Callable[[], float], timeout_s: float
+    board: Switchboard,
+    peer: str,
+    ledger: Chain,
+    clock: Callable[[], float],
+    blocking: Blocking,
+    timeout_s: float,
 ) -> dict[str, Any]:
     payload = os.urandom(ECHO_BYTES)
     sent = clock()
@@ -122,7 +132,7 @@ async def _ask(
         return {"why": str(error)}
     back = clock()
     try:
-        here = await asyncio.to_thread(ledger.hash_at, answer.height)
+        here = await blocking(lambda: ledger.hash_at(answer.height))
     except LedgerError:
         here = None
     return {
