@@ -9,9 +9,11 @@ from cohortium.ledger.checks import (
     check_etcd,
     check_evm,
     check_file_system,
+    check_rpc,
     ledger_checks,
 )
 from cohortium.ledger.etcd import EtcdClient, EtcdMember
+from cohortium.ledger.json_rpc import JsonRpc
 
 
 def levels(found):
@@ -109,3 +111,17 @@ def test_endpoints_that_cannot_be_used_point_to_the_settings():
 
 def test_a_closed_port_of_etcd_is_away():
     assert check_etcd(["http://127.0.0.1:1"], attempt_s=0.5).level == "fail"
+
+
+def test_chain_nodes_are_asked_for_their_chain(monkeypatch):
+    def judged(*told):
+        monkeypatch.setattr(JsonRpc, "chains", lambda rpc: list(told))
+        return check_rpc(["http://n0.example:8545"], chain_id=7001)
+
+    assert judged(("a", 7001, ""), ("b", 7001, "")).level == "ok"
+    assert judged(("a", 7001, ""), ("b", 0, "connection refused")).level == "warn"
+    check = judged(("a", 0, "connection refused"))
+    assert (check.level, "start the chain node there" in check.fix) == ("fail", True)
+    check = judged(("a", 1, ""))
+    assert (check.level, "a is of chain 1; the consortium is on chain 7001" in check.found) == ("fail", True)
+    assert check_rpc([], chain_id=7001).level == "fail"

@@ -19,8 +19,17 @@ from cohortium.core.check import Check
 from cohortium.errors import LedgerError, UsageError
 from cohortium.ledger.etcd import EtcdClient, EtcdMember
 from cohortium.ledger.http_json import ClientTls
+from cohortium.ledger.json_rpc import JsonRpc
 
-__all__ = ["check_chain", "check_coincurve", "check_etcd", "check_evm", "check_file_system", "ledger_checks"]
+__all__ = [
+    "check_chain",
+    "check_coincurve",
+    "check_etcd",
+    "check_evm",
+    "check_file_system",
+    "check_rpc",
+    "ledger_checks",
+]
 
 _PROBE = ".cohortium-wal-probe"
 
@@ -112,6 +121,28 @@ def check_etcd(endpoints: Sequence[str], *, tls: ClientTls | None = None, attemp
     except UsageError as error:
         fix = "correct endpoints, authority, certificate and key in [ledger] of node.toml"
         return Check(id="etcd", level="fail", found=str(error), fix=fix)
+
+
+def check_rpc(
+    endpoints: Sequence[str], *, chain_id: int, tls: ClientTls | None = None, attempt_s: float = 2.0
+) -> Check:
+    """Whether the nodes of an EVM chain answer, and for the consortium's chain. One attempt each."""
+    try:
+        with contextlib.closing(JsonRpc(endpoints, tls=tls, attempt_s=attempt_s)) as rpc:
+            told = rpc.chains()
+    except UsageError as error:
+        fix = "correct endpoints, authority, certificate and key in [ledger] of node.toml"
+        return Check(id="chain-node", level="fail", found=str(error), fix=fix)
+    other = [f"{url} is of chain {chain}" for url, chain, trouble in told if not trouble and chain != chain_id]
+    if other:
+        found = f"{'; '.join(other)}; the consortium is on chain {chain_id}"
+        return Check(id="chain-node", level="fail", found=found, fix="correct endpoints in [ledger] of node.toml")
+    away = [f"{url}: {trouble}" for url, _, trouble in told if trouble]
+    if away:
+        found = f"{len(told) - len(away)} of {len(told)} chain nodes answer ({'; '.join(away)})"
+        fix = "start the chain node there, or correct endpoints in [ledger] of node.toml"
+        return Check(id="chain-node", level="fail" if len(away) == len(told) else "warn", found=found, fix=fix)
+    return Check(id="chain-node", level="ok", found=f"{len(told)} chain nodes answer, for chain {chain_id}")
 
 
 def _judged(members: Sequence[EtcdMember]) -> Check:

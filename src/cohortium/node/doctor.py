@@ -23,7 +23,7 @@ from cohortium.core.check import Check
 from cohortium.core.identity import Membership
 from cohortium.core.study import Study
 from cohortium.errors import CohortiumError, UsageError
-from cohortium.ledger.checks import check_etcd, ledger_checks
+from cohortium.ledger.checks import check_etcd, check_rpc, ledger_checks
 from cohortium.ledger.roster import Roster
 from cohortium.node.cards import CardBook
 from cohortium.node.chain import client_tls
@@ -262,9 +262,12 @@ def _network(home: Home, *, running: bool) -> list[tuple[str, Callable[[], list[
         ("port", lambda: [check_listen(network.listen, running=running)]),
         ("proxy", lambda: [check_proxy(network.proxy, target=target)]),
     ]
+    plan, tls = home.settings.ledger, client_tls(home)
     if founding is not None and founding.genesis.engine == "replicated":
-        plan, tls = home.settings.ledger, client_tls(home)
         jobs.append(("etcd", lambda: [check_etcd(plan.endpoints, tls=tls)]))
+    if founding is not None and founding.genesis.engine == "evm-rpc":
+        chain_id = founding.genesis.chain_id
+        jobs.append(("chain-node", lambda: [check_rpc(plan.endpoints, chain_id=chain_id, tls=tls)]))
     jobs += [(f"peer-{one.name}", lambda one=one: [check_contact(one, proxy=network.proxy)]) for one in contacts]  # type: ignore[misc]
     return jobs
 
