@@ -1,12 +1,13 @@
 """Private training: what a step costs (`step`), and what epsilon costs on real patients (`utility`).
 
     python -m benchmarks privacy step [--json]
-    python -m benchmarks privacy utility [--tasks xray,heart,tb,aml] [--epsilon 1,3,8] [--seeds 5] [--json]
+    python -m benchmarks privacy utility [--tasks xray,heart,tb,aml] [--epsilon 1,3,8] [--seeds 5] [--masks] [--json]
 
-`utility` trains central DP-SGD (one trusted party holds all), the swarm in mode `distributed` and in mode `local`, both
-by real nodes through the real masks, single sites, and pooled data without noise, and scores the same held-out
-patients. Learning rates are picked on other patients (X-rays) or another split (tables), with central DP alone,
-and that is not charged: a study would take them from public data. Noise comes from the seed.
+`utility` trains central DP-SGD (one trusted party holds all), the swarm in mode `distributed` and in mode `local`,
+single sites, and pooled data without noise, and scores the same held-out patients. With `--masks` both modes run on
+real nodes through the real masks; without, in a plain loop, which gives mode `distributed` the same bits and `local`
+the same within the masks' rounding. Each way's learning rate is picked on other patients (X-rays) or another split
+(tables), and that is not charged: a study would take it from public data. Noise comes from the seed.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from cohortium.swarm.program import SiteWork
 _LAYERS = (1024, 512, 256)
 _GENES = 2000
 _BATCH = 256
+_TRIES = 6
 
 
 def step(*, repeats: int) -> dict[str, float]:
@@ -60,11 +62,18 @@ def step(*, repeats: int) -> dict[str, float]:
     def fit(asked: Instructions) -> None:
         model.fit(start, rows, instructions=asked, rng=np.random.default_rng(0))
 
-    whole_plain = _seconds(lambda: fit(Instructions(local_epochs=repeats)))
-    start_plain = _seconds(lambda: fit(Instructions(local_epochs=1, max_steps=0)))
-    whole = _seconds(lambda: fit(Instructions(private=terms)))
-    beginning = _seconds(lambda: fit(Instructions(private=replace(terms, steps=0))))
-    plain, private = (whole_plain - start_plain) / repeats, (whole - beginning) / repeats
+    asked = {
+        "plain": Instructions(local_epochs=repeats),
+        "plain start": Instructions(local_epochs=1, max_steps=0),
+        "private": Instructions(private=terms),
+        "private start": Instructions(private=replace(terms, steps=0)),
+    }
+    best = dict.fromkeys(asked, float("inf"))
+    for _ in range(_TRIES):  # in turn, so that a busy machine is as busy for all
+        for name, one in asked.items():
+            best[name] = min(best[name], _seconds(lambda one=one: fit(one), best_of=1))  # type: ignore[misc]
+    plain = (best["plain"] - best["plain start"]) / repeats
+    private = (best["private"] - best["private start"]) / repeats
     clipped = _seconds(lambda: gradients.clipped(weights, rows, norm=1.0, chance=rng), best_of=2 * repeats)
     noise, units = IntegerGaussian(Grid(n=size, norm=1.0).sensitivity), np.zeros(size, dtype=np.int64)
     stream = SecretStream(bytes, use="bench")
@@ -162,7 +171,7 @@ def scored(model: TrainedModel, rows: Sequence[SiteRows]) -> float:
     return c_index(test.time, test.event == 1, risk)
 
 
-def measure(task: Task, *, epsilon: float, seeds: int, modes: Sequence[str]) -> dict[str, Any]:
+def measure(task: Task, *, epsilon: float, seeds: int, modes: Sequence[str], masks: bool) -> dict[str, Any]:
     """Mean and sd over seeds of every way to train, each at the learning rate that won on other patients."""
     picked = {way: _pick(task, way, epsilon=epsilon) for way in modes}
     found: dict[str, list[float]] = {way: [] for way in modes}
@@ -171,7 +180,7 @@ def measure(task: Task, *, epsilon: float, seeds: int, modes: Sequence[str]) -> 
     for seed in range(seeds):
         for way in modes:
             before = time.process_time()
-            found[way].append(_value(task, way, epsilon=epsilon, rate=picked[way], seed=seed, masks=True))
+            found[way].append(_value(task, way, epsilon=epsilon, rate=picked[way], seed=seed, masks=masks))
             cost[way] += (time.process_time() - before) / seeds
     ways = {
         way: {
@@ -279,6 +288,7 @@ def main() -> None:
     parser.add_argument("--epsilon", default="1,3,8")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--modes", default="central,distributed,local,single,plain")
+    parser.add_argument("--masks", action="store_true")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     if asked.what == "step":
@@ -287,7 +297,9 @@ def main() -> None:
         return
     for name in asked.tasks.split(","):
         for epsilon in asked.epsilon.split(","):
-            row = measure(TASKS[name], epsilon=float(epsilon), seeds=asked.seeds, modes=asked.modes.split(","))
+            row = measure(
+                TASKS[name], epsilon=float(epsilon), seeds=asked.seeds, modes=asked.modes.split(","), masks=asked.masks
+            )
             print(json.dumps({"task": name, **row}) if asked.json else _line(name, row), flush=True)
 
 

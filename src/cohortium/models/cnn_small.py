@@ -215,6 +215,7 @@ class _ImageGradients:
     shift: float
     turn: float
     decay: Mapping[str, float] = field(default_factory=dict)
+    reads: ClassVar[str] = "float32"
 
     def clipped(
         self, weights: Mapping[str, NDArray[np.generic]], rows: Examples, *, norm: float, chance: np.random.Generator

@@ -143,6 +143,7 @@ class HazardGradients:
     cause: int
     l2: float
     plan: OptimiserPlan
+    reads: ClassVar[str] = "float64"
 
     @property
     def decay(self) -> Mapping[str, float]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,7 @@ class ChainGradients:
     plan: OptimiserPlan
     outcome: str
     decay: Mapping[str, float] = field(default_factory=dict)
+    reads: ClassVar[str] = "float32"
 
     def clipped(self, weights: Weights, rows: Examples, *, norm: float, chance: np.random.Generator) -> Clipped:
         """As `PatientGradients`."""
@@ -85,6 +86,7 @@ class ModuleGradients:
     plan: OptimiserPlan
     loss: Callable[[Tensor, Tensor], Tensor]
     decay: Mapping[str, float] = field(default_factory=dict)
+    reads: ClassVar[str] = "float32"
 
     def clipped(self, weights: Weights, rows: Examples, *, norm: float, chance: np.random.Generator) -> Clipped:
         """As `PatientGradients`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,13 @@ Weights = Mapping[str, NDArray[np.generic]]
 
 
 class PatientGradients(Protocol):
-    """plan: how a step is taken. decay: by name, lambda of lambda/2 |w|^2, added after the noise."""
+    """plan: how a step is taken. decay: by name, lambda of lambda/2 |w|^2, added after the noise.
+
+    reads: dtype of features it works with, so that they are converted once.
+    """
+
+    @property
+    def reads(self) -> str: ...
 
     @property
     def plan(self) -> OptimiserPlan: ...
@@ -59,6 +65,7 @@ class LinearGradients:
     """Of generalised linear models: residual times row, in float64."""
 
     descent: Descent
+    reads: ClassVar[str] = "float64"
 
     @property
     def plan(self) -> OptimiserPlan:
@@ -90,6 +97,7 @@ class PerceptronGradients:
 
     shape: Shape
     plan: OptimiserPlan
+    reads: ClassVar[str] = "float32"
 
     @property
     def decay(self) -> Mapping[str, float]:

@@ -49,6 +49,7 @@ def fit_privately(
     if steps is None:
         raise InvariantBroken("private training was asked for without its terms")
     rows, plan = with_outcome(examples), gradients.plan
+    rows = rows.with_x(rows.x.astype(gradients.reads, copy=False), rows.layout)
     weights = {name: np.array(array) for name, array in start.items()}
     names = [name for name in weights if name not in instructions.frozen]
     moments = [{name: np.zeros(weights[name].shape) for name in names} for _ in range(plan.n_moments)]

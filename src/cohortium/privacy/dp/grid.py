@@ -55,12 +55,14 @@ class Grid:
         """
         noise, back = IntegerGaussian(multiplier * self.sensitivity), 1.0 / (self.units * divisor)
         found: dict[str, NDArray[np.floating]] = {}
+        buffer = np.empty(BLOCK)
         for name, values in sums.items():
             held = np.require(values, requirements=["C", "W"])
             flat = held.reshape(-1)
             for at in range(0, len(flat), BLOCK):
                 part = flat[at : at + BLOCK]
-                units = np.multiply(part, self.units, dtype=np.float64)
+                units = buffer[: len(part)]
+                np.multiply(part, self.units, out=units, dtype=np.float64)
                 np.rint(units, out=units)
                 noise.add(units, stream)
                 np.multiply(units, back, out=part, casting="same_kind")

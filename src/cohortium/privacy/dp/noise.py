@@ -96,8 +96,9 @@ class IntegerGaussian:
         """Add independent values to a contiguous vector of whole numbers, int64 or float64, in place."""
         for at in range(0, len(values), BLOCK):
             part = values[at : at + BLOCK]
-            narrow = np.zeros(len(part), dtype=np.int32)
-            for step, table in self._parts:
+            (_, first), *wider = self._parts
+            narrow = first.draw(len(part), stream)
+            for step, table in wider:
                 drawn = table.draw(len(part), stream)
                 if step < _NARROW:
                     drawn *= np.int32(step)
@@ -108,7 +109,7 @@ class IntegerGaussian:
 
     @cached_property
     def _parts(self) -> tuple[tuple[int, _Table], ...]:
-        """(k, table) whose k X add up to the noise."""
+        """(k, table) whose k X add up to the noise; the first k is 1."""
         return tuple((step, _table(std)) for step, std in _split(self.std))
 
 
@@ -159,7 +160,9 @@ class _Table:
         column ^= held
         column *= stays  # half the time of a masked copy
         held ^= column
-        return held.view(np.int32) - self._shift
+        drawn = held.view(np.int32)
+        drawn -= self._shift
+        return drawn
 
 
 @lru_cache(maxsize=16)
