@@ -32,6 +32,9 @@ class Paper:
     def head(self):
         return Head(1, bytes(32), bytes(32))
 
+    def hash_at(self, height):
+        return bytes([height]) * 32
+
     def export(self, path):
         path.write_text("exported")
 
@@ -55,6 +58,7 @@ def test_everything_else_is_asked_of_the_engine(tmp_path):
     assert chronicle.submit(b"raw") == b"raw"
     assert chronicle.call("f", (1,)) == ("f", 1)
     assert chronicle.head().height == 1
+    assert chronicle.hash_at(7) == b"\7" * 32
     chronicle.export(tmp_path / "x")
     assert (tmp_path / "x").read_text() == "exported"
 

@@ -126,6 +126,9 @@ class Chain:
     def head(self):
         return Head(3, b"h" * 32, b"s" * 32)
 
+    def hash_at(self, height):
+        return b"h" * 32 if height <= 3 else None
+
     def export(self, path):
         self.path = path
 
@@ -134,11 +137,18 @@ def test_a_minority_has_no_ledger_and_a_forked_site_another_hash() -> None:
     state = {"reachable": True, "forked": False}
     ledger = CutLedger(Chain(), site="a", reachable=lambda: state["reachable"], forked=lambda: state["forked"])
     assert (ledger.submit(b"x"), ledger.call("f", (1,)), ledger.events(7)) == (b"x", ("f", (1,)), [7])
-    assert ledger.head().hash == b"h" * 32
+    assert ledger.head().hash == ledger.hash_at(2) == b"h" * 32
     state["forked"] = True
     assert ledger.head() == Head(3, bytes(32), b"s" * 32)
+    assert (ledger.hash_at(2), ledger.hash_at(4)) == (bytes(32), None)
     state["reachable"] = False
-    for ask in (lambda: ledger.submit(b"x"), lambda: ledger.call("f"), ledger.events, ledger.head):
+    for ask in (
+        lambda: ledger.submit(b"x"),
+        lambda: ledger.call("f"),
+        ledger.events,
+        ledger.head,
+        lambda: ledger.hash_at(1),
+    ):
         with pytest.raises(LedgerUnreachable, match="a is cut off with a minority"):
             ask()
     ledger.export("there")

@@ -1,5 +1,6 @@
 import asyncio
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
@@ -71,10 +72,30 @@ def test_revert_and_refusal_are_told_and_the_line_goes_on() -> None:
     assert ledger.taken == ["commit", "attest"]
 
 
-def test_unreachable_ledger_is_tried_again_with_a_fresh_nonce() -> None:
+def test_unreachable_ledger_is_tried_again() -> None:
     ledger = Counter([LedgerUnreachable("down"), LedgerUnreachable("down")])
     _, _, denied = work(ledger, "commit")
     assert ledger.taken == ["commit"]
+    assert denied == []
+
+
+def test_call_that_got_through_unanswered_is_not_made_twice() -> None:
+    """The ledger knows the same bytes; signed anew with the next number, the call would count again."""
+
+    class Silent(Counter):
+        receipts: ClassVar[dict] = {}
+
+        def submit(self, signed):
+            if signed in self.receipts:
+                return self.receipts[signed]
+            self.receipts[signed] = super().submit(signed)
+            if len(self.receipts) == 1:
+                raise LedgerUnreachable("no answer")
+            return self.receipts[signed]
+
+    ledger = Silent()
+    _, _, denied = work(ledger, "spend", "commit")
+    assert ledger.taken == ["spend", "commit"]
     assert denied == []
 
 

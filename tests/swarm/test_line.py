@@ -7,10 +7,11 @@ import pytest
 
 from cohortium.core.exchange import MASKED, PLAIN
 from cohortium.core.frames import pack
-from cohortium.core.messages import Bye, Need, decode
+from cohortium.core.identity import recover
+from cohortium.core.messages import Bye, Need, check_signature, decode
 from cohortium.core.parameters import Parameters
 from cohortium.core.seams import Head
-from cohortium.errors import LedgerForked, SignatureError
+from cohortium.errors import LedgerForked, LedgerUnreachable, SignatureError
 from cohortium.sim.virtual_clock import run_virtual
 from cohortium.swarm.actions import Offer, Propose
 from cohortium.swarm.gate import MERGE_SLOT, STEP_SLOT, SURVIVORS_SLOT
@@ -89,19 +90,93 @@ def test_nothing_is_judged_before_the_run_is_known(swarm) -> None:
     assert run_virtual(main()) == []
 
 
-def test_two_hashes_at_one_height_are_a_fork_and_other_heights_are_not(swarm) -> None:
-    async def main(theirs: Head):
-        a, b, _, _ = pair(swarm)
-        b.see(Head(7, b"\1" * 32, bytes(32)))
-        a.see(theirs)
-        await a.send("bye", Bye(), ["b"], {})
-        return await soon(b.hear())
+class Chain:
+    """The heads of one site's ledger: block n has the hash of n, or of a fork from some height on."""
 
-    run_virtual(main(Head(7, b"\1" * 32, bytes(32))))
-    run_virtual(main(Head(8, b"\2" * 32, bytes(32))))
-    with pytest.raises(LedgerForked, match="block 7 of the ledger is 0202") as raised:
-        run_virtual(main(Head(7, b"\2" * 32, bytes(32))))
+    def __init__(self, height: int, *, forked_from: int = 1 << 60, unreachable: bool = False) -> None:
+        self.height, self.forked_from, self.unreachable = height, forked_from, unreachable
+
+    def hash_at(self, height):
+        if self.unreachable:
+            raise LedgerUnreachable("away")
+        return bytes([height] * 31 + [height >= self.forked_from]) if height <= self.height else None
+
+    def head(self):
+        return Head(self.height, self.hash_at(self.height), bytes(32))
+
+
+def heads_compared(swarm, a_chain: Chain, b_chain: Chain, *, grow: int = 0):
+    """What b says of a word of a, and again when its own ledger has grown."""
+
+    async def main():
+        a, b, _, _ = pair(swarm)
+        a._ports.ledger, b._ports.ledger = a_chain, b_chain
+        await a.look()
+        if not b_chain.unreachable:
+            await b.look()
+        await a.send("bye", Bye(), ["b"], {})
+        heard = await soon(b.hear())
+        b_chain.height += grow
+        if grow:
+            await b.look()
+        return heard[1]
+
+    return run_virtual(main())
+
+
+@pytest.mark.parametrize(("a", "b"), [(7, 7), (5, 7), (9, 7), (0, 7), (7, 0)])
+def test_one_history_at_whatever_heights_is_no_fork(swarm, a, b) -> None:
+    assert heads_compared(swarm, Chain(a), Chain(b), grow=5) == Bye()
+
+
+@pytest.mark.parametrize(("a", "b"), [(7, 7), (5, 7)])
+def test_two_hashes_at_one_height_are_a_fork_with_both_signed_words(swarm, a, b) -> None:
+    """Also where the peer is behind: the ledger here knows the hash of any block."""
+    with pytest.raises(LedgerForked, match=f"block {a} of the ledger is 0{a}0{a}") as raised:
+        heads_compared(swarm, Chain(a, forked_from=3), Chain(b))
+    theirs, mine = (decode(one) for one in raised.value.evidence)
+    assert (theirs.sender, mine.sender) == ("a", "b")
+    assert theirs.head_height == mine.head_height == a
+    assert theirs.head_hash != mine.head_hash
+    keys = swarm.RulesLedger(["a", "b"]).keys
+    for word in (theirs, mine):
+        check_signature(word, keys[word.sender].address, recover)
+
+
+def test_a_peer_that_is_ahead_on_another_history_is_found_when_its_height_is_reached(swarm) -> None:
+    with pytest.raises(LedgerForked, match="block 9 of the ledger is 0909"):
+        heads_compared(swarm, Chain(9, forked_from=9), Chain(7), grow=3)
+
+
+def test_two_peers_that_contradict_each_other_above_this_height_are_a_fork(swarm) -> None:
+    async def main():
+        a, b, _, _ = pair(swarm)
+        b._ports.ledger = Chain(2)
+        await b.look()
+        for chain in (Chain(9), Chain(9), Chain(9, forked_from=4)):
+            a._ports.ledger = chain
+            await a.look()
+            await a.send("bye", Bye(), ["b"], {})
+            await soon(b.hear())
+
+    with pytest.raises(LedgerForked, match=r"block 9 of the ledger is .* for 'a' and .* for 'a'") as raised:
+        run_virtual(main())
     assert len(raised.value.evidence) == 2
+
+
+def test_a_ledger_that_cannot_be_asked_proves_nothing(swarm) -> None:
+    chain = Chain(7)
+
+    async def main():
+        a, b, _, _ = pair(swarm)
+        a._ports.ledger, b._ports.ledger = Chain(5, forked_from=3), chain
+        await a.look()
+        await b.look()
+        chain.unreachable = True
+        await a.send("bye", Bye(), ["b"], {})
+        return (await soon(b.hear()))[1]
+
+    assert run_virtual(main()) == Bye()
 
 
 def test_slots_are_those_of_the_contracts_reference(swarm) -> None:

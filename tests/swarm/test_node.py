@@ -224,6 +224,9 @@ def test_two_heads_at_one_height_stop_the_node_with_evidence(swarm) -> None:
             def head(self):
                 return type(ledger.head())(ledger.height, b"\x01" * 32, bytes(32))
 
+            def hash_at(self, height):
+                return b"\x01" * 32 if height <= ledger.height else None
+
         bell = Bell()
         slow = slow_trainer(swarm, "b", 1, 600.0)
         a = swarm.make_node(ledger, network, "a", proposal=Proposal(min_sites=2, n_rounds=1), bell=bell)

@@ -6,7 +6,7 @@
     Work         what a node executes for one run                              swarm/program.py
     Budget       what a site lets its patients' privacy cost                   privacy/dp/purse.py
     Book         where it is written down                                      swarm/book.py
-    Ledger       five calls                                                    ledger/
+    Ledger       six calls                                                     ledger/
     Transport    frames to and from peers                                      transport/
 
 Learners see `Examples`, exchange `Parameters`; nothing here knows a file, a socket or a clock.
@@ -280,7 +280,7 @@ class Head:
 
 
 class Ledger(Protocol):
-    """Five calls. Errors: LedgerRefused, LedgerUnreachable, LedgerForked."""
+    """Six calls. Errors: LedgerRefused, LedgerUnreachable, LedgerForked."""
 
     def submit(self, signed: bytes) -> Receipt:
         """Put one raw signed transaction into a block. A revert gives a receipt with `ok = False`."""
@@ -295,6 +295,10 @@ class Ledger(Protocol):
         ...
 
     def head(self) -> Head: ...
+
+    def hash_at(self, height: int) -> bytes | None:
+        """The hash of the block at a height, None where the chain here is shorter."""
+        ...
 
     def export(self, path: Path) -> None:
         """JSON lines from which anyone can replay and verify the chain offline."""

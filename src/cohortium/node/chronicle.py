@@ -56,6 +56,10 @@ class Chronicle:
         """As the engine does."""
         return self._ledger.head()
 
+    def hash_at(self, height: int) -> bytes | None:
+        """As the engine does."""
+        return self._ledger.hash_at(height)
+
     def export(self, path: Path) -> None:
         """As the engine does."""
         self._ledger.export(path)

@@ -81,6 +81,11 @@ class CutLedger:
         head = self._reach().head()
         return replace(head, hash=bytes(32)) if self._forked() else head
 
+    def hash_at(self, height: int) -> bytes | None:
+        """The hash of the block at a height."""
+        digest = self._reach().hash_at(height)
+        return bytes(32) if self._forked() and digest is not None else digest
+
     def export(self, path: Path) -> None:
         """Write all of it."""
         self._ledger.export(path)

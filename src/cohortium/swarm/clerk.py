@@ -1,8 +1,8 @@
 """The one task of a node that signs transactions and owns the nonce.
 
 Calls go to the ledger in the order the machine asked for them. A refusal is an answer, not an error: it goes back as
-`Denied`. An unreachable ledger is tried again for as long as it takes, with the nonce read afresh, because the last
-call may have got through.
+`Denied`. An unreachable ledger is given the same bytes again for as long as it takes: they count once, and get the
+receipt of the attempt that got through.
 """
 
 from __future__ import annotations
@@ -57,21 +57,20 @@ class Clerk:
     async def _submit(self, call: Submit, nonce: int) -> int:
         """Put one call on the ledger; returns the next nonce."""
         ports = self._ports
+        raw = ports.sign_call(nonce, call.function, call.args)
         while True:
-            raw = ports.sign_call(nonce, call.function, call.args)
             ports.egress(_sent(call, raw))
             try:
                 receipt = await ports.blocking(lambda raw=raw: ports.ledger.submit(raw))  # type: ignore[misc]
             except LedgerRefused as refused:
                 fresh = await self._next_nonce()
                 if refused.reason == "nonce" and fresh != nonce:
-                    nonce = fresh
+                    nonce, raw = fresh, ports.sign_call(fresh, call.function, call.args)
                     continue
                 self._denied(Denied(call.key, refused.reason))
                 return fresh
             except LedgerUnreachable:
                 await asyncio.sleep(self._retry_s)
-                nonce = await self._next_nonce()
                 continue
             if not receipt.ok:
                 self._denied(Denied(call.key, receipt.reason))

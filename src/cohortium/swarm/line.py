@@ -1,8 +1,9 @@
 """A node's line to its peers: envelopes out, signed and numbered; envelopes in, checked; heads compared.
 
 Every envelope carries the ledger's head as its sender sees it: two hashes at one height mean two histories, and stop
-the node. What a leader says for a slot carries a second signature that the contract can check; two of them for one
-slot are returned as proof. What messages mean is the node's and the machine's business.
+the node, with both signed words as evidence. What a leader says for a slot carries a second signature that the
+contract can check; two of them for one slot are returned as proof. What messages mean is the node's and the machine's
+business.
 """
 
 from __future__ import annotations
@@ -10,15 +11,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NoReturn
 
 from cohortium.core.frames import Packed
 from cohortium.core.identity import recover, recover_message
-from cohortium.core.messages import VERSION, Body, Envelope, Manifest, StepNote, encode, sealed
-from cohortium.core.seams import Head
-from cohortium.errors import LedgerForked, PeerError, SignatureError
+from cohortium.core.messages import VERSION, Body, Bye, Envelope, Manifest, StepNote, encode, sealed
+from cohortium.errors import LedgerForked, LedgerUnreachable, PeerError, SignatureError
 from cohortium.swarm.actions import Offer, Propose
 from cohortium.swarm.egress import sent_frame
 from cohortium.swarm.gate import MERGE_SLOT, STEP_SLOT, SURVIVORS_SLOT, Gate, Witness, slot_digest
+from cohortium.swarm.heads import Heads
 from cohortium.swarm.membership import Members
 from cohortium.swarm.notices import Refused
 from cohortium.swarm.ports import Charter, Ports
@@ -29,7 +31,6 @@ Slot = tuple[int, int, int, int]
 """Run, round, term (or what stands for it), kind."""
 
 _SEND_S = 30.0
-_HEADS = 256
 
 
 class Line:
@@ -42,8 +43,7 @@ class Line:
         self.witness = Witness()
         self._site, self._charter, self._ports, self._members = site, charter, ports, members
         self._gate = Gate(consortium=charter.consortium, me=site, members=members, recover=recover)
-        self._head = (0, bytes(32))
-        self._heads: dict[int, bytes] = {}
+        self.heads = Heads()
 
     # --- out -------------------------------------------------------------------------------------------------
 
@@ -61,8 +61,18 @@ class Line:
             except TimeoutError:
                 continue  # delivery may fail; whoever needs it asks again
 
-    def _frame(self, kind: str, body: Body, receiver: str, place: Mapping[str, int]) -> bytes:
+    def _frame(
+        self,
+        kind: str,
+        body: Body,
+        receiver: str,
+        place: Mapping[str, int],
+        *,
+        head: tuple[int, bytes] | None = None,
+    ) -> bytes:
+        """head: to speak of another one than the newest."""
         self.sequence += 1
+        height, digest = self.heads.newest if head is None else head
         bare = Envelope(
             version=VERSION,
             consortium=self._charter.consortium,
@@ -74,8 +84,8 @@ class Line:
             sender=self._site,
             receiver=receiver,
             sequence=self.sequence,
-            head_height=self._head[0],
-            head_hash=self._head[1],
+            head_height=height,
+            head_hash=digest,
             body=memoryview(b""),
         )
         return encode(sealed(bare, body, self._ports.key.sign))
@@ -94,24 +104,50 @@ class Line:
                 self._ports.observe(Refused(site=sender, why=str(wrong)))
                 continue
             if envelope.run == self.run:
-                self._compare_heads(envelope)
+                await self._compare_head(envelope)
                 return envelope, body
 
-    def see(self, head: Head) -> None:
-        """The ledger's head as it is here."""
-        self._head = (head.height, head.hash)
-        self._heads[head.height] = head.hash
-        if len(self._heads) > _HEADS:
-            del self._heads[min(self._heads)]
+    async def look(self) -> None:
+        """Take the ledger's head as it is here, and compare what peers said of heights it has reached.
 
-    def _compare_heads(self, envelope: Envelope) -> None:
-        mine = self._heads.get(envelope.head_height)
-        if mine is not None and envelope.signature and mine != envelope.head_hash:
-            raise LedgerForked(
-                f"block {envelope.head_height} of the ledger is {envelope.head_hash.hex()[:16]} for"
-                f" {envelope.sender!r} and {mine.hex()[:16]} here",
-                evidence=(encode(envelope), mine),
-            )
+        Raises LedgerUnreachable, LedgerForked.
+        """
+        self.heads.see(await self._ports.blocking(self._ports.ledger.head))
+        for envelope in self.heads.due():
+            await self._compare_head(envelope)
+
+    async def _compare_head(self, envelope: Envelope) -> None:
+        """Raise LedgerForked, with both signed words, when a peer has another block where this node has one.
+
+        Whoever is behind or ahead has none there; a word about a height to come is kept until it is reached.
+        """
+        height, theirs = envelope.head_height, envelope.head_hash
+        if not envelope.signature or not height:
+            return
+        if self.heads.is_ahead(height):
+            other = self.heads.claim(envelope)
+            if other is not None:
+                self._forked(envelope, other.head_hash, f"for {other.sender!r}", encode(other))
+            return
+        mine = self.heads.at(height) or await self._hash_at(height)
+        if mine is not None and mine != theirs:
+            self._forked(envelope, mine, "here", self._frame("bye", Bye(reason="forked"), "", {}, head=(height, mine)))
+
+    async def _hash_at(self, height: int) -> bytes | None:
+        try:
+            found = await self._ports.blocking(lambda: self._ports.ledger.hash_at(height))
+        except LedgerUnreachable:
+            return None
+        if found is not None:
+            self.heads.remember(height, found)
+        return found
+
+    def _forked(self, envelope: Envelope, digest: bytes, whose: str, statement: bytes) -> NoReturn:
+        raise LedgerForked(
+            f"block {envelope.head_height} of the ledger is {envelope.head_hash.hex()[:16]} for"
+            f" {envelope.sender!r} and {digest.hex()[:16]} {whose}",
+            evidence=(encode(envelope), statement),
+        )
 
     # --- slots -----------------------------------------------------------------------------------------------
 

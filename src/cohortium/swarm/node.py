@@ -251,6 +251,8 @@ class Node:
                 self._inbox.append(ev.Tick(self._now()))
                 self._inbox.extend([ev.Recorded(event) for event in fresh])
                 self._arrival.set()
+            if fresh:
+                await self._look()
             await ports.bell.wait(rings, timeout_s=ports.poll_s)
 
     async def _look_for_run(self, past: list[LedgerEvent]) -> None:
@@ -310,13 +312,17 @@ class Node:
             self._post(ev.Tick(self._now()))
             if self._view.ended or self.site not in self._view.joiners:
                 continue
-            with contextlib.suppress(LedgerUnreachable):  # then peers hear the last head that was seen
-                self._line.see(await self._ports.blocking(self._ports.ledger.head))
+            await self._look()
             if told := self._ailing or self._machine.trouble:
                 await self._broadcast("trouble", Trouble(stage=told.stage, code=told.code, where=told.where))
             else:
                 fraction = min(max(self.training.fraction, 0.0), 1.0)
                 await self._broadcast("progress", Progress(stage=self._machine.stage, fraction=fraction))
+
+    async def _look(self) -> None:
+        """Take the ledger's head along in what is said from now on."""
+        with contextlib.suppress(LedgerUnreachable):  # then peers hear the last head that was seen
+            await self._line.look()
 
     async def _listen(self) -> None:
         while True:
