@@ -1,6 +1,11 @@
 """Preflight checks: what a healthy place and each broken one look like."""
 
+import contextlib
+import json
+import sqlite3
 from importlib.metadata import PackageNotFoundError
+
+import pytest
 
 from cohortium.ledger import checks
 from cohortium.ledger.checks import (
@@ -79,7 +84,7 @@ def told(monkeypatch, *troubles, leaders=("7",)):
     """What `check_etcd` makes of members: one a trouble ("" answers)."""
     endpoints = [f"http://n{n}.example:2379" for n in range(len(troubles))]
     members = [
-        EtcdMember(endpoint=url, trouble=trouble, leader="" if trouble else leaders[n % len(leaders)])
+        EtcdMember(endpoint=f"https{url[4:]}", trouble=trouble, leader="" if trouble else leaders[n % len(leaders)])
         for n, (url, trouble) in enumerate(zip(endpoints, troubles, strict=True))
     ]
     monkeypatch.setattr(EtcdClient, "members", lambda client: members)
@@ -92,7 +97,7 @@ def test_etcd_is_well_with_three_members_and_one_leader(monkeypatch):
 
 def test_a_member_of_etcd_that_is_away_is_named_and_a_majority_goes_on(monkeypatch):
     check = told(monkeypatch, "", "connection refused", "")
-    assert (check.level, "http://n1.example:2379: connection refused" in check.found) == ("warn", True)
+    assert (check.level, "https://n1.example:2379: connection refused" in check.found) == ("warn", True)
     check = told(monkeypatch, "", "timed out", "timed out")
     assert (check.level, "start etcd there" in check.fix) == ("fail", True)
 
@@ -107,6 +112,63 @@ def test_endpoints_that_cannot_be_used_point_to_the_settings():
     check = check_etcd(["https://n0.example:2379"])
     assert (check.level, "node.toml" in check.fix) == ("fail", True)
     assert check_etcd([]).level == "fail"
+
+
+def test_etcd_says_its_versions_and_what_is_wrong_with_a_cluster_that_works(monkeypatch):
+    def well(**changed):
+        url = changed.pop("endpoint", "https://n.example:2379")
+        members = [
+            EtcdMember(endpoint=url, leader="7", **{"version": "3.4.23", "size_bytes": 5 << 20, **changed})
+            for _ in range(3)
+        ]
+        monkeypatch.setattr(EtcdClient, "members", lambda client: members)
+        return check_etcd(["http://n.example:2379"] * 3)
+
+    assert well().found == "3 etcd members answer under one leader, version 3.4.23"
+    check = well(size_bytes=1900 << 20)
+    assert (check.level, "1900 MiB" in check.found, "defragment" in check.fix) == ("warn", True, True)
+    check = well(endpoint="http://n.example:2379")
+    assert (check.level, "without TLS" in check.found) == ("warn", True)
+    assert well(endpoint="http://127.0.0.1:2379").level == "ok"
+
+
+def test_the_file_of_an_outside_chain_says_how_far_it_goes_and_how_to_mend_it(hospitals, tmp_path, request):
+    one = hospitals.found("evm-rpc", tmp_path, request=request)
+    one.put("bonn", "heartbeat")
+    one.ledger.sync()
+    one.ledger.close()
+    path = tmp_path / "bonn.sqlite"
+    assert levels(ledger_checks(engine="evm-rpc", path=path)) == {
+        "coincurve": "ok",
+        "chain-folder": "ok",
+        "chain": "ok",
+    }
+    assert "block 2" in check_chain(path, engine="evm-rpc").found
+    path.write_bytes(b"")
+    check = check_chain(path, engine="evm-rpc")
+    assert (check.level, "read again from the chain" in check.fix) == ("fail", True)
+
+
+@pytest.mark.parametrize(("engine", "fix"), [("local", "any other member"), ("replicated", "read again from etcd")])
+def test_a_corrupt_chain_is_mended_as_its_engine_allows(local, engine, fix):
+    local.ledger.close()
+    with contextlib.closing(sqlite3.connect(local.path)) as db:
+        db.execute("DELETE FROM nodes")
+        db.commit()
+    check = check_chain(local.path, engine=engine)
+    assert check.level == "fail"
+    assert fix in check.fix
+
+
+def test_a_chain_of_another_contract_is_refused_by_name(local):
+    local.ledger.close()
+    with contextlib.closing(sqlite3.connect(local.path)) as db:
+        facts = json.loads(db.execute("SELECT value FROM about WHERE name = 'genesis'").fetchone()[0])
+        facts["code_hash"] = "00" * 32
+        db.execute("UPDATE about SET value = ? WHERE name = 'genesis'", (json.dumps(facts),))
+        db.commit()
+    check = check_chain(local.path)
+    assert (check.level, "another contract code" in check.found) == ("fail", True)
 
 
 def test_a_closed_port_of_etcd_is_away():

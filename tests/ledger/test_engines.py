@@ -237,6 +237,13 @@ def test_events_come_in_order_without_gaps_from_any_height(consortium):
         assert list(consortium.ledger.events(height)) == [e for e in everything if e.height >= height]
 
 
+def test_what_is_known_here_is_told_without_asking_anybody(consortium):
+    consortium.put("bonn", "heartbeat")
+    everything = list(consortium.ledger.events())
+    assert list(consortium.ledger.events_here()) == everything
+    assert list(consortium.ledger.events_here(2)) == [event for event in everything if event.height >= 2]
+
+
 def test_events_carry_plain_values(consortium):
     consortium.start(("bonn", "graz", "lund", "oslo", "porto"))
     values = [value for event in consortium.ledger.events() for value in event.args.values()]

@@ -220,7 +220,7 @@ FAULTS = {
     "more threads than cores": (
         lambda p: p.settings("[limits]\ntrain_threads = 1000\n"), "threads", "fail", "1000", "train_threads ="),
     "chain of another consortium": (etcd_away, "chain", "fail", "of another consortium", "move it away"),
-    "chain damaged": (torn_chain, "chain", "fail", "chain.sqlite", "restore it"),
+    "chain damaged": (torn_chain, "chain", "fail", "chain.sqlite", "put back a copy"),
     "forked head": (
         lambda p: p.runs({"bonn": answer(agrees=False), "lund": answer()}),
         "head", "fail", "chain of bonn", "evidence/"),

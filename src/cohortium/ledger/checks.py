@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
 
 from cohortium.core.check import Check
-from cohortium.errors import LedgerError, UsageError
+from cohortium.errors import LedgerError, LedgerUnreachable, UsageError
 from cohortium.ledger.etcd import EtcdClient, EtcdMember
 from cohortium.ledger.http_json import ClientTls
+from cohortium.ledger.interface import consortium
 from cohortium.ledger.json_rpc import JsonRpc
 
 __all__ = [
@@ -31,16 +35,23 @@ __all__ = [
     "ledger_checks",
 ]
 
-_PROBE = ".cohortium-wal-probe"
+_PROBE: Final = ".cohortium-wal-probe"
+_MOST_OF_ETCD: Final = 1536 << 20
+_MENDING: Final = {
+    "local": "put back a copy of it: that of any other member is the same chain; who does not host moves it away and "
+    "starts, and it is read again from the host",
+    "replicated": "move it away and start: the chain is read again from etcd",
+    "evm-rpc": "move it away and start: the calls are read again from the chain",
+}
 
 
 def ledger_checks(*, engine: str, path: Path | None = None, n_institutions: int = 1) -> list[Check]:
     """All checks that concern an engine. path: of the chain file, where the engine has one."""
     found = [check_coincurve()]
-    if engine != "memory":
+    if engine not in ("memory", "evm-rpc"):
         found.append(check_evm())
     if path is not None:
-        found += [check_file_system(path), check_chain(path)]
+        found += [check_file_system(path), check_chain(path, engine=engine)]
     if engine == "local" and n_institutions > 1:
         found.append(
             Check(
@@ -98,19 +109,38 @@ def check_file_system(path: Path) -> Check:
     return Check(id="chain-folder", level="ok", found=f"{path.parent} takes a write-ahead log")
 
 
-def check_chain(path: Path) -> Check:
-    """Whether the chain file, if there is one, opens at a head that fits its blocks."""
+def check_chain(path: Path, *, engine: str = "local") -> Check:
+    """Whether the chain file, if there is one, opens at a head that fits its blocks and runs the code shipped here."""
     if not path.exists():
         return Check(id="chain", level="ok", found=f"{path}: not founded yet")
-    if find_spec("eth") is None:
+    if find_spec("eth") is None and engine != "evm-rpc":
         return Check(id="chain", level="skipped", found="not opened: py-evm is not installed")
+    try:
+        return _check_outside(path) if engine == "evm-rpc" else _check_replica(path)
+    except LedgerUnreachable as error:
+        return Check(id="chain", level="fail", found=str(error), fix=error.hint or "see the folder and the disk")
+    except LedgerError as error:
+        return Check(id="chain", level="fail", found=str(error), fix=_MENDING.get(engine, error.hint))
+
+
+def _check_replica(path: Path) -> Check:
     from cohortium.ledger.replica import Replica
 
-    try:
-        with contextlib.closing(Replica.open(path)) as replica:
-            return Check(id="chain", level="ok", found=f"{path}: height {replica.head().height}")
-    except LedgerError as error:
-        return Check(id="chain", level="fail", found=str(error), fix=error.hint or "restore it, or replay an export")
+    with contextlib.closing(Replica.open(path)) as replica:
+        code = consortium().code_hash.hex()[:16]
+        return Check(id="chain", level="ok", found=f"{path}: height {replica.head().height}, contract {code}")
+
+
+def _check_outside(path: Path) -> Check:
+    from cohortium.ledger.evm_rpc import EvmRpcLedger
+
+    nowhere = ["http://127.0.0.1:9"]  # nothing is asked
+    with contextlib.closing(EvmRpcLedger.open(path, clock=time.time, endpoints=nowhere)) as ledger:
+        if ledger.unfollowed:
+            found = f"outcomes on the chain are no longer checked against the rules: {ledger.unfollowed}"
+            fix = "find out which member sent it; the chain itself and its events are followed on"
+            return Check(id="chain", level="warn", found=found, fix=fix)
+        return Check(id="chain", level="ok", found=f"{path}: followed to block {ledger.head().height}")
 
 
 def check_etcd(endpoints: Sequence[str], *, tls: ClientTls | None = None, attempt_s: float = 2.0) -> Check:
@@ -160,8 +190,24 @@ def _judged(members: Sequence[EtcdMember]) -> Check:
     if len(leaders) > 1:
         found = "the endpoints belong to different etcd clusters: they name different leaders"
         return Check(id="etcd", level="fail", found=found, fix="name members of one cluster in [ledger] of node.toml")
+    if (size := max(one.size_bytes for one in members)) > _MOST_OF_ETCD:
+        found = f"the database of etcd has {size >> 20} MiB; at 2 GiB it takes nothing more"
+        fix = "compact and defragment it, or raise --quota-backend-bytes: docs/how-to/etcd.md"
+        return Check(id="etcd", level="warn", found=found, fix=fix)
+    if open_doors := [one.endpoint for one in members if _is_open(one.endpoint)]:
+        found = f"{', '.join(open_doors)} is reached without TLS: whoever is on that network can write to the log"
+        return Check(id="etcd", level="warn", found=found, fix="docs/how-to/etcd.md has the certificates")
     if len(members) < 3:
         found = f"only {len(members)} etcd endpoints are named; when they are away nothing can be ordered"
         fix = "name three or more members in endpoints, [ledger] of node.toml"
         return Check(id="etcd", level="warn", found=found, fix=fix)
-    return Check(id="etcd", level="ok", found=f"{len(members)} etcd members answer, under one leader")
+    versions = ", ".join(sorted({one.version for one in members}))
+    return Check(
+        id="etcd", level="ok", found=f"{len(members)} etcd members answer under one leader, version {versions}"
+    )
+
+
+def _is_open(endpoint: str) -> bool:
+    """Whether it is reached in the clear over a network."""
+    parts = urlsplit(endpoint)
+    return parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1")

@@ -42,12 +42,16 @@ __all__ = ["EvmRpcLedger"]
 
 
 class EvmRpcLedger:
-    """One site's view of the contract on the chain."""
+    """One site's view of the contract on the chain.
+
+    One conversation with the node at a time (`_turn`). The file's lock is never held while the node is asked, so
+    reading what is here waits for nobody.
+    """
 
     def __init__(self, chain: EvmChain, file: EvmFile, genesis: Genesis) -> None:
         self.genesis = genesis
         self._chain, self._rpc, self._file = chain, chain.rpc, file
-        self._lock = threading.RLock()
+        self._turn, self._lock = threading.RLock(), threading.RLock()
         self._rules, (founding, *_) = _witnessed(genesis, file.calls())
         self._founded_at = founding.height
 
@@ -111,7 +115,7 @@ class EvmRpcLedger:
 
     def nonce(self, address: bytes) -> int:
         """The number of an account's next transaction, those still under way included."""
-        with self._lock:
+        with self._turn:
             return self._rpc.count(address)
 
     def submit(self, signed: bytes) -> Receipt:
@@ -128,9 +132,9 @@ class EvmRpcLedger:
         if not interface.function(function).view:
             raise ValueError(f"{function} changes the ledger; submit a signed transaction instead")
         data = interface.encode_call(function, args)
-        with self._lock:
+        with self._turn:
             self.sync()
-            found = self._rpc.call(self.contract, data, height=self._file.head().height)
+            found = self._rpc.call(self.contract, data, height=self.head().height)
         try:
             return interface.decode_result(function, found)
         except FrameError as error:
@@ -138,9 +142,16 @@ class EvmRpcLedger:
 
     def events(self, from_height: int = 0) -> Iterable[LedgerEvent]:
         """All events from that height on, ordered, no gaps, after following the chain."""
+        self.sync()
+        return self._events_from(from_height)
+
+    def events_here(self, from_height: int = 0) -> Iterable[LedgerEvent]:
+        """All events from that height on that were followed so far; nobody is asked."""
+        return self._events_from(from_height)
+
+    def _events_from(self, height: int) -> list[LedgerEvent]:
         with self._lock:
-            self.sync()
-            calls = self._file.calls(from_height)
+            calls = self._file.calls(height)
         found: list[LedgerEvent] = []
         for call in calls:
             for event in _events(call):
@@ -158,19 +169,19 @@ class EvmRpcLedger:
         with self._lock:
             if not self._founded_at <= height <= self._file.head().height:
                 return None
-            known = self._file.hash_at(height)
-            if known is not None:
+            if (known := self._file.hash_at(height)) is not None:
                 return known
+        with self._turn:
             block = self._rpc.block(height)
-            return None if block is None else block.hash
+        return None if block is None else block.hash
 
     def sync(self) -> bool:
         """Follow the chain to its newest block; whether it had grown. Raises LedgerUnreachable, LedgerForked."""
-        with self._lock:
-            before = self._file.head().height
+        with self._turn:
+            before = self.head().height
             while self._follow():
                 pass
-            return self._file.head().height > before
+            return self.head().height > before
 
     def export(self, path: Path, *, heads: Sequence[SignedHead] = ()) -> None:
         """Write the calls as JSON lines for `archive.verify`. heads: members' signatures under blocks of the file."""
@@ -180,19 +191,19 @@ class EvmRpcLedger:
 
     def close(self) -> None:
         """Let file and connection go."""
-        with self._lock:
+        with self._turn, self._lock:
             self._file.close()
             self._rpc.close()
 
     def _put(self, raw: bytes) -> Receipt:
-        with self._lock:
+        with self._turn:
             self.sync()
             transaction = open_transaction(raw, chain_id=self.chain_id)
             sender = transaction.sender
             check_entry(
                 transaction,
                 contract=self.contract,
-                active=self._rules.is_active(sender),
+                active=self._is_active(sender),
                 nonce=min(transaction.nonce, self._rpc.count(sender)),  # one in use may be this very one, under way
             )
             if self._rpc.send(raw) == "used":
@@ -212,6 +223,10 @@ class EvmRpcLedger:
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, 0.5)
 
+    def _is_active(self, address: bytes) -> bool:
+        with self._lock:
+            return self._rules.is_active(address)
+
     def _receipt_of(self, raw: bytes) -> Receipt | None:
         with self._lock:
             call = self._file.call_of(keccak(raw))
@@ -219,15 +234,20 @@ class EvmRpcLedger:
 
     def _follow(self) -> bool:
         """Follow one stretch of blocks; whether there are more."""
-        stretch = self._chain.after(self._file.head(), hash_at=self._file.hash_at)
+        stretch = self._chain.after(self.head(), hash_at=self._hash_here)
         if not stretch.heads:
             return False
-        try:
-            self._file.append([_tell(self._rules, call) for call in stretch.calls], stretch.heads)
-        except BaseException:
-            self._rules, _ = _witnessed(self.genesis, self._file.calls())  # as far as the file goes
-            raise
+        with self._lock:
+            try:
+                self._file.append([_tell(self._rules, call) for call in stretch.calls], stretch.heads)
+            except BaseException:
+                self._rules, _ = _witnessed(self.genesis, self._file.calls())  # as far as the file goes
+                raise
         return stretch.more
+
+    def _hash_here(self, height: int) -> bytes | None:
+        with self._lock:
+            return self._file.hash_at(height)
 
 
 def _witnessed(genesis: Genesis, calls: Sequence[KeptCall]) -> tuple[Witnessed, list[KeptCall]]:

@@ -91,6 +91,10 @@ class LocalLedger:
         """All events from that height on, ordered, no gaps."""
         return self._chain.events(from_height)
 
+    def events_here(self, from_height: int = 0) -> Iterable[LedgerEvent]:
+        """The same; nobody else has to be asked."""
+        return self.events(from_height)
+
     def head(self) -> Head:
         """The newest block."""
         return self._chain.head()

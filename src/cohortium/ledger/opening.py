@@ -10,12 +10,12 @@ or the chain's node is reached (`endpoints`, `tls`).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from cohortium.core.identity import LedgerKey
-from cohortium.core.seams import Ledger
+from cohortium.core.seams import Ledger, LedgerEvent
 from cohortium.errors import LedgerError, UsageError
 from cohortium.ledger import ENGINES
 from cohortium.ledger.chain_file import is_laid
@@ -42,8 +42,8 @@ class NodeLedger(Ledger, Protocol):
         """The number of an account's next transaction."""
         ...
 
-    def hash_at(self, height: int) -> bytes | None:
-        """The hash of the block at a height, None where the chain here is shorter."""
+    def events_here(self, from_height: int = 0) -> Iterable[LedgerEvent]:
+        """The events from a height on that are known here; nobody is asked."""
         ...
 
     def sync(self) -> bool:

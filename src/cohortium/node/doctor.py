@@ -152,10 +152,9 @@ def _ledger(home: Home, *, running: bool) -> list[Check]:
     if founding is None or not founding.complete:
         return []
     local = founding.genesis.engine == "local"
-    own_chain = not running and founding.genesis.engine != "evm-rpc"
     checks = ledger_checks(
         engine=founding.genesis.engine,
-        path=home.chain if own_chain else None,
+        path=None if running else home.chain,
         n_institutions=len(founding.sites),
     )
     if not running and _other_chain(home, founding):

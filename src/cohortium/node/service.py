@@ -26,7 +26,6 @@ from cohortium import __version__
 from cohortium.core.seams import LedgerEvent, Transport, Work
 from cohortium.core.study import Study
 from cohortium.errors import CohortiumError, LedgerForked, LedgerUnreachable, PeerError
-from cohortium.ledger.interpreter import Interpreter
 from cohortium.ledger.opening import NodeLedger
 from cohortium.node.chain import agreed_founding, open_chain
 from cohortium.node.chronicle import LANE, Chronicle, PeerBell
@@ -285,7 +284,7 @@ class Service:
 
     def _use_new_keys(self) -> None:
         """The directory must know the rotation first: whoever reads the ledger through its peers cannot dial before."""
-        self._directory.follow(_events_here(self._ledger))
+        self._directory.follow(self._ledger.events_here())
         self._directory.reload()
         keys = self.home.keys
         self._network.rekey(tls_key=keys.tls_key, certificate=keys.certificate_pem, seal_key=keys.seal)
@@ -449,7 +448,7 @@ async def open_service(home: Home, *, wrap: Wrap, log: Log) -> AsyncIterator[Ser
         blocking = _in_threads(executor)
         ledger = await blocking(lambda: open_chain(home, clock=wrap.clock, ask=_asking(loop, board, home.ledger_host)))
         opened.callback(ledger.close)
-        directory.follow(await blocking(lambda: _events_here(ledger)))
+        directory.follow(await blocking(ledger.events_here))
         await transport.start()
         yield Service(
             home,
@@ -476,15 +475,6 @@ def _asking(loop: asyncio.AbstractEventLoop, board: Switchboard, host: str) -> C
             raise LedgerUnreachable(f"the host of the ledger, '{host}', does not answer: {why}") from None
 
     return ask
-
-
-def _events_here(ledger: NodeLedger) -> list[LedgerEvent]:
-    """What this site knows of the ledger before anybody is asked: its own copy, at least the founding."""
-    try:
-        return list(getattr(ledger, "events_here", ledger.events)())
-    except LedgerUnreachable:
-        founding = Interpreter(ledger.genesis).founding.events
-        return [LedgerEvent(1, index, event.name, event.args) for index, event in enumerate(founding)]
 
 
 def _address_of(directory: MemberDirectory, site: str) -> bytes:
