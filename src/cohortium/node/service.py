@@ -38,7 +38,8 @@ from cohortium.node.keys import write_private
 from cohortium.node.log import Log
 from cohortium.node.means import Crew, Hire, Means
 from cohortium.node.membership import MemberDirectory
-from cohortium.node.replies import ANNOUNCE, CARD, HEAD, LEDGER, answer_peers
+from cohortium.node.replies import CARD, HEAD, LEDGER, answer_peers
+from cohortium.node.rotation import announce, until_read
 from cohortium.node.run_folder import RunFolder
 from cohortium.node.run_record import write_results
 from cohortium.node.runs import Runs
@@ -324,7 +325,7 @@ class Service:
         """A vote, new keys, leaving: as `voting.perform` does it, and what follows here."""
         if asked["do"] == "rotate":
             asked = {**asked, "now": self._wrap.clock()}
-            await self._announce(self.home.stage_keys(self._wrap.clock()).to_bytes())
+            await announce(self._board, self._peers(), self.home.stage_keys(self._wrap.clock()).to_bytes())
         if asked["do"] == "leave":
             await self.runs.step_down()
         answer: dict[str, Any] = await self._blocking(
@@ -332,21 +333,11 @@ class Service:
         )
         self._bell.ring()
         if asked["do"] == "rotate":
+            await until_read(self._board, self._peers(), answer["height"])
             self._use_new_keys()
         if asked["do"] == "admit":
             self._network.members_changed()
         return answer
-
-    async def _announce(self, card: bytes) -> None:
-        """Tell every peer the keys this site will have; who is away asks the others later."""
-
-        async def tell(peer: str) -> None:
-            with contextlib.suppress(PeerError, TimeoutError):
-                await self._board.ask(peer, ANNOUNCE, card, timeout_s=_ASK_S / 4)
-
-        async with asyncio.TaskGroup() as telling:
-            for peer in self._peers():
-                telling.create_task(tell(peer))
 
     # --- work ------------------------------------------------------------------------------------------------
 
