@@ -94,7 +94,16 @@ def test_a_newcomer_may_dial_before_it_has_read_of_its_admission(ledger, homes, 
     exclude(ledger, key(homes, "lund"), "oslo")
     mine.follow(ledger.events(2))
     assert mine.own(None) == "excluded"
-    assert "oslo" not in mine.contacts()
+    assert mine.contacts()["oslo"].fingerprint == oslo.card(NOW).tls, "the others refuse it; it may be admitted again"
+
+
+def test_a_site_with_a_new_ledger_key_may_dial_to_read_of_it(ledger, homes, tmp_path):
+    again = Home.create(tmp_path / "lund-again", site="lund", now=NOW)
+    again.keep_founding(homes["porto"].founding)
+    mine = MemberDirectory(again, now=NOW)
+    mine.follow(ledger.events())
+    assert mine.own(None) == "other keys"
+    assert mine.contacts()["lund"].fingerprint == again.card(NOW).tls
 
 
 def test_a_site_knows_its_own_new_keys_once_they_are_in_use(ledger, homes, porto):

@@ -55,7 +55,7 @@ class MemberDirectory:
             return self._changed()
 
     def contacts(self) -> Mapping[str, Contact]:
-        """Every active member whose card is known, by name; the own site also before its admission is read here."""
+        """Every active member whose card is known, by name; the own site also while it waits for admission."""
         return self._contacts
 
     @property
@@ -108,14 +108,18 @@ class MemberDirectory:
 
     def _read_cards(self) -> CardBook:
         cards = self._home.cards()
-        cards.add(self._home.card(self._issued))
+        self._own = self._home.card(self._issued)
+        cards.add(self._own)
         return cards
 
     def _changed(self) -> bool:
         members = self._roster.membership()
         found = {site.name: card for site in members.active if (card := self._cards.fitting(site)) is not None}
-        if members.named(self._site) is None:  # a newcomer reads of its admission only once it may dial
-            found[self._site] = self._cards.of(self._site)[0]
+        known = members.named(self._site)
+        if known is None or not known.active or known.address != self._own.address:
+            found[self._site] = (
+                self._own
+            )  # whoever was admitted, again or by new keys, reads of it only once it may dial
         contacts = {name: card.to_contact() for name, card in found.items()}
         changed = contacts != self._contacts
         self._contacts = contacts
