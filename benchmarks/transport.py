@@ -1,6 +1,7 @@
 """Whole rounds between processes over mutual TLS: bytes, CPU and memory, beside a plain loop and bare sockets.
 
     python -m benchmarks transport [--parameters 10e6] [--sites 5] [--rounds 5] [--store disk] [--json FILE]
+    python -m benchmarks transport --transfer [--parameters 10e6]
 
 One process for each site runs the real node over `GrpcTransport`, `Switchboard` and a hosted ledger (engine `local`);
 only the training is a toy, so that nothing but the framework is measured. The plain loop makes the same updates and
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import dataclasses
 import json
 import os
@@ -24,10 +26,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -91,30 +94,31 @@ class Known:
         return dict(self.known)
 
 
-async def site_main(folder: Path, site: str) -> None:
-    """One hospital's node until its run has ended; leaves its figures in the folder."""
-    from cohortium.errors import LedgerUnreachable, PeerError
-    from cohortium.ledger.genesis import Genesis
-    from cohortium.ledger.hosted import LedgerHost
-    from cohortium.ledger.opening import open_ledger
-    from cohortium.ledger.rules import Founder
-    from cohortium.ledger.transactions import sign_call
-    from cohortium.swarm.bell import Bell
-    from cohortium.swarm.node import Charter, Node, Ports, Proposal
-    from cohortium.swarm.store import DiskStore, MemoryStore
-    from cohortium.swarm.waiting import Policy
+@dataclasses.dataclass
+class Site:
+    """One site's end of the network, connected to all others."""
+
+    plan: dict[str, Any]
+    keys: dict[str, LedgerKey]
+    transport: Any
+    board: Any
+    running: asyncio.Future[None]
+
+    async def close(self) -> None:
+        await self.board.close()
+        await self.running
+
+
+async def connected(folder: Path, site: str) -> Site:
+    """This process's transport, once every pair of sites has its streams."""
     from cohortium.transport.directory import Contact
     from cohortium.transport.grpc import GrpcTransport
     from cohortium.transport.sealing import seal_public
     from cohortium.transport.switchboard import Switchboard
 
     plan = json.loads((folder / "plan.json").read_text())
-    sites = plan["sites"]
+    sites, directory = plan["sites"], Known()
     keys = {name: LedgerKey.from_bytes(bytes(31) + bytes([i + 1])) for i, name in enumerate(sites)}
-    founders = tuple(Founder(keys[name].address, name, bytes(32), bytes(32)) for name in sites)
-    genesis = Genesis(founders=founders, chain_id=7001, time=int(time.time()), engine="local")
-    genesis = dataclasses.replace(genesis, time=plan["time"])
-    loop, key, directory = asyncio.get_running_loop(), keys[site], Known()
 
     def contact(name: str, endpoint: str) -> Contact:
         pem = (folder / f"{name}.crt").read_bytes()
@@ -128,7 +132,7 @@ async def site_main(folder: Path, site: str) -> None:
         tls_key=(folder / f"{site}.key").read_bytes(),
         certificate=(folder / f"{site}.crt").read_bytes(),
         seal_key=site.encode().ljust(32),
-        sign=key.sign,
+        sign=keys[site].sign,
         address_of=lambda name: keys[name].address,
         listen="127.0.0.1:0",
     )
@@ -139,6 +143,29 @@ async def site_main(folder: Path, site: str) -> None:
     transport.members_changed()
     board = Switchboard(transport)
     running = asyncio.ensure_future(board.run())
+    while not all(path == "direct" for path in transport.paths().values()):
+        await asyncio.sleep(0.05)
+    return Site(plan, keys, transport, board, running)
+
+
+async def site_main(folder: Path, site: str) -> None:
+    """One hospital's node until its run has ended; leaves its figures in the folder."""
+    from cohortium.errors import LedgerUnreachable, PeerError
+    from cohortium.ledger.genesis import Genesis
+    from cohortium.ledger.hosted import LedgerHost
+    from cohortium.ledger.opening import open_ledger
+    from cohortium.ledger.rules import Founder
+    from cohortium.ledger.transactions import sign_call
+    from cohortium.swarm.bell import Bell
+    from cohortium.swarm.node import Charter, Node, Ports, Proposal
+    from cohortium.swarm.store import DiskStore, MemoryStore
+    from cohortium.swarm.waiting import Policy
+
+    end = await connected(folder, site)
+    plan, transport, board, loop = end.plan, end.transport, end.board, asyncio.get_running_loop()
+    sites, key = plan["sites"], end.keys[site]
+    founders = tuple(Founder(end.keys[name].address, name, bytes(32), bytes(32)) for name in sites)
+    genesis = Genesis(founders=founders, chain_id=7001, time=plan["time"], engine="local")
 
     def ask(request: bytes) -> bytes:
         asked = asyncio.run_coroutine_threadsafe(board.ask(HOST, "ledger", request, timeout_s=30), loop)
@@ -147,8 +174,6 @@ async def site_main(folder: Path, site: str) -> None:
         except (PeerError, TimeoutError) as silent:
             raise LedgerUnreachable(str(silent)) from silent
 
-    while not all(path == "direct" for path in transport.paths().values()):
-        await asyncio.sleep(0.05)
     ledger = await asyncio.to_thread(
         open_ledger, genesis, path=folder / f"{site}.sqlite", clock=time.time, key=key, site=site, host=HOST, ask=ask
     )
@@ -200,8 +225,83 @@ async def site_main(folder: Path, site: str) -> None:
     }
     (folder / f"{site}.json").write_text(json.dumps(figures))
     await _all_done(folder, sites)
-    await board.close()
-    await running
+    await end.close()
+
+
+async def transfer_main(folder: Path, site: str) -> None:
+    """One payload from the first site to the second, through courier, lane and streams; what memory both needed."""
+    from cohortium.core.frames import Limits, pack
+    from cohortium.core.messages import BODIES, VERSION, Chunk, Envelope, Manifest, Need, Offer
+    from cohortium.swarm.courier import Courier
+
+    end = await connected(folder, site)
+    size, first = end.plan["size"], site == end.plan["sites"][0]
+    lane, place = end.board.lane("run/benchmark"), {"round": 1, "term": 0, "attempt": 0}
+    packed = pack(Parameters.owning({"w": np.arange(size, dtype=np.float32)}))
+    digest = packed.digest
+    manifest = Manifest(step="updates", digest=digest, header=packed.header, chunks=packed.chunk_digests)
+    if not first:
+        del packed
+
+    async def send(kind: str, body: Any, receivers: Sequence[str], place: Mapping[str, int]) -> None:
+        for receiver in receivers:
+            await lane.send(receiver, kind.encode().ljust(8) + msgspec.msgpack.encode(body))
+
+    courier = Courier(send, limits=Limits(body_bytes=8 << 30), retry_s=30.0)
+
+    async def listen() -> None:
+        while True:
+            sender, frame = await lane.receive()
+            match msgspec.msgpack.decode(memoryview(frame)[8:], type=BODIES[frame[:8].decode().strip()]):
+                case Offer() as offer:
+                    courier.take_offer(sender, 1, offer)
+                case Chunk() as chunk:
+                    courier.take_chunk(chunk)
+                case Need() as need:
+                    asked = Envelope(
+                        version=VERSION, consortium=bytes(32), run=1, round=1, term=0, attempt=0, kind="need",
+                        sender=sender, receiver=site, sequence=1, head_height=0, head_hash=b"", body=memoryview(b""),
+                    )  # fmt: skip
+                    await courier.answer(asked, need)
+
+    listening = asyncio.ensure_future(listen())
+    reset_peak()
+    before = now_mb()
+    if first:
+        await courier.offer(manifest, packed, to=[end.plan["sites"][1]], place=place)
+    else:
+        await courier.fetch(
+            digest,
+            holders=(end.plan["sites"][0],),
+            place=place,
+            expected=None,
+            refuse=lambda who, why: None,
+            is_past=lambda: False,
+        )
+    (folder / f"{site}.json").write_text("{}")
+    await _all_done(folder, end.plan["sites"])
+    figures = {"more_mb": peak_mb() - before, "payload_mb": 4 * size / MB}
+    (folder / f"{site}.json").write_text(json.dumps(figures))
+    listening.cancel()
+    await end.close()
+
+
+def reset_peak() -> None:
+    """From now on the peak of this process counts anew."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def _status_mb(name: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024 / MB
+
+
+def now_mb() -> float:
+    return _status_mb("VmRSS")
+
+
+def peak_mb() -> float:
+    return _status_mb("VmHWM")
 
 
 async def _text(path: Path) -> str:
@@ -282,8 +382,9 @@ def loopback_bytes() -> int:
     return next((int(line.split()[1]) for line in lines if line.split()[0] == "lo:"), 0)
 
 
-def child(folder: Path, part: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "benchmarks.transport", "--part", part, "--folder", str(folder)])
+def child(folder: Path, part: str, *more: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "benchmarks.transport", "--part", part, "--folder", str(folder), *more]
+    return subprocess.Popen(command)
 
 
 def wait_for(*children: subprocess.Popen[bytes]) -> None:
@@ -291,28 +392,47 @@ def wait_for(*children: subprocess.Popen[bytes]) -> None:
         raise SystemExit("a part of the benchmark failed")
 
 
-def measure(n_sites: int, size: int, rounds: int, store: str) -> dict[str, Any]:
-    """All parts, one after the other."""
+@contextlib.contextmanager
+def prepared(n_sites: int, **plan: Any) -> Iterator[Path]:
+    """A folder with everybody's keys and what is to be done."""
     from cohortium.transport.certificates import new_certificate, new_key
 
     sites = [f"site-{i}" for i in range(n_sites)]
-    folder = Path(tempfile.mkdtemp(prefix="cohortium-benchmark-"))
-    try:
-        plan = {"sites": sites, "size": size, "rounds": rounds, "store": store, "time": int(time.time())}
-        (folder / "plan.json").write_text(json.dumps(plan))
+    with tempfile.TemporaryDirectory(prefix="cohortium-benchmark-") as name:
+        folder = Path(name)
+        (folder / "plan.json").write_text(json.dumps({"sites": sites, "time": int(time.time()), **plan}))
         for site in sites:
             key = new_key()
             (folder / f"{site}.key").write_bytes(key)
             (folder / f"{site}.crt").write_bytes(new_certificate(site, key, now_s=time.time()))
+        yield folder
+
+
+def measure(n_sites: int, size: int, rounds: int, store: str) -> dict[str, Any]:
+    """All parts, one after the other."""
+    sites = [f"site-{i}" for i in range(n_sites)]
+    with prepared(n_sites, size=size, rounds=rounds, store=store) as folder:
         wait_for(child(folder, "plain"))
         wait_for(child(folder, "sockets"))
         before, began = loopback_bytes(), time.monotonic()
         wait_for(*(child(folder, site) for site in sites))
         wire_bytes, wall_s = loopback_bytes() - before, time.monotonic() - began
         parts = {part: json.loads((folder / f"{part}.json").read_text()) for part in ("plain", "sockets", *sites)}
-    finally:
-        shutil.rmtree(folder)
     return summary(parts, sites, size=size, rounds=rounds, wire_bytes=wire_bytes, wall_s=wall_s)
+
+
+def measure_transfer(size: int) -> dict[str, Any]:
+    """Memory of one transfer beyond what each end had before: the giver should need a constant, the taker one payload
+    more."""
+    with prepared(2, size=size) as folder:
+        wait_for(*(child(folder, site, "--transfer") for site in ("site-0", "site-1")))
+        giver, taker = (json.loads((folder / f"site-{i}.json").read_text()) for i in (0, 1))
+    return {
+        "payload_mb": giver["payload_mb"],
+        "giver_more_mb": giver["more_mb"],
+        "taker_more_mb": taker["more_mb"],
+        "taker_beyond_payload_mb": taker["more_mb"] - taker["payload_mb"],
+    }
 
 
 def summary(
@@ -365,6 +485,7 @@ def main() -> None:
     parser.add_argument("--sites", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--store", choices=["disk", "memory"], default="disk")
+    parser.add_argument("--transfer", action="store_true", help="memory of one transfer between two processes instead")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -374,11 +495,16 @@ def main() -> None:
     elif said.part == "sockets":
         sockets_main(said.folder)
     elif said.part:
-        asyncio.run(site_main(said.folder, said.part))
+        asyncio.run((transfer_main if said.transfer else site_main)(said.folder, said.part))
     else:
         alone = enter_own_network()
-        figures = measure(said.sites, int(said.parameters), said.rounds, said.store)
-        print(f"{said.parameters:.0f} float32 x {said.sites} sites x {said.rounds} rounds, store {said.store}")
+        figures = (
+            measure_transfer(int(said.parameters))
+            if said.transfer
+            else measure(said.sites, int(said.parameters), said.rounds, said.store)
+        )
+        what = "once" if said.transfer else f"x {said.sites} sites x {said.rounds} rounds, store {said.store}"
+        print(f"{said.parameters:.0f} float32 {what}")
         print(
             "\n".join(
                 f"{name:24} {value if isinstance(value, str) else f'{value:.3f}'}" for name, value in figures.items()
