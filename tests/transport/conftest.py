@@ -13,8 +13,19 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from cohortium.core.exact import divide, weighted_sum
 from cohortium.core.identity import LedgerKey
 from cohortium.core.messages import BODIES
+from cohortium.core.parameters import Parameters
+from cohortium.core.update import Update
+from cohortium.ledger.genesis import Genesis
+from cohortium.ledger.memory import MemoryLedger
+from cohortium.ledger.rules import Founder
+from cohortium.ledger.transactions import sign_call
+from cohortium.swarm.bell import Bell
+from cohortium.swarm.node import Charter, Node, Ports, Proposal
+from cohortium.swarm.store import MemoryStore
+from cohortium.swarm.waiting import Policy
 from cohortium.transport.certificates import new_certificate, new_key
 from cohortium.transport.directory import Contact
 from cohortium.transport.grpc import GrpcTransport
@@ -192,6 +203,70 @@ async def silent(transport, *, for_s: float = 0.3) -> bool:
     return True
 
 
+class MeanWork:
+    """Toy work: every site adds its own number; the state is the exact weighted mean."""
+
+    def __init__(self, site: str, number: float) -> None:
+        self.site, self.number = site, number
+
+    def start(self):
+        return Parameters({"w": np.zeros(100_000, np.float32)})
+
+    def train(self, round, state):
+        moved = np.asarray(state["w"]) + np.float32(self.number * round)
+        return Update(site=self.site, parameters=Parameters({"w": moved}), weight=10)
+
+    def merge(self, state, updates):
+        whole = weighted_sum(updates)
+        return divide(whole.total, whole.weight, like=state)
+
+    def adopt(self, round, state, own):
+        return {}
+
+    def finished(self, state):
+        return False
+
+    def memory(self):
+        return Parameters()
+
+    def restore(self, memory):
+        """Nothing was kept."""
+
+
+async def swarm_over(transports, *, rounds: int):
+    """(outcomes, model digests, leaders of the rounds) of a whole run over these transports, with a signed ledger."""
+    sites = sorted(transports)
+    keys = {site: LedgerKey.from_bytes(bytes(31) + bytes([i])) for i, site in enumerate(sites, 1)}
+    founders = tuple(Founder(keys[site].address, site, bytes(32), bytes(32)) for site in sites)
+    genesis = Genesis(founders=founders, chain_id=7001, time=1_800_000_000, engine="memory")
+    ledger, bell = MemoryLedger.found(genesis, clock=lambda: 1_800_000_000.0), Bell()
+    nodes = {}
+    for number, site in enumerate(sites):
+
+        def sign(nonce, function, args, key=keys[site]):
+            contract = genesis.contract
+            return sign_call(key, chain_id=7001, nonce=nonce, contract=contract, function=function, args=args)
+
+        proposal = Proposal(min_sites=2, n_rounds=rounds) if number == 0 else None
+        nodes[site] = Node(
+            site,
+            Charter(
+                consortium=genesis.consortium, contract=genesis.contract, chain_id=7001, study=b"\x53" * 32,
+                proposal=proposal,
+            ),
+            Ports(
+                ledger=ledger, transport=transports[site], store=MemoryStore(), work=MeanWork(site, number + 1.0),
+                key=keys[site], sign_call=sign, next_nonce=lambda key=keys[site]: ledger.nonce(key.address),
+                entropy=lambda n, *names: bytes(n), bell=bell,
+            ),
+            Policy(heartbeat_s=0.5, retry_s=1.0, linger_s=5.0),
+        )  # fmt: skip
+    async with asyncio.timeout(60):
+        outcomes = await asyncio.gather(*(node.run() for node in nodes.values()))
+    leaders = [event.args["leader"] for event in ledger.events() if event.name == "RoundOpened"]
+    return {str(outcome) for outcome in outcomes}, {node.state.digest for node in nodes.values()}, leaders
+
+
 def play(world, script, *, within_s: float = 60.0):
     """Run `script(world)` to its end and close the world."""
 
@@ -210,9 +285,18 @@ def play(world, script, *, within_s: float = 60.0):
 def net():
     """What tests of transports build worlds from."""
     return SimpleNamespace(
-        Keys=Keys, GrpcWorld=GrpcWorld, MemoryWorld=MemoryWorld, Members=Members, QUICK=QUICK, until=until, heard=heard,
-        silent=silent, write=write, read=read, play=lambda script, **options: play(GrpcWorld, script, **options),
-    )  # fmt: skip
+        Keys=Keys,
+        GrpcWorld=GrpcWorld,
+        QUICK=QUICK,
+        until=until,
+        heard=heard,
+        silent=silent,
+        swarm_over=swarm_over,
+        write=write,
+        read=read,
+        play=lambda script, **options: play(GrpcWorld, script, **options),
+        play_memory=lambda script, **options: play(MemoryWorld, script, **options),
+    )
 
 
 @pytest.fixture(params=sorted(WORLDS))

@@ -676,6 +676,32 @@ def test_a_relay_holds_only_so_much_for_a_pair(net):
     net.play(script)
 
 
+# --- whole runs
+
+
+def test_sites_without_any_inbound_port_take_part_fully_and_lead(net):
+    """Two of three only dial out and reach each other through the third; each leads; the model is that of memory."""
+
+    async def over_grpc(world):
+        transports = {"hub": await world.start("hub", listening=True, relay_for_others=True)}
+        for site in ("east", "west"):
+            transports[site] = await world.start(site)
+        for site, other in (("east", "west"), ("west", "east")):
+            await net.until(lambda site=site, other=other: transports[site].paths()[other] == "relay hub")
+        result = await net.swarm_over(transports, rounds=3)
+        assert transports["east"].paths() == {"hub": "direct", "west": "relay hub"}
+        assert transports["hub"].traffic()["east"].carried_bytes > 3 * 400_000
+        return result
+
+    async def over_memory(world):
+        return await net.swarm_over({site: await world.join(site) for site in ("hub", "east", "west")}, rounds=3)
+
+    outcomes, digests, leaders = net.play(over_grpc)
+    assert outcomes == {"complete"}
+    assert set(leaders) >= {"hub", "east", "west"}
+    assert net.play_memory(over_memory)[:2] == (outcomes, digests)
+
+
 # --- proxies
 
 
