@@ -278,6 +278,44 @@ def test_s8_envelopes_before_their_round_and_out_of_order_change_nothing() -> No
     assert agreed_state(report) == undisturbed()
 
 
+def replicas_agree(report: Report) -> dict[str, int]:
+    """All replicas end with one head; what they skipped, which is the same everywhere."""
+    assert set(report.heads) == set(report.scenario.sites)
+    assert len(set(report.heads.values())) == 1, report
+    skipped = list(report.skipped.values())
+    assert all(one == skipped[0] for one in skipped)
+    return skipped[0]
+
+
+def test_s9_invalid_entries_make_no_block_anywhere_and_all_heads_are_equal() -> None:
+    pytest.importorskip("eth")
+    report = played("s9")
+    assert outcomes(report) == {"complete"}
+    skipped = replicas_agree(report)
+    assert skipped["undecodable"] >= 3
+    assert sum(skipped.values()) >= 8
+    agreed_state(report)
+
+
+def test_s10_member_that_claims_the_year_2100_moves_no_timeout() -> None:
+    pytest.importorskip("eth")
+    report = played("s10")
+    assert outcomes(report) == {"complete"}
+    replicas_agree(report)
+    assert report.ended_s < 3 * 60, "nothing waited and nothing was closed early"
+    assert not report.named("Dropped")
+    assert report.contributors(2) == set(report.scenario.sites)
+
+
+def test_s11_transactions_of_another_consortium_of_the_same_members_are_skipped() -> None:
+    pytest.importorskip("eth")
+    report = played("s11")
+    assert outcomes(report) == {"complete"}
+    skipped = replicas_agree(report)
+    assert sum(skipped.values()) >= 2 * len(report.scenario.sites)
+    assert {args["status"] for args in report.named("MemberChanged")} == {1}, "nobody was voted out by them"
+
+
 def test_s12_restart_between_survivors_and_unmask_gives_the_same_answer_and_no_second_one() -> None:
     report = played("s12")
     assert outcomes(report) == {"complete"}
@@ -330,6 +368,8 @@ def test_same_seed_same_trace_other_seed_another() -> None:
 
 @pytest.mark.parametrize("name", sorted(SCENARIOS))
 def test_no_scenario_ends_in_a_silent_subset(name: str) -> None:
+    if SCENARIOS[name].replicated:
+        pytest.importorskip("eth")
     scenario, report = SCENARIOS[name], played(name)
     assert scenario.name == name
     assert set(report.outcomes) | set(report.errors) | {"lund"} >= set(scenario.sites), "every node comes to an end"

@@ -23,11 +23,13 @@ __all__ = [
     "Exclusion",
     "Failing",
     "Fault",
+    "Foreign",
     "ForgedMerge",
     "ForkedView",
     "LeaderCut",
     "LeaderSteps",
     "NoResult",
+    "Noise",
     "NotReady",
     "Scenario",
     "Shunned",
@@ -35,6 +37,7 @@ __all__ = [
     "TwoFaced",
     "Unwritable",
     "Withheld",
+    "WrongClock",
 ]
 
 
@@ -238,6 +241,37 @@ class NoResult:
         return f"{self.site} never shares its results"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Foreign:
+    """At this time transactions of another consortium of the same members, votes among them, are written to the log."""
+
+    at_s: float
+
+    def __str__(self) -> str:
+        return f"transactions of another consortium are written to the log at {self.at_s:.0f} s"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """At this time somebody writes what is no valid entry to the log: garbage, strangers' and repeated ones."""
+
+    at_s: float
+
+    def __str__(self) -> str:
+        return f"invalid entries are written to the log at {self.at_s:.0f} s"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrongClock:
+    """The clock of a site is off, by so much in what it claims on the ledger."""
+
+    site: str
+    by_s: float
+
+    def __str__(self) -> str:
+        return f"the clock of {self.site} is off by {self.by_s:.0f} s"
+
+
 def _until(s: float) -> str:
     return "" if math.isinf(s) else f", until {s:.0f} s"
 
@@ -247,8 +281,8 @@ class Scenario:
     """What happens to whom, when. Times are virtual seconds.
 
     there: what it is modelled on. sites, rounds, min_sites, size (values of the toy model), drawn, masked, disk (stores
-    in files): of the toy swarm in which it is played. train_s: an ordinary local training. policy: rules it is played
-    by. seed: of all.
+    in files), replicated (a chain at every site, one log): of the toy swarm in which it is played. train_s: an ordinary
+    local training. policy: rules it is played by. seed: of all.
     """
 
     name: str
@@ -263,6 +297,7 @@ class Scenario:
     drawn: bool = False
     masked: bool = False
     disk: bool = False
+    replicated: bool = False
     link: Link = field(default_factory=lambda: Link(delay_s=0.05))
     policy: Policy = field(default_factory=lambda: Policy(answer_timeout_s=3600.0))
     within_s: float = 200_000.0

@@ -21,16 +21,19 @@ from cohortium.core.seams import Ledger, Transport, Work
 from cohortium.core.update import Update
 from cohortium.errors import TrainingFailed
 from cohortium.ledger.transactions import sign_call
+from cohortium.sim.entries import foreign_entries, invalid_entries
 from cohortium.sim.faults import (
     Arrives,
     Crash,
     Cut,
     Exclusion,
     Failing,
+    Foreign,
     ForgedMerge,
     ForkedView,
     LeaderCut,
     LeaderSteps,
+    Noise,
     NoResult,
     NotReady,
     Scenario,
@@ -51,6 +54,7 @@ from cohortium.sim.faulty_ports import (
     ReadOnlyStore,
     ShunnedTransport,
 )
+from cohortium.sim.replicas import MemoryLog
 from cohortium.swarm.actions import Outcome
 from cohortium.swarm.bell import Bell
 from cohortium.swarm.node import Node, Ports
@@ -66,12 +70,13 @@ Trainer = Callable[[int, Parameters], Awaitable[Update]]
 
 @dataclass(frozen=True, kw_only=True)
 class Ground:
-    """What a simulated swarm shares: one ledger, one network, one bell, and the keys of all."""
+    """What a simulated swarm shares: one ledger, one network, one bell, and the keys of all; log: of its replicas."""
 
     ledger: Any
     network: MemoryNetwork
     bell: Bell
     keys: Mapping[str, LedgerKey]
+    log: MemoryLog | None = None
 
 
 @dataclass
@@ -204,6 +209,18 @@ class Mishaps:
             case Exclusion():
                 await asyncio.sleep(fault.at_s)
                 self._exclude(fault.site)
+            case Noise():
+                await asyncio.sleep(fault.at_s)
+                self._write(invalid_entries(self.ground.ledger, self.ground.keys))
+            case Foreign():
+                await asyncio.sleep(fault.at_s)
+                self._write(foreign_entries(self.ground.ledger, self.ground.keys))
+
+    def _write(self, entries: list[bytes]) -> None:
+        if self.ground.log is not None:
+            for entry in entries:
+                self.ground.log.put(entry)
+            self.ground.bell.ring()
 
     async def _cut(self, groups: tuple[tuple[str, ...], ...], for_s: float) -> None:
         self.ground.network.partition(*groups)

@@ -28,8 +28,9 @@ from cohortium.ledger.memory import MemoryLedger
 from cohortium.ledger.rules import Founder
 from cohortium.ledger.transactions import sign_call
 from cohortium.sim.attribution import Told, attributions
-from cohortium.sim.faults import Scenario
+from cohortium.sim.faults import Scenario, WrongClock
 from cohortium.sim.mishaps import Ground, Mishaps
+from cohortium.sim.replicas import Replicas
 from cohortium.sim.virtual_clock import run_virtual
 from cohortium.swarm.actions import Outcome
 from cohortium.swarm.bell import Bell
@@ -47,13 +48,15 @@ _CHAIN = 7001
 class Report:
     """What came of it. outcomes: by site that reached the end; errors: of nodes that stopped.
 
-    missing: by site, whose shared results it never got."""
+    missing: by site, whose shared results it never got. heads, skipped: of the sites' replicas, where each has one."""
 
     scenario: Scenario
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     errors: dict[str, CohortiumError] = field(default_factory=dict)
     missing: dict[str, dict[str, str]] = field(default_factory=dict)
     states: dict[str, bytes] = field(default_factory=dict)
+    heads: dict[str, bytes] = field(default_factory=dict)
+    skipped: dict[str, dict[str, int]] = field(default_factory=dict)
     notices: list[tuple[float, str, Notice]] = field(default_factory=list)
     events: list[LedgerEvent] = field(default_factory=list)
     ended_s: float = 0.0
@@ -141,18 +144,26 @@ class _World:
             for site in scenario.sites
         }
         founders = tuple(Founder(key.address, site, bytes(32), bytes(32)) for site, key in self.keys.items())
-        self.genesis = Genesis(founders=founders, chain_id=_CHAIN, time=1_800_000_000, engine="memory")
-        self.ledger = MemoryLedger.found(self.genesis, clock=self._block_clock)
+        engine = "replicated" if scenario.replicated else "memory"
+        self.genesis = Genesis(founders=founders, chain_id=_CHAIN, time=1_800_000_000, engine=engine)
+        self.replicas = Replicas(self.genesis, self.keys, clock=self._clock_of) if scenario.replicated else None
+        memory = MemoryLedger.found(self.genesis, clock=self._block_clock)
+        self.ledger: Any = memory if self.replicas is None else self.replicas.at(scenario.sites[0])
         self.network = MemoryNetwork(rng=self.chance.stream("network"), link=scenario.link)
         self.bell = Bell()
         self.stores = {site: MemoryStore() for site in scenario.sites}
         self.folder = folder
         self.nodes: dict[str, Node] = {}
-        ground = Ground(ledger=self.ledger, network=self.network, bell=self.bell, keys=self.keys)
+        log = None if self.replicas is None else self.replicas.log
+        ground = Ground(ledger=self.ledger, network=self.network, bell=self.bell, keys=self.keys, log=log)
         self.mishaps = Mishaps(scenario, ground)
 
     def _block_clock(self) -> float:
         return 1_800_000_000 + self.loop.time()
+
+    def _clock_of(self, site: str) -> float:
+        off = self.mishaps.first(WrongClock, site)
+        return self._block_clock() + (0.0 if off is None else off.by_s)
 
     async def play(self) -> Report:
         async with asyncio.TaskGroup() as tasks:
@@ -164,6 +175,12 @@ class _World:
         self.report.events = list(self.ledger.events())
         self.report.ended_s = self.loop.time()
         self.report.bytes_sent = sum(self.network.sent_bytes.values())
+        if self.replicas is not None:
+            for site in self.scenario.sites:
+                self.replicas.at(site).sync()
+                self.report.heads[site] = self.replicas.at(site).head().hash
+                self.report.skipped[site] = dict(self.replicas.at(site).skipped)
+            self.replicas.close()
         return self.report
 
     async def _live(self, site: str) -> None:
@@ -180,7 +197,8 @@ class _World:
 
     def _node(self, site: str) -> Node:
         """A new node of the site; what an earlier one wrote is in its store."""
-        scenario, key, ledger = self.scenario, self.keys[site], self.ledger
+        scenario, key = self.scenario, self.keys[site]
+        ledger = self.ledger if self.replicas is None else self.replicas.at(site)
         index = scenario.sites.index(site)
         proposal = None
         if index == 0:

@@ -20,10 +20,12 @@ from cohortium.sim.faults import (
     Cut,
     Exclusion,
     Failing,
+    Foreign,
     ForgedMerge,
     ForkedView,
     LeaderCut,
     LeaderSteps,
+    Noise,
     NoResult,
     NotReady,
     Scenario,
@@ -32,6 +34,7 @@ from cohortium.sim.faults import (
     TwoFaced,
     Unwritable,
     Withheld,
+    WrongClock,
 )
 from cohortium.swarm.waiting import Policy
 from cohortium.transport.memory import Link
@@ -124,6 +127,15 @@ _ALL: tuple[Scenario, ...] = (
     Scenario(name="s6", faults=(Exclusion(site="porto", at_s=90.0),)),
     Scenario(name="s7", faults=(Crash(site="rome", fact="trained", round=2),), policy=_PATIENT),
     Scenario(name="s8", link=Link(delay_s=0.05, jitter_s=40.0, reorder=0.3, held_s=90.0)),
+    Scenario(name="s9", sites=SITES[:4], rounds=2, replicated=True, faults=(Noise(at_s=70.0),)),
+    Scenario(
+        name="s10",
+        sites=SITES[:4],
+        rounds=2,
+        replicated=True,
+        faults=(WrongClock(site="dresden", by_s=75 * 365 * 86_400.0),),
+    ),
+    Scenario(name="s11", sites=SITES[:4], rounds=2, replicated=True, faults=(Foreign(at_s=70.0),)),
     Scenario(
         name="s12",
         masked=True,
