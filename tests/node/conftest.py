@@ -162,11 +162,21 @@ class InlineCrew:
     def restore(self, memory):
         self.work.restore(memory)
 
-    def record(self, state, *, model):
+    budget = None
+
+    def _guarding(self):
+        from cohortium.node.own_protection import Guarding
+
+        return Guarding(self._ward(), self.work.program)
+
+    def audit(self, state):
+        return ()
+
+    def record(self, state, *, model, ledger):
         from cohortium.node.own_record import site_record, withheld
 
-        ward = self._ward()
-        text = site_record(ward, self.work.program, state, self.work.memory(), model=model)
+        ward, privacy = self._ward(), self._guarding().record(ledger)
+        text = site_record(ward, self.work.program, state, self.work.memory(), model=model, privacy=privacy)
         return text, withheld(ward.gathered.rows()[0])
 
     def close(self):

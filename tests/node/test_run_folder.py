@@ -4,6 +4,7 @@ import pytest
 
 from cohortium.errors import CohortiumError
 from cohortium.node.run_folder import Ending, Figures, RunFolder
+from cohortium.swarm.egress import Sent
 
 
 def test_words_figures_and_endings_are_read_back(tmp_path):
@@ -26,6 +27,23 @@ def test_the_last_word_counts(tmp_path):
     folder.decide("approve", by="automatic", study=bytes(32))
     folder.decide("stop", by="person", study=bytes(32), why="holidays")
     assert (folder.decision().word, folder.decision().why) == ("stop", "holidays")
+
+
+def test_what_left_is_on_disk_line_by_line_and_summed_over_all_lives(tmp_path):
+    def sent(n_bytes, receiver="lund"):
+        return Sent(round=1, kind="offer", what="updates", receiver=receiver, n_bytes=n_bytes, digest=bytes(32))
+
+    first = RunFolder(tmp_path).egress()
+    first(sent(100))
+    with (tmp_path / "egress.jsonl").open("a") as file:
+        file.write('{"round": 1, "ki')  # torn by a kill
+    second = RunFolder(tmp_path).egress()
+    second(sent(50, "porto"))
+    (row,) = second.rows()
+    assert (row.n_frames, row.n_bytes, row.receivers) == (2, 150, ("lund", "porto"))
+    lines = (tmp_path / "egress.jsonl").read_text().splitlines()
+    assert '"bytes":100' in lines[0]
+    assert (tmp_path / "egress.jsonl").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"word": "perhaps"}', b"[]"])

@@ -28,7 +28,8 @@ def test_three_hospitals_end_with_the_model_of_the_simulation(world):
         assert record["model"]["digest"] == expected.model.digest
         assert record["included"] == [list(names) for names in expected.included]
         assert sorted(path.name for path in (home.runs / "1").iterdir()) == [
-            "decision.json", "figures.json", "ledger.jsonl", "model.safetensors", "outcome.json", "report.html",
+            "decision.json",
+            "egress.jsonl", "figures.json", "ledger.jsonl", "model.safetensors", "outcome.json", "report.html",
             "run.json",
         ]  # fmt: skip
 

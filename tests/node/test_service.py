@@ -80,6 +80,29 @@ def test_a_planned_stop_says_goodbye_and_ends_quickly(world):
     world.play(main)
 
 
+def test_a_node_that_lost_its_facts_leaves_the_run_and_comes_back_with_the_next_round(world):
+    world = world()
+    pinned = world.study(**world.weights(rounds=10, min_sites=2), privacy={"secure_aggregation": False})
+
+    async def main(world):
+        world.slow_down(20.0)
+        await world.propose("bonn", pinned)
+        await world.round_open("bonn", 4)
+        await world.kill("lund")
+        for path in world.homes["lund"].path.glob("node.sqlite*"):
+            path.unlink()
+        await world.start("lund")
+        await world.until(lambda: world.run("bonn").view.departures)
+        gone = [(one.site, one.reason) for one in world.run("bonn").view.departures]
+        assert gone == [("lund", "lost")]
+        endings = await world.ended()
+        assert "lund" in world.run("bonn").view.finals[-1].contributors
+        assert endings["lund"].exit_code in (0, 3)
+
+    world.play(main)
+    assert len({world.digest_of(site) for site in world.sites}) == 1
+
+
 def test_a_damaged_store_is_refused_with_the_command_that_mends_it(world):
     home = world("bonn").homes["bonn"]
     open_store(home).close()

@@ -62,7 +62,11 @@ class Control:
             finally:
                 os.umask(before)
         self._path.chmod(0o600)
-        self._server = await asyncio.start_unix_server(self._serve, sock=end, limit=MAX_REQUEST_BYTES)
+        try:
+            self._server = await asyncio.start_unix_server(self._serve, sock=end, limit=MAX_REQUEST_BYTES)
+        except BaseException:
+            end.close()
+            raise
 
     async def close(self) -> None:
         """Take no further request, end those that are watching."""

@@ -19,16 +19,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cohortium.core.parameters import Parameters
+from cohortium.core.seams import Budget
+from cohortium.core.spending import BudgetRecord
 from cohortium.core.update import Aggregate, Update
 from cohortium.errors import FrameError, InvariantBroken, PeerError, TrainingFailed
 from cohortium.node.failures import code_of_exit
 from cohortium.node.pipe import Word, read_word, write_word
-from cohortium.swarm.ports import Proposal
+from cohortium.swarm.ports import Audited, Proposal
 
 __all__ = ["Foreman", "WorkerPlan"]
 
@@ -40,13 +42,19 @@ _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerPlan:
-    """What a worker must know. secret: the site's key for its patients. max_s: longest a training may take."""
+    """What a worker must know. secret: the site's key for its patients. max_s: longest a training may take.
+
+    book: of what the patients' privacy has cost. consortium: its identity. allowed: see `own_protection.open_purse`.
+    """
 
     study: Path
     site: str
     table: Path
     mapping: str
     secret: bytes
+    book: Path = Path("budget.sqlite")
+    consortium: str = ""
+    allowed: Mapping[str, Any] = field(default_factory=dict)
     threads: int = 1
     max_s: float = 86_400.0
 
@@ -58,6 +66,9 @@ class WorkerPlan:
             "table": str(self.table),
             "mapping": self.mapping,
             "secret": self.secret.hex(),
+            "book": str(self.book),
+            "consortium": self.consortium,
+            "allowed": dict(self.allowed),
         }
 
 
@@ -87,7 +98,8 @@ class Foreman:
     """One run's work at this site (seam `Work`), done in a process of its own.
 
     sites: all joiners, known once approvals are closed. told: hears the fraction of a running training. stages: by
-    merge, in which stage of the program it was; filled while the run goes on. findings: of `prepare`.
+    merge, in which stage of the program it was; filled while the run goes on. findings: of `prepare`. announced:
+    handles of this site's data versions on the ledger.
     """
 
     def __init__(
@@ -97,10 +109,11 @@ class Foreman:
         sites: Callable[[], Sequence[str]],
         log: Path,
         told: Callable[[float], None] = lambda fraction: None,
+        announced: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self.stages: dict[int, str] = {}
         self.findings: Mapping[str, Any] = {}
-        self._plan, self._sites, self._log, self._told = plan, sites, log, told
+        self._plan, self._sites, self._log, self._told, self._announced = plan, sites, log, told, announced
         self._memory = Parameters()
         self._worker: _Worker | None = None
         self._lock = threading.Lock()
@@ -161,12 +174,26 @@ class Foreman:
         """The terms of the study among so many members. Raises TrainingFailed that says why it cannot be run."""
         return Proposal(**self._asked("look", {"n_sites": n_sites}).text["terms"])
 
-    def record(self, state: Parameters, *, model: Path) -> tuple[str, str]:
+    @property
+    def budget(self) -> Budget:
+        """The site's purse; a run that promises nothing costs it nothing."""
+        return _Purse(self._asked, self._announced)
+
+    def audit(self, state: Parameters) -> tuple[Audited, ...]:
+        """What the site's own attacks on the finished model came to; nothing where they could not be made."""
+        try:
+            said = self._asked("audit", arrays=(state, self._memory)).text["said"]
+        except (TrainingFailed, ArithmeticError, InvariantBroken):
+            return ()
+        return tuple(Audited(tier=t, verdict=v, digest=bytes.fromhex(digest)) for t, v, digest in said)
+
+    def record(self, state: Parameters, *, model: Path, ledger: Path) -> tuple[str, str]:
         """The site's own record of the run as JSON, and why its figures may not leave (empty: they may).
 
-        Its model is written to `model`. Raises TrainingFailed.
+        Its model is written to `model`. ledger: the exported chain. Raises TrainingFailed.
         """
-        answer = self._asked("record", {"model": str(model)}, arrays=(state, self._memory))
+        named = {"model": str(model), "ledger": str(ledger)}
+        answer = self._asked("record", named, arrays=(state, self._memory))
         return str(answer.text["record"]), str(answer.text["withheld"])
 
     def close(self) -> None:
@@ -285,6 +312,49 @@ class Foreman:
                 future.set_exception(_Gone(worker.code))
 
 
+class _Purse:
+    """The site's purse, kept by the worker (seam `Budget`)."""
+
+    def __init__(self, asked: Callable[..., Word], announced: Callable[[], Sequence[str]]) -> None:
+        self._asked, self._announced = asked, announced
+
+    def _ask(self, ask: str, run: int = 0, round: int = 0, arrays: tuple[Parameters, ...] = ()) -> Word:
+        text = {"ask": ask, "run": run, "round": round, "announced": list(self._announced())}
+        answer: Word = self._asked("budget", text, arrays=arrays)
+        return answer
+
+    def _records(self, ask: str, run: int, round: int, arrays: tuple[Parameters, ...] = ()) -> tuple[BudgetRecord, ...]:
+        return tuple(BudgetRecord.read(one.encode()) for one in self._ask(ask, run, round, arrays).text["records"])
+
+    def admit(self, run: int) -> str:
+        """Empty when the site can take part."""
+        return str(self._ask("admit", run).text["answer"])
+
+    def reserve(self, run: int, round: int, state: Parameters) -> tuple[BudgetRecord, ...]:
+        """Before training. Raises TrainingFailed with code `budget`."""
+        return self._records("reserve", run, round, (state,))
+
+    def settle(self, run: int, round: int) -> tuple[BudgetRecord, ...]:
+        """After training."""
+        return self._records("settle", run, round)
+
+    def give_back(self, run: int, round: int) -> tuple[BudgetRecord, ...]:
+        """Nothing has left."""
+        return self._records("give_back", run, round)
+
+    def close(self, run: int) -> None:
+        """The run is over."""
+        self._ask("close", run)
+
+    def spent_micro(self, run: int) -> int:
+        """Epsilon of the run so far, millionths."""
+        return int(self._ask("spent_micro", run).text["answer"] or 0)
+
+    def new_version(self) -> bytes:
+        """A data version that the ledger has not heard of."""
+        return bytes.fromhex(str(self._ask("new_version").text["answer"]))
+
+
 def _opened(answer: Word, word: str) -> Word:
     """The answer, or the error it tells of."""
     if answer.word == "done":
@@ -298,6 +368,6 @@ def _opened(answer: Word, word: str) -> Word:
             raise TrainingFailed(sentence, stage=str(told.get("stage") or "train"), code=code)
         case "arithmetic" if word == "merge":
             raise ArithmeticError(sentence)
-    if word in ("look", "train", "prepare", "measure", "record"):
+    if word in ("look", "train", "prepare", "measure", "budget", "audit", "record"):
         raise TrainingFailed(sentence, stage="train" if word == "train" else "load", code=code)
     raise InvariantBroken(f"{word}: {sentence}")

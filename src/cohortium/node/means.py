@@ -17,7 +17,7 @@ from cohortium.core.exchange import Context, Guard, Received, Recipe
 from cohortium.core.frames import Limits
 from cohortium.core.identity import LedgerKey
 from cohortium.core.parameters import Parameters
-from cohortium.core.seams import Work
+from cohortium.core.seams import Budget, Work
 from cohortium.core.study import Study
 from cohortium.core.update import Aggregate, Update
 from cohortium.errors import LedgerForked
@@ -32,7 +32,7 @@ from cohortium.sim.swarm import policy_of
 from cohortium.swarm.actions import Outcome
 from cohortium.swarm.membership import Members
 from cohortium.swarm.node import Charter, Node, Ports
-from cohortium.swarm.ports import Proposal
+from cohortium.swarm.ports import Audited, Proposal
 from cohortium.swarm.store import Store
 from cohortium.swarm.waiting import Policy
 from cohortium.transport.switchboard import Switchboard
@@ -53,7 +53,12 @@ class Crew(Work, Protocol):
 
     def prepare(self) -> None: ...
 
-    def record(self, state: Parameters, *, model: Path) -> tuple[str, str]: ...
+    @property
+    def budget(self) -> Budget: ...
+
+    def audit(self, state: Parameters) -> Sequence[Audited]: ...
+
+    def record(self, state: Parameters, *, model: Path, ledger: Path) -> tuple[str, str]: ...
 
     def close(self) -> None: ...
 
@@ -151,6 +156,7 @@ class Seat:
     def __init__(self, means: Means, run: Run, study: Study) -> None:
         self.study = study
         self.crew = means.hire(study, run.number, lambda: run.joiners, self._told)
+        self.egress = run.folder.egress()
         self._lane = means.board.lane(f"run/{study.digest.hex()}/{run.number}")
         ledger, key = means.ledger, means.key
 
@@ -183,6 +189,9 @@ class Seat:
                 joined=lambda: len(run.joiners),
             ),
             prepare=getattr(work, "prepare", self.crew.prepare),
+            budget=self.crew.budget if study.privacy.dp is not None else None,
+            audit=self.crew.audit,
+            egress=self.egress,
             observe=run.hear,
             bell=means.bell,
             limits=Limits(body_bytes=means.settings.limits.max_update_mb << 20),

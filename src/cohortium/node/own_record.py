@@ -17,6 +17,7 @@ from cohortium.core.randomness import Chance
 from cohortium.errors import CohortiumError
 from cohortium.models.newton import out_of_rounds
 from cohortium.node.work import Ward
+from cohortium.reports.privacy import PrivacyRecord
 from cohortium.reports.record import LedgerRecord, ModelRecord, RunRecord
 from cohortium.sim.cohorts import flow_of
 from cohortium.sim.comparison import SiteRows, TrainedModel, train_alone
@@ -33,7 +34,15 @@ LEAST_OF_A_CLASS = 5
 """Fewer held-out patients, or fewer of a class or with an event: then no figure leaves the site."""
 
 
-def site_record(ward: Ward, program: Program, state: Parameters, memory: Parameters, *, model: Path) -> str:
+def site_record(
+    ward: Ward,
+    program: Program,
+    state: Parameters,
+    memory: Parameters,
+    *,
+    model: Path,
+    privacy: PrivacyRecord | None = None,
+) -> str:
     """The site's part of the run's record, as JSON; the model is written to `model`."""
     study, rows = ward.study, ward.gathered.rows()
     swarm = TrainedModel(program=program, state=state, memories={ward.site: memory})
@@ -60,6 +69,7 @@ def site_record(ward: Ward, program: Program, state: Parameters, memory: Paramet
         presence=presence_of(rows),
         time_unit="d" if ward.schema.outcome_kind == "survival" else "",
         checks=ward.checks,
+        privacy=privacy,
         notes=ward.cohort.warnings,
     )
     if out_of_rounds(program.model(state)):

@@ -1,6 +1,7 @@
 """What one run leaves at this site, `runs/<number>/`: the site's word on it, its figures, and the four results.
 
 decision.json   what was decided here, by whom, when; written before it is acted upon
+egress.jsonl    every frame and transaction that left for the run, as it leaves
 figures.json    own figures, as far as they may leave: what peers are told
 outcome.json    how the run ended; written last
 run.json report.html model.safetensors ledger.jsonl      the results, all of them or none
@@ -8,6 +9,8 @@ run.json report.html model.safetensors ledger.jsonl      the results, all of the
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +20,7 @@ import msgspec
 
 from cohortium.errors import CohortiumError
 from cohortium.node.keys import write_private
+from cohortium.swarm.egress import EgressLog, Sent
 
 __all__ = ["Decision", "Ending", "Figures", "RunFolder"]
 
@@ -62,6 +66,42 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return {"complete": 0, "partial": 3, "failed": 4}[self.status]
 
 
+class _Left(msgspec.Struct, frozen=True):
+    """One line of what left."""
+
+    round: int
+    kind: str
+    what: str
+    to: str
+    bytes: int
+    digest: str
+
+    def sent(self) -> Sent:
+        """As the log takes it."""
+        digest = bytes.fromhex(self.digest)
+        return Sent(
+            round=self.round, kind=self.kind, what=self.what, receiver=self.to, n_bytes=self.bytes, digest=digest
+        )
+
+
+class _Lines:
+    """Takes lines: none while a file is read back, then to its end. A disk that refuses loses lines, not the run."""
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+
+    def append_to(self, path: Path) -> None:
+        """From now on."""
+        self._path = path
+
+    def __call__(self, line: str) -> None:
+        if self._path is not None:
+            with contextlib.suppress(OSError):
+                handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+                with os.fdopen(handle, "w", encoding="utf-8") as file:
+                    file.write(line)
+
+
 class RunFolder:
     """One folder. clock: for the date of a decision."""
 
@@ -91,6 +131,19 @@ class RunFolder:
     def figures(self) -> Figures | None:
         """The own figures, None before the run is measured."""
         return self._read("figures.json", Figures)
+
+    def egress(self) -> EgressLog:
+        """What notes everything that leaves for the run: a line each on disk, sums over all lives of the node."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path, lines = self.path / "egress.jsonl", _Lines()
+        log = EgressLog(write=lines)
+        if path.is_file():
+            with path.open("rb") as file:
+                for line in file:
+                    with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, ValueError):  # torn by a kill
+                        log(msgspec.json.decode(line, type=_Left).sent())
+        lines.append_to(path)
+        return log
 
     def close(self, ending: Ending) -> None:
         """Write down how the run ended: nothing more is done for it."""

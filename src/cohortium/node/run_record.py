@@ -16,15 +16,18 @@ from typing import Any
 
 from cohortium.errors import VerificationFailed
 from cohortium.ledger.archive import verify
+from cohortium.ledger.story import Merge
 from cohortium.node.figures import TOPIC, gather_figures, own_figures, shared_figures
 from cohortium.node.means import Means, Seat
 from cohortium.node.run import Run
 from cohortium.node.run_folder import Ending, Figures
 from cohortium.reports.record import LedgerRecord, Member, RoundRecord, RunRecord, Timings
-from cohortium.sim.folder import write_together
+from cohortium.sim.folder import write_together, write_whole
+from cohortium.sim.protection import egress_of, rounds_of
 from cohortium.sim.results import page_file
 from cohortium.sim.versions import installed_versions
 from cohortium.swarm.actions import Outcome
+from cohortium.swarm.egress import EgressLog
 
 __all__ = ["write_results"]
 
@@ -45,9 +48,9 @@ async def write_results(means: Means, run: Run, seat: Seat, outcome: Outcome) ->
         run.folder.keep_figures(Figures(withheld=why))
         await means.blocking(lambda: write_together({run.folder.path / "ledger.jsonl": [exported]}))
         return Ending(status=outcome.status, sentence=f"{sentence}; {why}")
-    draft = run.folder.path / ".model.draft"
+    draft, chain = run.folder.path / ".model.draft", run.folder.path / ".ledger.draft"
     try:
-        own, withheld = await means.blocking(lambda: _own(seat, draft))
+        own, withheld = await means.blocking(lambda: _own(seat, draft, chain, exported))
         run.folder.keep_figures(own_figures(own, means.site, withheld=withheld))
         told = await gather_figures(
             _peers(means, run),
@@ -57,10 +60,11 @@ async def write_results(means: Means, run: Run, seat: Seat, outcome: Outcome) ->
             again_s=means.heartbeat_s / 4,
         )
         told[means.site] = run.folder.figures() or Figures(withheld="not measured")
-        record = _record(means, run, own, outcome, ledger, told)
+        record = _protected(means, run, _record(means, run, own, outcome, ledger, told), seat.egress)
         await means.blocking(lambda: _write(run, record, draft, exported))
     finally:
         draft.unlink(missing_ok=True)
+        chain.unlink(missing_ok=True)
     missing = {site: shared.missing for site, shared in record.shared.items() if shared.missing}
     return Ending(status=outcome.status, sentence=sentence, missing=missing)
 
@@ -70,9 +74,10 @@ def _sentence(outcome: Outcome) -> str:
     return f"{outcome}, missing: {', '.join(sorted(short))}" if outcome.status == "partial" and short else str(outcome)
 
 
-def _own(seat: Seat, draft: Path) -> tuple[RunRecord, str]:
+def _own(seat: Seat, draft: Path, chain: Path, exported: bytes) -> tuple[RunRecord, str]:
     draft.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    text, withheld = seat.crew.record(seat.node.state, model=draft)
+    write_whole(chain, [exported])
+    text, withheld = seat.crew.record(seat.node.state, model=draft, ledger=chain)
     return RunRecord.from_json(text), withheld
 
 
@@ -135,6 +140,16 @@ def _record(
         notes=(_NOT_POOLED, *own.notes),
         timings=Timings(rounds=tuple(line["seconds"] for line in run.rounds().values())),
     )
+
+
+def _protected(means: Means, run: Run, record: RunRecord, log: EgressLog) -> RunRecord:
+    """The record with what the ledger shows of protection, and with everything that left this site for the run."""
+    if record.privacy is None:
+        return record
+    events = [event for event in means.chronicle.events() if event.args.get("run") == run.number]
+    merges = [Merge(round=one.round, digest=one.digest, contributors=one.contributors) for one in run.view.finals]
+    left = egress_of({means.site: log})
+    return replace(record, privacy=replace(record.privacy, rounds=rounds_of(events, merges), egress=left))
 
 
 def _rounds(means: Means, run: Run, outcome: Outcome) -> tuple[RoundRecord, ...]:

@@ -326,6 +326,7 @@ class Runs:
         study = await self._study(run)
         if study is None and not (study := self._means.library.get(run.spec)):
             raise InvariantBroken(f"the study of run {run.number} is lost, and no member sends it any more")
+        await self._out_without_memory(run)
         run.here = "waiting for a free place"
         async with self._places:
             for life in range(_LIVES):
@@ -342,6 +343,14 @@ class Runs:
                         raise
                     self._means.log("error", "run begins again", run=run.number, why=sentence_of(error), error=error)
                     await asyncio.sleep(self._means.pace_of(study).rejoin_s)
+
+    async def _out_without_memory(self, run: Run) -> None:
+        """A site that takes part and remembers nothing of it has lost its facts: it goes out and comes back with the
+        next round, so that it can never sign a second thing for a slot it signed for before."""
+        facts = await self._means.blocking(lambda: self._means.store.facts(run.number))
+        if run.is_live and not facts:
+            self._means.log("warn", "own facts of a run are lost; out until its next round", run=run.number)
+            await self._insist("withdraw", run.number, REASONS["lost"])
 
     async def _play(self, run: Run, study: Study) -> None:
         """One life of this site's node in the run, and its record when the run has ended."""

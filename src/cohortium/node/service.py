@@ -344,17 +344,31 @@ class Service:
     def _hire(
         self, study: Study, number: int, joiners: Callable[[], tuple[str, ...]], told: Callable[[float], None]
     ) -> Crew:
-        home = self.home
+        home, budget = self.home, self.home.settings.budget
         plan = WorkerPlan(
             study=self.means.library.path(study.digest),
             site=home.site,
             table=home.table or home.path / "no-table",
             mapping=str(home.mapping or ""),
             secret=home.keys.patients,
+            book=home.path / "budget.sqlite",
+            consortium=self._ledger.genesis.consortium.hex(),
+            allowed={
+                "total": budget.max_epsilon_total,
+                "run": home.settings.consent.max_epsilon_per_run,
+                "accept_weak_privacy": budget.accept_weak_privacy,
+                "when_short": budget.when_short,
+            },
             threads=home.settings.limits.train_threads,
             max_s=study.swarm.max_round_s,
         )
-        return Foreman(plan, sites=joiners, log=home.log.with_name(f"worker-{number or 'proposal'}.log"), told=told)
+        log = home.log.with_name(f"worker-{number or 'proposal'}.log")
+        return Foreman(plan, sites=joiners, log=log, told=told, announced=self._announced)
+
+    def _announced(self) -> list[str]:
+        """Handles of this site's data versions that the ledger has heard of."""
+        said = (event.args for event in self._chronicle.events() if event.name == "DataChanged")
+        return [bytes(args["dataset"]).hex() for args in said if args["site"] == self.home.site]  # type: ignore[call-overload]
 
 
 class _Stop(Exception):

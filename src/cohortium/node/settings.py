@@ -19,6 +19,7 @@ from cohortium.errors import Problem, StudyError, UsageError
 from cohortium.transport.directory import check_endpoint
 
 __all__ = [
+    "BudgetPlan",
     "ConsentPlan",
     "DataPlan",
     "Engine",
@@ -151,6 +152,18 @@ class ConsentPlan(_Plan):
     max_epsilon_per_run: Annotated[float, Field(gt=0)] | None = None
 
 
+class BudgetPlan(_Plan):
+    """What this site's patients may lose to differential privacy. max_epsilon_total: over all studies on them.
+
+    when_short: `decline` a run that cannot be paid for whole, or take part and `stop`. accept_weak_privacy: allow runs
+    above epsilon 8, where a fair coin's posterior can move to 99.97 %.
+    """
+
+    max_epsilon_total: Annotated[float, Field(gt=0, le=1000)] = 10.0
+    accept_weak_privacy: bool = False
+    when_short: Literal["decline", "stop"] = "decline"
+
+
 class DataPlan(_Plan):
     """This site's own table, and the mapping of its columns to the agreed ones (cohort.toml). Paths; neither leaves."""
 
@@ -167,6 +180,7 @@ class NodeSettings(_Plan):
     limits: LimitsPlan = LimitsPlan()
     consent: ConsentPlan = ConsentPlan()
     data: DataPlan = DataPlan()
+    budget: BudgetPlan = BudgetPlan()
 
     @model_validator(mode="after")
     def _other_sites_relay(self) -> NodeSettings:

@@ -7,13 +7,14 @@ one machine. Only a pinned study can do this: what others infer from all tables 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cohortium.assembly import build_program, check_fit
 from cohortium.core.check import Check
 from cohortium.core.randomness import Chance
+from cohortium.core.seams import Leaving
 from cohortium.core.study import Study
 from cohortium.data.cohort import Cohort
 from cohortium.data.inference import is_pinned
@@ -115,11 +116,13 @@ def _alone(check: Check) -> Check:
     return replace(check, level="warn", found=f"{check.found}; at this site alone, which may be chance")
 
 
-def ward_work(ward: Ward, *, sites: Sequence[str]) -> SiteWork:
-    """The site's half of the program. sites: all that joined, this one among them."""
+def ward_work(ward: Ward, *, sites: Sequence[str], watch: Callable[[Leaving], None] | None = None) -> SiteWork:
+    """The site's half of the program. sites: all that joined, this one among them. watch: attacks what would leave."""
     rows = ward.gathered.rows()[0]
     program = _program(ward.study, ward.schema, sites)
-    return SiteWork(program, site=ward.site, training=rows.training, held_out=rows.test, measure=measure_round)
+    return SiteWork(
+        program, site=ward.site, training=rows.training, held_out=rows.test, measure=measure_round, watch=watch
+    )
 
 
 def empty_program(study: Study, *, sites: Sequence[str]) -> Program:

@@ -22,14 +22,19 @@ from pathlib import Path
 from typing import Any
 
 from cohortium.assembly import check_study
+from cohortium.core.parameters import Parameters
 from cohortium.core.progress import listening
+from cohortium.core.spending import BudgetRecord
 from cohortium.core.study import Study
 from cohortium.errors import FrameError, PeerError, StudyError, TrainingFailed
 from cohortium.node.failures import code_of_error, sentence_of
+from cohortium.node.own_protection import Guarding, open_purse
 from cohortium.node.pipe import Word, read_word, write_word
 from cohortium.node.work import Ward, deployable, empty_program, open_ward, read_own, ward_work
+from cohortium.privacy.dp.purse import Purse
 from cohortium.sim.inputs import read_study
 from cohortium.sim.swarm import terms_of
+from cohortium.swarm.book import DiskBook
 from cohortium.swarm.program import Program, SiteWork
 
 __all__ = ["FRACTION_STEP", "Bench", "main", "serve"]
@@ -47,6 +52,8 @@ class Bench:
         self._plan = plan
         self.program = cache(self._program)
         self.works = cache(self._works)
+        self.guarding = cache(self._guarding)
+        self.purse = cache(self._purse)
 
     @cached_property
     def study(self) -> Study:
@@ -65,8 +72,24 @@ class Bench:
         return empty_program(self.study, sites=sites)
 
     def _works(self, sites: tuple[str, ...]) -> tuple[SiteWork, SiteWork]:
-        """One to train with and one to measure with: both may be busy at once."""
-        return ward_work(self.ward, sites=sites), ward_work(self.ward, sites=sites)
+        """One to train with, watched, and one to measure with: both may be busy at once."""
+        watch = self.guarding(sites).watch
+        return ward_work(self.ward, sites=sites, watch=watch), ward_work(self.ward, sites=sites)
+
+    def _guarding(self, sites: tuple[str, ...]) -> Guarding:
+        return Guarding(self.ward, self.program(sites))
+
+    def _purse(self, sites: tuple[str, ...], announced: tuple[str, ...]) -> Purse | None:
+        plan = self._plan
+        return open_purse(
+            self.ward,
+            self.program(sites),
+            DiskBook(Path(plan["book"])),
+            secret=bytes.fromhex(plan["secret"]),
+            consortium=plan["consortium"],
+            allowed=plan["allowed"],
+            announced=announced,
+        )
 
     # --- what can be asked; each takes the joiners, further values and arrays ----------------------------------
 
@@ -115,12 +138,28 @@ class Bench:
         measures = work.adopt(asked.text["round"], state, None)
         return Word(0, "done", {"measures": {name: float(value) for name, value in measures.items()}, "stage": stage})
 
+    def budget(self, asked: Word) -> Word:
+        """One question to the site's purse (seam `Budget`). arrays: the state, where a round is reserved."""
+        purse, text = self.purse(_sites(asked), tuple(asked.text["announced"])), asked.text
+        if purse is None:
+            return Word(0, "done", {"answer": "", "records": []})
+        answer, records = _of_purse(purse, text["ask"], text["run"], text["round"], asked.arrays)
+        return Word(0, "done", {"answer": answer, "records": [one.canonical().decode() for one in records]})
+
+    def audit(self, asked: Word) -> Word:
+        """What the site's own attacks on the finished model came to. arrays: state, memory."""
+        said = self.guarding(_sites(asked)).audit(*asked.arrays)
+        return Word(0, "done", {"said": [[one.tier, one.verdict, one.digest.hex()] for one in said]})
+
     def record(self, asked: Word) -> Word:
         """The site's own record of the finished run, and its model in a file. arrays: state, memory."""
         from cohortium.node.own_record import site_record, withheld
 
-        state, memory = asked.arrays
-        text = site_record(self.ward, self.program(_sites(asked)), state, memory, model=Path(asked.text["model"]))
+        (state, memory), sites = asked.arrays, _sites(asked)
+        privacy = self.guarding(sites).record(Path(asked.text["ledger"]))
+        text = site_record(
+            self.ward, self.program(sites), state, memory, model=Path(asked.text["model"]), privacy=privacy
+        )
         return Word(0, "done", {"record": text, "withheld": withheld(self.ward.gathered.rows()[0])})
 
 
@@ -128,7 +167,30 @@ def _sites(asked: Word) -> tuple[str, ...]:
     return tuple(asked.text["sites"])
 
 
-_TASKS = ("look", "prepare", "start", "train", "merge", "finished", "measure", "record")
+_TASKS = ("look", "prepare", "start", "train", "merge", "finished", "measure", "budget", "audit", "record")
+
+
+def _of_purse(
+    purse: Purse, ask: str, run: int, round: int, arrays: tuple[Parameters, ...]
+) -> tuple[str, tuple[BudgetRecord, ...]]:
+    """The answer to one question, as text and as records for the ledger."""
+    match ask:
+        case "admit":
+            return purse.admit(run), ()
+        case "reserve":
+            return "", purse.reserve(run, round, arrays[0])
+        case "settle":
+            return "", purse.settle(run, round)
+        case "give_back":
+            return "", purse.give_back(run, round)
+        case "close":
+            purse.close(run)
+            return "", ()
+        case "spent_micro":
+            return str(purse.spent_micro(run)), ()
+        case "new_version":
+            return purse.new_version().hex(), ()
+    raise FrameError(f"a purse is not asked to {ask!r:.40}")
 
 
 def serve(end: socket.socket) -> None:

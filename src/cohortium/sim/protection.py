@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +20,12 @@ import numpy as np
 from cohortium import __version__
 from cohortium.core.exchange import n_colluders
 from cohortium.core.parameters import Parameters
-from cohortium.core.private import Against
+from cohortium.core.private import Against, PrivacyTerms
 from cohortium.core.randomness import Chance
 from cohortium.core.seams import LedgerEvent
 from cohortium.core.study import Study
 from cohortium.ledger.archive import Verified
+from cohortium.ledger.story import Merge
 from cohortium.privacy.dp.accounting import accountant, epsilon, micro
 from cohortium.privacy.dp.budget import Caps, cap_delta
 from cohortium.privacy.dp.purse import Plan, Purse, Terms, version_of
@@ -52,7 +53,17 @@ from cohortium.swarm.egress import EgressLog
 from cohortium.swarm.ports import Audited
 from cohortium.swarm.program import Program, SiteWork
 
-__all__ = ["PatientSet", "Protection", "attacks_of", "code_of_study", "patients_of"]
+__all__ = [
+    "PatientSet",
+    "Protection",
+    "attacks_of",
+    "code_of_study",
+    "egress_of",
+    "patients_of",
+    "promise_of",
+    "rounds_of",
+    "spending_of",
+]
 
 _DEFAULT_CAP = 10.0
 _WORD_BITS = 32
@@ -187,73 +198,12 @@ class Protection:
             noise=self._chance.source,
             colluders=n_colluders(len(self._auditors)) if masked else 0,
             word_bits=_WORD_BITS if masked else 0,
-            promise=self._promise(),
-            rounds=tuple(_rounds(events, found)),
-            spending=tuple(self._spending(found)),
-            egress=tuple(self._egress()),
+            promise=promise_of(self._program),
+            rounds=rounds_of(events, found.runs[-1].merges if found.runs else ()),
+            spending=spending_of(self._program, found),
+            egress=egress_of(self._logs),
             audit=self._audit(),
         )
-
-    def _promise(self) -> Promise | None:
-        terms = self._program.privacy
-        if terms is None:
-            return None
-        return Promise(
-            epsilon=terms.epsilon,
-            delta=terms.delta,
-            unit=terms.unit,
-            mode=terms.mode,
-            sample_rate=terms.sample_rate,
-            clipping_norm=terms.clipping_norm,
-            noise_multiplier=terms.noise_multiplier,
-            steps=terms.steps,
-        )
-
-    def _spending(self, found: Verified) -> list[SiteSpending]:
-        said = found.privacy
-        rebuilt = statements(said.booked, committed=said.committed, promised=said.promised, compose=epsilon)
-        return [self._spent(one) for one in rebuilt]
-
-    def _spent(self, one: Statement) -> SiteSpending:
-        run = one.runs[-1]
-        terms = self._program.privacy
-        assert terms is not None  # noqa: S101 - only a private run has a statement
-        against: dict[Against, float] = {
-            party: epsilon(terms.events(steps=run.n_rounds * terms.steps_a_round, against=party), delta=one.delta)
-            for party in ("outsiders", "colluders", "alone")
-        }
-        settled = tuple(dict.fromkeys(one.history))  # reserved and spent give the same total twice
-        return SiteSpending(
-            site=one.site,
-            rounds=run.n_rounds,
-            outsiders=against["outsiders"],
-            colluders=against["colluders"],
-            alone=against["alone"],
-            total=one.total,
-            cap=one.cap,
-            delta=one.delta,
-            history=settled,
-        )
-
-    def _egress(self) -> list[EgressLine]:
-        lines = []
-        for site, log in sorted(self._logs.items()):
-            kinds = sorted({(row.kind, row.what) for row in log.rows()})
-            for kind, what in kinds:
-                rows = [row for row in log.rows() if (row.kind, row.what) == (kind, what)]
-                chain = hashlib.sha256(b"".join(bytes.fromhex(row.digest) for row in rows))
-                lines.append(
-                    EgressLine(
-                        site=site,
-                        kind=kind,
-                        what=what,
-                        receivers=len({receiver for row in rows for receiver in row.receivers}),
-                        frames=sum(row.n_frames for row in rows),
-                        bytes=sum(row.n_bytes for row in rows),
-                        digest=chain.hexdigest(),
-                    )
-                )
-        return lines
 
     def _audit(self) -> AuditRecord | None:
         done = {site: one for site, one in sorted(self._auditors.items()) if one.audit is not None}
@@ -322,16 +272,83 @@ def _bound(audit: SiteAudit) -> Measure:
     )
 
 
-def _rounds(events: Sequence[LedgerEvent], found: Verified) -> list[RoundProtection]:
-    """Who is in the sum of each merge, of how many that had committed, and how many answers opened it."""
+def rounds_of(events: Sequence[LedgerEvent], merges: Sequence[Merge]) -> tuple[RoundProtection, ...]:
+    """Who is in the sum of each merge, of how many that had committed, and how many answers opened it.
+
+    events: of the run.
+    """
     frozen = {event.args["round"]: event.args for event in events if event.name in ("Closed", "Failover")}
-    return [
+    return tuple(
         RoundProtection(
             round=merge.round,
             survivors=merge.contributors,
             frozen=int(str(frozen[merge.round]["frozen"])).bit_count(),
             threshold=int(str(frozen[merge.round]["threshold"])),
         )
-        for merge in (found.runs[-1].merges if found.runs else ())
+        for merge in merges
         if merge.round in frozen
-    ]
+    )
+
+
+def promise_of(program: Program) -> Promise | None:
+    """What a private run promises every patient."""
+    terms = program.privacy
+    if terms is None:
+        return None
+    return Promise(
+        epsilon=terms.epsilon,
+        delta=terms.delta,
+        unit=terms.unit,
+        mode=terms.mode,
+        sample_rate=terms.sample_rate,
+        clipping_norm=terms.clipping_norm,
+        noise_multiplier=terms.noise_multiplier,
+        steps=terms.steps,
+    )
+
+
+def spending_of(program: Program, found: Verified) -> tuple[SiteSpending, ...]:
+    """What every site has spent, by the ledger, composed anew; against whom, by the program's terms."""
+    terms, said = program.privacy, found.privacy
+    if terms is None:
+        return ()
+    rebuilt = statements(said.booked, committed=said.committed, promised=said.promised, compose=epsilon)
+    return tuple(_spent(one, terms) for one in rebuilt)
+
+
+def _spent(one: Statement, terms: PrivacyTerms) -> SiteSpending:
+    run = one.runs[-1]
+    against: dict[Against, float] = {
+        party: epsilon(terms.events(steps=run.n_rounds * terms.steps_a_round, against=party), delta=one.delta)
+        for party in ("outsiders", "colluders", "alone")
+    }
+    return SiteSpending(
+        site=one.site,
+        rounds=run.n_rounds,
+        outsiders=against["outsiders"],
+        colluders=against["colluders"],
+        alone=against["alone"],
+        total=one.total,
+        cap=one.cap,
+        delta=one.delta,
+        history=tuple(dict.fromkeys(one.history)),  # reserved and spent give the same total twice
+    )
+
+
+def egress_of(logs: Mapping[str, EgressLog]) -> tuple[EgressLine, ...]:
+    """Everything that left these sites, by site and kind."""
+    return tuple(line for site, log in sorted(logs.items()) for line in _left(site, log))
+
+
+def _left(site: str, log: EgressLog) -> Iterator[EgressLine]:
+    for kind, what in sorted({(row.kind, row.what) for row in log.rows()}):
+        rows = [row for row in log.rows() if (row.kind, row.what) == (kind, what)]
+        yield EgressLine(
+            site=site,
+            kind=kind,
+            what=what,
+            receivers=len({receiver for row in rows for receiver in row.receivers}),
+            frames=sum(row.n_frames for row in rows),
+            bytes=sum(row.n_bytes for row in rows),
+            digest=hashlib.sha256(b"".join(bytes.fromhex(row.digest) for row in rows)).hexdigest(),
+        )

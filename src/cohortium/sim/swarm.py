@@ -20,6 +20,7 @@ from cohortium.ledger import ENGINES
 from cohortium.ledger.genesis import Genesis
 from cohortium.ledger.rules import Founder
 from cohortium.ledger.transactions import sign_call
+from cohortium.privacy.dp.accounting import micro
 from cohortium.sim.attribution import Told, attributions
 from cohortium.sim.bench import Bench
 from cohortium.sim.faults import Scenario
@@ -108,6 +109,7 @@ def terms_of(study: Study, program: Program, *, n_sites: int) -> Proposal:
         min_sites=quorum(study, n_sites),
         n_rounds=program.max_rounds,
         answer_timeout_s=int(study.swarm.answer_timeout_s),
+        budget=0 if program.privacy is None else micro(program.privacy.epsilon),
         drawn=is_drawn(study.swarm.attest, n_sites=n_sites, size_bytes=first.size_bytes),
     )
 
