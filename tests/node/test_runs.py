@@ -246,3 +246,22 @@ def test_the_same_study_can_be_run_again(world):
     world.play(main)
     one, two = (json.loads((world.homes["bonn"].runs / n / "run.json").read_text()) for n in ("1", "2"))
     assert one["model"]["digest"] == two["model"]["digest"]
+
+
+def test_rules_that_became_stricter_while_the_node_was_down_take_it_out_of_the_run(world):
+    world = world()
+    pinned = world.study(**world.weights(rounds=8))
+
+    async def main(world):
+        world.slow_down(20.0)
+        await world.propose("bonn", pinned)
+        await world.round_open("bonn", 4)
+        await world.kill("porto")
+        path = world.homes["porto"].path / "node.toml"
+        path.write_text(path.read_text().replace("# models is not set", 'models = ["cox"]'))
+        await world.start("porto")
+        await world.ended("bonn", "lund")
+        assert [(one.site, one.reason) for one in world.run("bonn").view.departures] == [("porto", "consent")]
+        assert world.run("porto").folder.decision().why == "consent.models: 'logistic' is not among cox"
+
+    world.play(main)

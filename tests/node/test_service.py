@@ -2,10 +2,7 @@
 
 import asyncio
 
-import pytest
-
-from cohortium.errors import CohortiumError, LedgerForked
-from cohortium.node.service import open_store
+from cohortium.errors import LedgerForked
 
 
 def test_leaving_the_consortium_in_a_run_leaves_the_run_to_the_others(world):
@@ -101,28 +98,3 @@ def test_a_node_that_lost_its_facts_leaves_the_run_and_comes_back_with_the_next_
 
     world.play(main)
     assert len({world.digest_of(site) for site in world.sites}) == 1
-
-
-def test_a_damaged_store_is_refused_with_the_command_that_mends_it(world):
-    home = world("bonn").homes["bonn"]
-    open_store(home).close()
-    home.store.write_bytes(b"no database at all, but long enough to look like a file of one" * 100)
-    with pytest.raises(CohortiumError, match="are damaged") as caught:
-        open_store(home)
-    assert caught.value.hint.startswith(f"mv {home.store} ")
-
-
-def test_what_peers_say_now_is_asked_for_doctor_and_the_certificate_stands_in_the_status(world):
-    world = world()
-
-    async def main(world):
-        await asyncio.sleep(20)
-        told = await world.services["bonn"].commands.handlers()["survey"]({"do": "survey"})
-        assert set(told["peers"]) == {"lund", "porto"}
-        assert all(one["agrees"] and one["echo"] for one in told["peers"].values())
-        assert told["tls"] == world.homes["bonn"].card(1.0).tls.hex()
-        certificate = world.services["bonn"].status()["certificate"]
-        assert certificate["state"] == "ok"
-        assert certificate["found"].startswith("own certificate holds")
-
-    world.play(main)

@@ -235,7 +235,8 @@ class Runs:
             case "stop":
                 run.here = "stopped"
                 if run.is_live:
-                    await self._insist("withdraw", run.number, REASONS["stopped"])
+                    reason = "consent" if decision and decision.by == "policy" else "stopped"
+                    await self._insist("withdraw", run.number, REASONS[reason])
                 await run.changed(timeout_s=_LONG_S)
             case _:
                 await self._consider(run)
@@ -293,9 +294,13 @@ class Runs:
         said = tuple(run.terms[name] for name in _TERMS)
         if said != terms:
             return f"its proposal says other numbers ({_numbers(said)}) than the study means ({_numbers(terms)})"
+        return self._forbidden(run, study, n_patients)
+
+    def _forbidden(self, run: Run, study: Study, n_patients: int | None = None) -> str:
+        """What the site's own rules have against it, empty for nothing."""
         promised = study.privacy.dp.epsilon if study.privacy.dp is not None else None
-        facts = facts_of(study, n_sites=len(members), cohort=n_patients, epsilon=promised)
-        verdict = decide(study, facts, means.settings.consent)
+        facts = facts_of(study, n_sites=len(run.members_then), cohort=n_patients, epsilon=promised)
+        verdict = decide(study, facts, self._means.settings.consent)
         return verdict.reason if isinstance(verdict, Vetoed) else ""
 
     async def _terms(self, study: Study, crew: Crew, members: tuple[str, ...]) -> tuple[int, ...]:
@@ -326,6 +331,9 @@ class Runs:
         study = await self._study(run)
         if study is None and not (study := self._means.library.get(run.spec)):
             raise InvariantBroken(f"the study of run {run.number} is lost, and no member sends it any more")
+        if reason := self._forbidden(run, study):  # the site's rules may have changed while the node was down
+            self._decide(run, "stop", by="policy", why=reason)
+            return
         await self._out_without_memory(run)
         run.here = "waiting for a free place"
         async with self._places:

@@ -10,12 +10,10 @@ commands, with the proof in `evidence/`. Rules are elsewhere: rounds in `swarm`,
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 import functools
 import os
 import signal
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +23,7 @@ from typing import Any, Protocol, TypeVar
 from cohortium import __version__
 from cohortium.core.seams import LedgerEvent, Transport, Work
 from cohortium.core.study import Study
-from cohortium.errors import CohortiumError, LedgerForked, LedgerUnreachable, PeerError
+from cohortium.errors import LedgerForked, LedgerUnreachable, PeerError
 from cohortium.ledger.opening import NodeLedger
 from cohortium.node.chain import agreed_founding, open_chain
 from cohortium.node.chronicle import LANE, Chronicle, PeerBell
@@ -38,7 +36,8 @@ from cohortium.node.keys import write_private
 from cohortium.node.log import Log
 from cohortium.node.means import Crew, Hire, Means
 from cohortium.node.membership import MemberDirectory
-from cohortium.node.replies import CARD, HEAD, LEDGER, answer_peers
+from cohortium.node.opening import address_of, asking, open_store
+from cohortium.node.replies import CARD, HEAD, answer_peers
 from cohortium.node.rotation import announce, until_read
 from cohortium.node.run_folder import RunFolder
 from cohortium.node.run_record import write_results
@@ -47,13 +46,13 @@ from cohortium.node.studies import Library
 from cohortium.node.survey import survey
 from cohortium.node.voting import perform
 from cohortium.swarm.membership import Members
-from cohortium.swarm.store import DiskStore, Store
+from cohortium.swarm.store import Store
 from cohortium.swarm.view import RunView
 from cohortium.transport import TRANSPORTS
 from cohortium.transport.checks import check_certificate
 from cohortium.transport.switchboard import Switchboard
 
-__all__ = ["Network", "Service", "Wrap", "open_service", "open_store", "serve"]
+__all__ = ["Network", "Service", "Wrap", "open_service", "serve"]
 
 T = TypeVar("T")
 
@@ -386,21 +385,6 @@ def _in_threads(executor: ThreadPoolExecutor) -> Callable[[Callable[[], Any]], A
     return blocking
 
 
-def open_store(home: Home) -> DiskStore:
-    """The node's facts and payloads. Raises CohortiumError, with the command to type, for a file that is damaged."""
-    path = home.store
-    try:
-        if path.is_file():
-            with contextlib.closing(sqlite3.connect(path)) as rows:
-                found = rows.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if found != "ok":
-                raise sqlite3.DatabaseError(found)
-        return DiskStore(home.path)
-    except sqlite3.DatabaseError as error:
-        hint = f"mv {path} {path}.damaged - the node then goes on without its unfinished rounds, and signs none twice"
-        raise CohortiumError(f"the node's own facts, '{path}', are damaged ({error})", hint=hint) from None
-
-
 # --- the process -------------------------------------------------------------------------------------------------
 
 
@@ -441,7 +425,7 @@ async def open_service(home: Home, *, wrap: Wrap, log: Log) -> AsyncIterator[Ser
             certificate=keys.certificate_pem,
             seal_key=keys.seal,
             sign=keys.ledger.sign,
-            address_of=lambda site: _address_of(directory, site),
+            address_of=lambda site: address_of(directory, site),
             listen=network.listen,
             relays=network.relays,
             relay_for_others=network.relay_for_others,
@@ -451,7 +435,7 @@ async def open_service(home: Home, *, wrap: Wrap, log: Log) -> AsyncIterator[Ser
         board = Switchboard(wrap.transport(transport))
         opened.push_async_callback(board.close)
         blocking = _in_threads(executor)
-        ledger = await blocking(lambda: open_chain(home, clock=wrap.clock, ask=_asking(loop, board, home.ledger_host)))
+        ledger = await blocking(lambda: open_chain(home, clock=wrap.clock, ask=asking(loop, board, home.ledger_host)))
         opened.callback(ledger.close)
         directory.follow(await blocking(ledger.events_here))
         await transport.start()
@@ -466,25 +450,6 @@ async def open_service(home: Home, *, wrap: Wrap, log: Log) -> AsyncIterator[Ser
             blocking=blocking,
             log=log,
         )
-
-
-def _asking(loop: asyncio.AbstractEventLoop, board: Switchboard, host: str) -> Callable[[bytes], bytes]:
-    """A blocking question to the host of the ledger, for worker threads."""
-
-    def ask(request: bytes) -> bytes:
-        asked = asyncio.run_coroutine_threadsafe(board.ask(host, LEDGER, request, timeout_s=_ASK_S), loop)
-        try:
-            return asked.result(_ASK_S + 5)
-        except (TimeoutError, PeerError, RuntimeError, concurrent.futures.CancelledError) as error:
-            why = str(error) or "the node is stopping"
-            raise LedgerUnreachable(f"the host of the ledger, '{host}', does not answer: {why}") from None
-
-    return ask
-
-
-def _address_of(directory: MemberDirectory, site: str) -> bytes:
-    found = directory.membership.named(site)
-    return b"" if found is None else found.address
 
 
 def _logged(log: Log, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
