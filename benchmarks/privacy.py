@@ -1,6 +1,7 @@
 """Private training: what a step costs (`step`), and what epsilon costs on real patients (`utility`).
 
     python -m benchmarks privacy step [--json]
+    python -m benchmarks privacy audit [--json]                      (see `benchmarks leakage`)
     python -m benchmarks privacy utility [--tasks xray,heart,tb,aml] [--epsilon 1,3,8] [--seeds 5] [--masks] [--json]
 
 `utility` trains central DP-SGD (one trusted party holds all), the swarm in mode `distributed` and in mode `local`,
@@ -282,7 +283,7 @@ TASKS = {
 def main() -> None:
     """Run what was asked and print it."""
     parser = argparse.ArgumentParser(prog="benchmarks privacy", description=__doc__)
-    parser.add_argument("what", choices=("step", "utility"))
+    parser.add_argument("what", choices=("step", "utility", "audit"))
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--tasks", default="heart")
     parser.add_argument("--epsilon", default="1,3,8")
@@ -291,6 +292,11 @@ def main() -> None:
     parser.add_argument("--masks", action="store_true")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
+    if asked.what == "audit":
+        from benchmarks.leakage import audit
+
+        print(json.dumps(audit()) if asked.json else "\n".join(f"{n:34} {v:.4g}" for n, v in audit().items()))
+        return
     if asked.what == "step":
         found = step(repeats=asked.repeats)
         print(json.dumps(found) if asked.json else "\n".join(f"{name:24} {value:.4g}" for name, value in found.items()))

@@ -43,8 +43,8 @@ __all__ = ["Verified", "verify"]
 class Verified:
     """What an export proves. evm: whether the contract itself was replayed, not only the rules.
 
-    calls, refused: transactions after the founding, and how many of them the contract refused.
-    signed_by: members whose signature stands under one of its heads, sorted.
+    began, time: of the first and the last block, seconds. calls, refused: transactions after the founding, and how many
+    of them the contract refused. signed_by: members whose signature stands under one of its heads, sorted.
     """
 
     engine: str
@@ -54,6 +54,7 @@ class Verified:
     height: int
     head: bytes
     state_root: bytes
+    began: int
     time: int
     calls: int
     refused: int
@@ -158,6 +159,7 @@ class _Replay:
             height=len(self.hashes),
             head=self.hashes[-1],
             state_root=self.state_root,
+            began=self.genesis.time,
             time=self.time,
             calls=len(self.hashes) - 1,
             refused=self.refused,

@@ -72,6 +72,7 @@ class EvmReplay:
             height=height,
             head=head,
             state_root=read_hex(record["state_root"], "state_root"),
+            began=self._genesis.time,
             time=self._time,
             calls=self._calls,
             refused=self._refused,

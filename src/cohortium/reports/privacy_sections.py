@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from cohortium.reports import figures
 from cohortium.reports.drawing import Figure
 from cohortium.reports.figures import Series
-from cohortium.reports.privacy import Attack, EgressLine, PrivacyRecord
+from cohortium.reports.privacy import Attack, AuditRecord, EgressLine, PrivacyRecord
 from cohortium.reports.sections import Table
 
 __all__ = ["CONTENTS", "PrivacySections", "content_of"]
@@ -206,6 +206,10 @@ class PrivacySections:
     def attacks(self) -> Table | None:
         """Attacks on the model of all sites together."""
         return self._attacks("Attacks on the model", [a for a in self._all() if not a.site])
+
+    def of_attacks(self, audit: AuditRecord) -> Table | None:
+        """Any audit's attacks on the model of all sites, and what it tells about one."""
+        return self._attacks("Attacks on the model", [a for a in audit.attacks if not a.site or a.name == "prevalence"])
 
     def attacks_by_site(self) -> Table | None:
         """The same at each site."""

@@ -26,7 +26,7 @@ from cohortium.sim.own_code import blamed_on, loaded_code
 from cohortium.sim.results import SavedModel, load_model
 from cohortium.sim.round_measures import cause_of
 
-__all__ = ["NewData", "evaluate_folder", "evaluate_model"]
+__all__ = ["NewData", "approve_code", "evaluate_folder", "evaluate_model"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,9 @@ def evaluate_folder(
 
     study: the file of the approved study, needed where the model runs code of its own.
     """
-    saved = load_model(folder / "model.safetensors" if folder.is_dir() else folder, approve=partial(_approve, study))
+    saved = load_model(
+        folder / "model.safetensors" if folder.is_dir() else folder, approve=partial(approve_code, study)
+    )
     if site_column is None and len(data) == 1 and "=" not in data[0]:
         data = [f"new={data[0]}"]
     return evaluate_model(saved, read_sites(data, site_column=site_column))
@@ -104,7 +106,7 @@ def evaluate_model(saved: SavedModel, tables: Mapping[str, Table]) -> NewData:
     )
 
 
-def _approve(approved: Path | None, saved: Study) -> None:
+def approve_code(approved: Path | None, saved: Study) -> None:
     """Load the code a model brings from the study a person has approved, never from the model's own folder."""
     if saved.model.name != "module":
         return

@@ -31,7 +31,6 @@ from cohortium.privacy.dp.budget import Caps, cap_delta
 from cohortium.privacy.dp.purse import Plan, Purse, Terms, version_of
 from cohortium.privacy.dp.statement import Statement, statements
 from cohortium.privacy.leakage.membership import Membership
-from cohortium.privacy.leakage.one_run import ceiling
 from cohortium.privacy.leakage.site_audit import SiteAudit, pooled
 from cohortium.privacy.leakage.verdict import together
 from cohortium.privacy.leakage.watch import Watch
@@ -262,14 +261,8 @@ def _auc(found: Membership | None) -> Measure | None:
 
 
 def _bound(audit: SiteAudit) -> Measure:
-    guesses, delta = audit.guesses, audit.claim.delta
-    most = ceiling(guesses.n_guessed, delta=delta, n_coins=guesses.n_coins)
-    return Measure(
-        value=guesses.bound(delta=delta),
-        n=guesses.n_coins,
-        method="one-run lower bound on epsilon",
-        reason=f"at most {most:.2f} with {guesses.n_guessed} guesses",
-    )
+    bound = audit.guesses.bound(delta=audit.claim.delta)
+    return Measure(value=bound, n=audit.guesses.n_coins, method="one-run lower bound on epsilon, 95 %")
 
 
 def rounds_of(events: Sequence[LedgerEvent], merges: Sequence[Merge]) -> tuple[RoundProtection, ...]:

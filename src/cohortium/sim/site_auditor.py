@@ -22,11 +22,12 @@ from cohortium.sim.round_measures import cause_of
 from cohortium.swarm.ports import Audited
 from cohortium.swarm.program import Program, SiteWork
 
-__all__ = ["SiteAuditor", "claim_of", "thresholds_of"]
+__all__ = ["SiteAuditor", "claim_of", "evenly", "thresholds_of"]
 
 Floats = NDArray[np.float64]
 
-_CONTROLS = 500
+_CONTROLS = 250
+_LEAST, _MOST = 100, 1_000  # patients of either side: as many members as others, within these
 
 
 def thresholds_of(study: Study) -> Thresholds:
@@ -71,7 +72,8 @@ class SiteAuditor:
         program = work.program
         if program.position(state)[0] < len(program.stages) - 1:
             return
-        training, others = work.view(state, work.training), work.view(state, self._held_out)
+        training = work.view(state, evenly(work.training, min(max(len(self._held_out), _LEAST), _MOST)))
+        others = work.view(state, evenly(self._held_out, _MOST))
         model = work.personal(state)
         self.inside, self.outside = (
             patient_losses(program.learner.predict(model, rows), rows, cause=self._cause) if len(rows) else np.zeros(0)
@@ -94,6 +96,15 @@ class SiteAuditor:
         if not len(known) or not len(asked):
             return np.zeros(0)
         return patient_losses(memorised(known, asked), asked, cause=self._cause)
+
+
+def evenly(examples: Examples, n: int) -> Examples:
+    """At most n patients, evenly over the table, with all their rows."""
+    patients = np.unique(examples.patient)
+    if len(patients) <= n:
+        return examples
+    chosen = patients[np.linspace(0, len(patients) - 1, n).astype(np.int64)]
+    return examples.take(np.isin(examples.patient, chosen))
 
 
 def _said(audit: SiteAudit, tier: int) -> Audited:

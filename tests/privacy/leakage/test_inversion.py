@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from cohortium.privacy.leakage.inversion import Inversion, closest, match, patients_per_neuron, recovered_rows
+from cohortium.privacy.leakage.inversion import (
+    Inversion,
+    Wanted,
+    closest,
+    match,
+    patients_per_neuron,
+    recovered_rows,
+    search,
+)
 
 
 def network(rng, *, d, hidden):
@@ -90,3 +98,27 @@ def test_neurons_that_see_few_patients_are_seen() -> None:
     assert patients_per_neuron(np.array([[1.0, 0.0]]), np.array([-0.5]), rows) == 1.0
     assert patients_per_neuron(np.array([[1.0, 0.0]]), np.array([5.0]), rows) == 3.0
     assert patients_per_neuron(np.array([[1.0, 0.0]]), np.array([-9.0]), rows) == 0.0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_searching_finds_what_dividing_everything_finds(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(12, 40)) * rng.choice([0.01, 1, 100], 40)
+    w, b, v = network(rng, d=40, hidden=2048)
+    change = gradient(x, rng.integers(0, 2, 12), w, b, v)
+    start = {"layers.0.weight": w, "layers.0.bias": b}
+    sent = {name: start[name] + array for name, array in change.items()}
+    wanted = Wanted(x)
+    whole = match(recovered_rows({n: sent[n] - start[n] for n in sent}, 40), x)
+    found = search(sent, start, wanted)
+    assert found.n_recovered == whole.n_recovered > 0
+    assert search(change, {}, wanted).n_recovered == match(recovered_rows(change, 40), x).n_recovered
+    assert search(change, start, wanted).n_recovered < 12, "a gradient taken for new weights gives nonsense"
+
+
+def test_searching_takes_wild_numbers_and_empty_tables() -> None:
+    rows = np.random.default_rng(0).normal(size=(5, 3))
+    wild = {"w": np.array([[np.inf, np.nan, 1e300], [1e308, 0, 0]]), "b": np.array([1e-300, 1.0])}
+    assert search(wild, {}, Wanted(rows)).n_recovered == 0
+    assert search(wild, {}, Wanted(np.zeros((0, 3)))) == Inversion(n_rows=0, n_recovered=0, n_tried=1)
+    assert search({"n": np.array([b"x"])}, {}, Wanted(rows)).n_tried == 0

@@ -39,7 +39,7 @@ def test_twenty_honest_runs_refute_their_epsilon_at_most_once() -> None:
 
 
 def test_an_unprotected_update_with_a_patient_fails_tier_0() -> None:
-    hit = Watched(inversion=Inversion(n_rows=40, n_recovered=1, n_tried=3), norm=1.0)
+    hit = Watched(inversion=Inversion(n_rows=40, n_recovered=1, n_tried=3))
     open_, masked = Watch(protected=False, found=[hit]), Watch(protected=True, found=[hit])
     assert audit(gap=0.0, watch=open_).verdict(0) == "fail"
     assert audit(gap=0.0, watch=masked).verdict(0) == "pass"

@@ -65,7 +65,6 @@ def test_the_same_update_under_masks_or_noise_may_go_and_is_counted() -> None:
     watch(leaving(training, sent=one_patient_in(training)))
     watch(leaving(training))
     assert (watch.inversion.n_rows, watch.inversion.n_recovered) == (80, 1)
-    assert watch.found[0].norm > 0 == watch.found[1].norm
 
 
 def test_the_start_is_taken_off_before_dividing() -> None:
@@ -86,7 +85,7 @@ def test_a_model_that_memorises_is_seen_over_the_rounds_and_an_honest_one_is_not
         for _ in range(20):
             watch(leaving(training, learner=learner))
         assert low <= watch.membership.auc <= high
-        assert watch.membership.n_members == 80, "four a round, others every time"
+        assert watch.membership.n_members == 60, "fifteen in every fifth round, others every time"
 
 
 def test_sums_masked_models_and_sites_without_held_out_patients_have_no_membership_figure() -> None:
@@ -116,5 +115,5 @@ def test_patients_with_several_rows_come_whole() -> None:
     training = examples(rng, 60, patient=np.repeat(np.arange(20), 3))
     watch = Watch(protected=False, held_out=examples(rng, 60, patient=np.repeat(np.arange(20), 3)))
     watch(leaving(training))
-    assert len(watch.found[0].members) == 4
+    assert len(watch.found[0].members) == 8
     assert watch.found[0].neuron >= 0

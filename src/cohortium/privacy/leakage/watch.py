@@ -1,9 +1,9 @@
 """Tier 0 of the audit: every update is attacked by its own site before it leaves.
 
 Two attackers, both cheap. A division looks for this site's patients in the update itself. And where a model leaves for
-others to read, its losses must not tell training patients from held-out ones: a few of each are looked at every round,
-others every time, so that a run as a whole has looked at many. The figures stay at the site. An update in which a
-patient stands exactly, and which neither masks nor noise protect, is not sent: `TrainingFailed`, code `leak`.
+others to read, its losses must not tell training patients from held-out ones: a few of each are looked at in every
+fifth round, others every time, so that a run as a whole has looked at many. The figures stay at the site. An update
+in which a patient stands exactly, and which neither masks nor noise protect, is not sent: `TrainingFailed`, `leak`.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from cohortium.core.examples import Examples
-from cohortium.core.parameters import Parameters
+from cohortium.core.examples import Examples, concatenate
 from cohortium.core.seams import Leaving
 from cohortium.errors import TrainingFailed
-from cohortium.privacy.leakage.inversion import Inversion, match, patients_per_neuron, recovered_rows
+from cohortium.privacy.leakage.inversion import Inversion, Wanted, patients_per_neuron, search
 from cohortium.privacy.leakage.losses import patient_losses
 from cohortium.privacy.leakage.membership import Membership, judge
 
 __all__ = ["Watch", "Watched"]
 
-_SHARE = 0.01  # of the training patients a round: predictions of so few cost a fraction of what training does
-_FEWEST, _MOST = 4, 64
+_EVERY = 5  # updates: loading a model to predict costs, so several rounds' share is looked at together
+_SHARE = 0.05  # of the training patients: predictions of so few cost a fraction of what five trainings do
+_FEWEST, _MOST = 8, 256
 _HELD_OUT = 512
 _NEURON_ROWS = 64
 
@@ -35,11 +35,10 @@ _NEURON_ROWS = 64
 class Watched:
     """What the site found in one update. members, others: scores of a few patients, higher is more like a member.
 
-    norm: length of the change. neuron: patients the median neuron of the first layer saw, 0 where there is none.
+    neuron: patients the median neuron of the first layer saw before the first training, 0 where there is none.
     """
 
     inversion: Inversion
-    norm: float
     members: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     others: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     neuron: float = 0.0
@@ -57,22 +56,16 @@ class Watch:
     cause: int = 1
     found: list[Watched] = field(default_factory=list)
     _seen: tuple[Examples, Examples] | None = None
+    _wanted: tuple[Examples, Wanted] | None = None
 
     def __call__(self, leaving: Leaving) -> None:
         """Attack one update. Raises TrainingFailed with code `leak` when it must not leave."""
-        change = _change(leaving)
-        rows = np.asarray(leaving.training.x, dtype=np.float64)
-        inversion = match(recovered_rows(change, rows[0].size if len(rows) else 0), rows)
+        if self._wanted is None or self._wanted[0] is not leaving.training:
+            self._wanted = leaving.training, Wanted(leaving.training.x)
+        inversion = search(leaving.sent, leaving.start, self._wanted[1])
         members, others = self._scores(leaving)
-        self.found.append(
-            Watched(
-                inversion=inversion,
-                norm=math.sqrt(sum(float((array**2).sum()) for array in change.values())),
-                members=members,
-                others=others,
-                neuron=_per_neuron(leaving),
-            )
-        )
+        neuron = self.found[0].neuron if self.found else _per_neuron(leaving)
+        self.found.append(Watched(inversion=inversion, members=members, others=others, neuron=neuron))
         if inversion.n_recovered and not self.protected:
             raise TrainingFailed(
                 "the update was not sent: rows of patients stand in it exactly, and nothing protects it",
@@ -96,15 +89,16 @@ class Watch:
         return judge(members, np.concatenate([one.others - level for one, level in zip(rounds, levels, strict=True)]))
 
     def _scores(self, leaving: Leaving) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        outside = None if self.protected or leaving.trained is None else self._outside(leaving)
+        due = not self.protected and len(self.found) % _EVERY == 0
+        outside = self._outside(leaving) if due and leaving.trained is not None else None
         if leaving.trained is None or outside is None:
             return np.zeros(0), np.zeros(0)
         n = min(max(math.ceil(_SHARE * len(leaving.training)), _FEWEST), _MOST)
-        few = [_some(rows, n, turn=len(self.found)) for rows in (leaving.training, outside)]
-        members, others = (
-            -patient_losses(leaving.learner.predict(leaving.trained, rows), rows, cause=self.cause) for rows in few
-        )
-        return members, others
+        few = [_some(rows, n, turn=len(self.found) // _EVERY) for rows in (leaving.training, outside)]
+        both = concatenate(few)
+        losses = -patient_losses(leaving.learner.predict(leaving.trained, both), both, cause=self.cause)
+        n_inside = len(np.unique(few[0].patient[_known(few[0])]))
+        return losses[:n_inside], losses[n_inside:]
 
     def _outside(self, leaving: Leaving) -> Examples | None:
         """Held-out rows as the model sees them, computed anew only when what goes before the model has changed."""
@@ -113,20 +107,6 @@ class Watch:
         if self._seen is None or self._seen[0] is not leaving.training:
             self._seen = leaving.training, leaving.see(_some(self.held_out, _HELD_OUT, turn=0))
         return self._seen[1]
-
-
-def _change(leaving: Leaving) -> dict[str, NDArray[np.float64]]:
-    """New minus old where the update is a model like the start, else the arrays as they are sent."""
-    return {
-        name: np.asarray(array, dtype=np.float64)
-        - (np.asarray(leaving.start[name], dtype=np.float64) if _alike(leaving.start, name, array) else 0.0)
-        for name, array in leaving.sent.items()
-        if array.dtype.kind in "fi"
-    }
-
-
-def _alike(start: Parameters, name: str, array: NDArray[np.generic]) -> bool:
-    return name in start and start[name].shape == array.shape
 
 
 def _per_neuron(leaving: Leaving) -> float:
@@ -149,3 +129,8 @@ def _some(examples: Examples, n: int, *, turn: int) -> Examples:
     step = len(patients) // n
     chosen = patients[(turn + step * np.arange(n)) % len(patients)]
     return examples.take(np.isin(examples.patient, chosen))
+
+
+def _known(examples: Examples) -> NDArray[np.bool_]:
+    """Rows with an outcome."""
+    return np.ones(len(examples), dtype=bool) if examples.y is None else np.isfinite(examples.y)
