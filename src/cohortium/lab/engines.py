@@ -91,6 +91,7 @@ def start_member(folder: Path, lab: Lab, name: str) -> Proc:
     command = [str(_anvil()), "--port", str(lab.ports["anvil"]), "--chain-id", str(ANVIL_CHAIN_ID)]
     command += ["--state", str(folder / "anvil/chain.json"), "--state-interval", "1", "--silent"]
     command += ["--gas-price", "0", "--base-fee", "0"]
+    command += ["--hardfork", "london", "--gas-limit", "100000000"]  # the contract's deployment asks for 60 million
     return spawn("anvil", name, command, log=folder / "logs/anvil.log", cwd=folder)
 
 
