@@ -126,6 +126,18 @@ class Consortium:
         return [event.name for event in self.ledger.events(from_height)]
 
 
+FOUNDED: dict[bytes, bytes] = {}
+
+
+def replica_of(genesis: Genesis, path: Path) -> Replica:
+    """A replica at its founding. Deploying the contract takes most of a short test, so it is done once and copied."""
+    if genesis.consortium not in FOUNDED:
+        Replica.found(path, genesis).close()
+        FOUNDED[genesis.consortium] = path.read_bytes()
+    path.write_bytes(FOUNDED[genesis.consortium])
+    return Replica.open(path)
+
+
 class Seats:
     """One ledger a site, as in a deployment: each transaction goes in by its sender's own, all else is bonn's."""
 
@@ -168,13 +180,13 @@ class Seats:
 
 
 def hosted(genesis: Genesis, clock: Clock, path: Path) -> Seats:
-    """Engine `local` with a host that is nobody's seat, and a follower for each site."""
-    host = LocalLedger.found(genesis, clock=clock, path=path / "host.sqlite")
+    """Engine `local` with a host at lund, where oslo and porto submit too; bonn and graz follow it."""
+    host = LocalLedger(replica_of(genesis, path / "host.sqlite"), clock=clock)
     answer = LedgerHost(host, key=key_of("lund")).answer
     seats = Seats(
-        lambda key, name: HostedLedger.found(genesis, clock=clock, path=path / f"{name}.sqlite", key=key, ask=answer)
+        lambda key, name: HostedLedger(replica_of(genesis, path / f"{name}.sqlite"), clock=clock, key=key, ask=answer)
     )
-    seats.seats[b"host"] = host
+    seats.seats.update(dict.fromkeys([key_of(site).address for site in ("lund", "oslo", "porto")], host))
     return seats
 
 
@@ -183,7 +195,7 @@ def replicated(genesis: Genesis, clock: Clock, path: Path, cluster: etcd.Cluster
 
     def seat(key: LedgerKey, name: str) -> ReplicatedLedger:
         log = EtcdLog(EtcdClient(cluster.endpoints, tls=cluster.tls), name=keccak(str(path).encode()).hex()[:32])
-        return ReplicatedLedger(Replica.found(path / f"{name}.sqlite", genesis), log=log, clock=clock, key=key)
+        return ReplicatedLedger(replica_of(genesis, path / f"{name}.sqlite"), log=log, clock=clock, key=key)
 
     return Seats(seat)
 
@@ -238,6 +250,8 @@ def found(engine: str, path: Path, sites: tuple[str, ...] = SITES, *, request=No
         return Consortium(hosted(genesis, clock, path), clock, file, genesis)
     if engine == "replicated":
         return Consortium(replicated(genesis, clock, path, request.getfixturevalue("cluster")), clock, file, genesis)
+    if engine == "local":
+        return Consortium(LocalLedger(replica_of(genesis, file), clock=clock), clock, file, genesis)
     if engine == "evm-rpc":
         return Consortium(outside(genesis, clock, path, request.getfixturevalue("node")), clock, file, genesis)
     return Consortium(ENGINES.resolve(engine).found(genesis, clock=clock, path=file), clock, file, genesis)
@@ -275,5 +289,12 @@ def both(request, tmp_path):
 def hospitals():
     """How the tests of this folder name, key and found sites."""
     return SimpleNamespace(
-        sites=SITES, start=START, chain_id=CHAIN_ID, key_of=key_of, founder=founder, genesis_of=genesis_of, found=found
+        sites=SITES,
+        start=START,
+        replica_of=replica_of,
+        chain_id=CHAIN_ID,
+        key_of=key_of,
+        founder=founder,
+        genesis_of=genesis_of,
+        found=found,
     )

@@ -338,6 +338,28 @@ def test_a_node_that_is_behind_is_waited_for(kit):
     assert ledger.head().height == 2
 
 
+def test_what_is_here_is_read_while_the_node_is_being_asked(kit):
+    kit.beat("bonn")
+    ledger = kit.at("bonn")
+    rpc, asked, answer = ledger._rpc, threading.Event(), threading.Event()
+
+    def slow(height):
+        asked.set()
+        assert answer.wait(20)
+        return rpc.block(height)
+
+    bend(ledger, block=slow)
+    syncing = threading.Thread(target=ledger.sync)
+    syncing.start()
+    assert asked.wait(20)
+    assert ledger.head().height == 2  # nobody waits for the node here
+    assert ledger.hash_at(2) == ledger.head().hash
+    assert len(list(ledger.events_here())) == 6
+    answer.set()
+    syncing.join(20)
+    assert not syncing.is_alive()
+
+
 def test_a_full_disk_leaves_rules_and_file_together(kit):
     ledger = kit.at("bonn")
     append = ledger._file.append

@@ -73,7 +73,7 @@ def kit(hospitals, tmp_path):
         def at(self, site) -> ReplicatedLedger:
             if site not in self.ledgers:
                 path = tmp_path / f"{site}.sqlite"
-                replica = Replica.open(path) if path.exists() else Replica.found(path, self.genesis)
+                replica = Replica.open(path) if path.exists() else hospitals.replica_of(self.genesis, path)
                 self.ledgers[site] = ReplicatedLedger(
                     replica, log=self.log, clock=lambda: self.now[site], key=hospitals.key_of(site)
                 )
