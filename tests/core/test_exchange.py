@@ -16,7 +16,7 @@ from cohortium.core.exchange import (
 )
 from cohortium.core.parameters import Parameters
 from cohortium.core.update import Update
-from cohortium.errors import PeerError
+from cohortium.errors import InvariantBroken, PeerError
 
 
 def context(**fields: object) -> Context:
@@ -60,7 +60,11 @@ def test_plain_guard_gives_each_sites_update_with_its_committed_weight() -> None
     assert guard.step("updates", context(), own=Update(site="bonn", parameters=a, weight=10), received={}) is a
     opened = guard.open(context(), survivors=("porto", "bonn"), received={"updates": {"porto": b, "bonn": a}})
     assert [(u.site, u.weight, u.parameters) for u in opened] == [("bonn", 10, a), ("porto", 30, b)]
+    with pytest.raises(InvariantBroken, match="asked to show an update in step 'keys'"):
+        guard.step("keys", context(), own=Update(site="bonn", parameters=a, weight=10), received={})
     guard.restore(guard.memory())
+    guard.finish(2)
+    guard.check(Update(site="bonn", parameters=Parameters({"w": [float("inf")]}), weight=1))
 
 
 @pytest.mark.parametrize("weight", [0, (1 << 29) + 1, (1 << 256) - 1])

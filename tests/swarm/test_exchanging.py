@@ -25,6 +25,9 @@ class ToyGuard:
     def __init__(self, site: str, seed: int) -> None:
         self.site, self.seed = site, seed
 
+    def check(self, update):
+        """Every update can be sent."""
+
     def _secret(self, context, peer):
         return np.random.default_rng([self.seed, context.round, context.attempt, context.frozen.index(peer)])
 
@@ -64,6 +67,9 @@ class ToyGuard:
 
     def restore(self, memory):
         assert int(memory["seed"][0]) == self.seed
+
+    def finish(self, round):
+        """Nothing to let go."""
 
 
 class LosesMasked:

@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import os
 import sqlite3
@@ -45,6 +46,45 @@ def test_payload_comes_back_by_digest_until_it_is_let_go(store) -> None:
     assert parameters_of(again) == (ARRAYS, {"site": "porto"})
     store.let_go([packed.digest, b"\0" * 32])
     assert store.get(packed.digest) is None
+
+
+def test_secrets_come_back_until_their_round_is_burnt(store) -> None:
+    secrets = {round: pack(Parameters({"root": np.full(4, round)})) for round in (1, 2, 3)}
+    for round, secret in secrets.items():
+        store.hide(secret, run=1, round=round)
+        store.hide(secret, run=1, round=round)
+    assert store.reveal(secrets[2].digest, run=1, round=2).digest == secrets[2].digest
+    assert store.reveal(secrets[2].digest, run=1, round=3) is None
+    assert store.get(secrets[2].digest) is None
+    store.burn(run=2, upto=9)
+    store.burn(run=1, upto=2)
+    found = [store.reveal(secret.digest, run=1, round=round) for round, secret in secrets.items()]
+    assert [one is not None for one in found] == [False, False, True]
+    assert store.reveal(b"x" * 32, run=1, round=3) is None
+
+
+def test_no_byte_of_a_secret_lies_in_any_file_before_or_after_it_is_burnt(tmp_path) -> None:
+    def on_disk():
+        return b"".join(path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file())
+
+    store, root = DiskStore(tmp_path), os.urandom(32)
+    secret = pack(Parameters({"root": np.frombuffer(root, np.uint8)}))
+    store.hide(secret, run=1, round=1)
+    store.add(Fact(kind="stepped", run=1, round=1, step="keys", memory=secret.digest))
+    store.close()
+    again = DiskStore(tmp_path)
+    assert again.reveal(secret.digest, run=1, round=1).body == secret.body
+    assert root not in on_disk()
+    with contextlib.closing(sqlite3.connect(tmp_path / "node.sqlite")) as rows:
+        (key,) = rows.execute("SELECT key FROM keys").fetchone()
+    assert key in on_disk()
+    again.burn(run=1, upto=1)
+    assert key not in on_disk()
+    assert root not in on_disk()
+    assert again.facts(1)[0].memory == secret.digest
+    again.put(pack(Parameters({"root": np.frombuffer(root, np.uint8)})))  # the other side: what `put` writes is found
+    assert root in on_disk()
+    again.close()
 
 
 def test_everything_is_there_for_the_next_process(tmp_path) -> None:

@@ -198,3 +198,40 @@ def test_totals_the_learner_cannot_use_are_an_answer_that_names_nobody(swarm, er
 
     found = merged_with(swarm, context={"site": "b", "run": 1, "round": 1}, merge=breaks)
     assert found == ev.Failed("merge", "error", round=1)
+
+
+class Remembering:
+    """A guard with one secret."""
+
+    def __init__(self) -> None:
+        self.restored, self.finished = [], []
+
+    def restore(self, memory) -> None:
+        self.restored.append(memory["root"].tolist())
+
+    def finish(self, round) -> None:
+        self.finished.append(round)
+
+
+def test_what_a_guard_remembers_is_for_the_store_alone_and_ends_with_its_round(swarm) -> None:
+    async def main():
+        store = MemoryStore()
+        shop, courier = workshop(swarm, store=store)
+        step = pack(Parameters({"y": [1]}))
+        courier.hold(step, round=3)
+        digest = shop._hold_secret(Parameters({"root": [7]}))
+        fact = Fact(kind="stepped", run=1, round=3, attempt=1, step="keys", digest=step.digest, memory=digest)
+        await shop.persist(fact)
+        assert digest not in courier.payloads  # nobody can ask for it
+        lives = []
+        for burnt in (False, True):
+            again, _ = workshop(swarm, store=store)
+            again._ports.guard = guard = Remembering()
+            assert await again.recall(fact)
+            lives.append(guard.restored)
+            if not burnt:
+                await again.finish(1, 3)
+                assert guard.finished == [3]
+        return lives
+
+    assert run_virtual(main()) == [[[7]], []]

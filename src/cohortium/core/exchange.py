@@ -17,7 +17,7 @@ import msgspec
 
 from cohortium.core.parameters import Parameters
 from cohortium.core.update import MAX_WEIGHT, Aggregate, Update
-from cohortium.errors import PeerError
+from cohortium.errors import InvariantBroken, PeerError
 
 __all__ = [
     "MASKED",
@@ -147,6 +147,10 @@ class Guard(Protocol):
     @property
     def recipe(self) -> Recipe: ...
 
+    def check(self, update: Update) -> None:
+        """Raise TrainingFailed for an update that could not be sent; asked before it is committed."""
+        ...
+
     def step(self, step: str, context: Context, *, own: Update, received: Received) -> Parameters:
         """This site's payload of a step; the same arrays whenever it is asked again within an attempt."""
         ...
@@ -163,14 +167,23 @@ class Guard(Protocol):
         """Put back what `memory` gave, after a restart."""
         ...
 
+    def finish(self, round: int) -> None:
+        """Rounds up to this one are final: let go of their secrets, remember their promises."""
+        ...
+
 
 class PlainGuard:
     """No protection: each site's own arrays go to those who merge."""
 
     recipe = PLAIN
 
+    def check(self, update: Update) -> None:
+        """Every update can be sent."""
+
     def step(self, step: str, context: Context, *, own: Update, received: Received) -> Parameters:
-        """The update itself."""
+        """The update itself; in no other step than that of the plain recipe."""
+        if step != "updates":
+            raise InvariantBroken(f"asked to show an update in step '{step}' of a recipe that is not plain")
         return own.parameters
 
     def open(self, context: Context, *, survivors: Sequence[str], received: Received) -> tuple[Update, ...]:
@@ -189,3 +202,6 @@ class PlainGuard:
 
     def restore(self, memory: Parameters) -> None:
         """Nothing to put back."""
+
+    def finish(self, round: int) -> None:
+        """Nothing to let go."""

@@ -120,18 +120,25 @@ class Means:
 
 
 class LateGuard:
-    """A guard for sites that are known only once approvals are closed; its recipe is known before.
+    """A guard for sites that are known only once approvals are closed; its recipe is known before, and stays.
 
-    make: the guard for so many sites. expected: how many may answer. joined: how many did.
+    make: the guard for so many sites. expected: how many may answer. joined: how many did. Whether updates are masked
+    was agreed for those that may answer; where too few did, the masked guard refuses, and nobody's update lies open.
     """
 
     def __init__(self, make: Callable[[int], Guard], *, expected: int, joined: Callable[[], int]) -> None:
-        self.recipe: Recipe = make(expected).recipe
+        self._expected = make(expected)
+        self.recipe: Recipe = self._expected.recipe
         self._make, self._joined = make, joined
 
     @cached_property
     def _guard(self) -> Guard:
-        return self._make(self._joined())
+        made = self._make(self._joined())
+        return made if made.recipe == self.recipe else self._expected
+
+    def check(self, update: Update) -> None:
+        """As the guard does."""
+        self._guard.check(update)
 
     def step(self, step: str, context: Context, *, own: Update, received: Received) -> Parameters:
         """As the guard does."""
@@ -148,6 +155,10 @@ class LateGuard:
     def restore(self, memory: Parameters) -> None:
         """As the guard does."""
         self._guard.restore(memory)
+
+    def finish(self, round: int) -> None:
+        """As the guard does."""
+        self._guard.finish(round)
 
 
 class Seat:

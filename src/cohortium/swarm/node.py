@@ -420,6 +420,7 @@ class Node:
                 self._halted = action.reason
             case do.End():
                 self.outcome = action.outcome
+                await self._workshop.finish(self._view.run, self._view.round.number if self._view.round else 0)
 
     async def _consent(self) -> None:
         run, asked = self._view.run, self._proposal
@@ -489,6 +490,7 @@ class Node:
             ended_s=self._now(),
         )
         self._ports.observe(record)
+        await self._workshop.finish(self._view.run, action.round)
         self._line.witness.forget_before(action.round - 1)
         await self._workshop.forget_before(action.round - 1, keep=(action.digest, adopted.memory))
 

@@ -1,10 +1,10 @@
 """What a node must not forget: facts in order, payloads by digest. Written and synced before anybody is told.
 
 `DiskStore` keeps facts in one SQLite file (write-ahead log, synchronous = full) and every payload in a file of
-its own, written under a temporary name, synced and renamed, so that a reader sees all of it or nothing. A payload
-whose bytes no longer hash to its name counts as lost; what cannot be written raises `StoreBroken`. `MemoryStore` is
-the same seam for simulations: what it holds survives the node, not the process. Which facts mean what is the machine's
-business.
+its own, written under a temporary name, synced and renamed, so that a reader sees all of it or nothing. Secrets of a
+round are files too, but sealed (`vault.py`). A payload whose bytes no longer hash to its name counts as lost; what
+cannot be written raises `StoreBroken`. `MemoryStore` is the same seam for simulations: what it holds survives the node,
+not the process. Which facts mean what is the machine's business.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import msgspec
 from cohortium.core.frames import Packed, blob_parts, decode_blob
 from cohortium.errors import CohortiumError, FrameError
 from cohortium.swarm.actions import Fact
+from cohortium.swarm.vault import Vault
 
 __all__ = ["DiskStore", "MemoryStore", "Store", "StoreBroken", "written"]
 
@@ -67,6 +68,18 @@ class Store(Protocol):
         """Remove these payloads."""
         ...
 
+    def hide(self, secret: Packed, *, run: int, round: int) -> None:
+        """Keep secrets of a round under their digest, so that `burn` ends them."""
+        ...
+
+    def reveal(self, digest: bytes, *, run: int, round: int) -> Packed | None:
+        """Secrets of a round, or None if they were never kept, or burnt."""
+        ...
+
+    def burn(self, *, run: int, upto: int) -> None:
+        """Destroy the secrets of these rounds and all before them."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -76,6 +89,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._facts: list[Fact] = []
         self._payloads: dict[bytes, Packed] = {}
+        self._secrets: dict[tuple[int, int], dict[bytes, Packed]] = {}
 
     def add(self, fact: Fact) -> None:
         """Keep a fact."""
@@ -98,6 +112,19 @@ class MemoryStore:
         for digest in digests:
             self._payloads.pop(digest, None)
 
+    def hide(self, secret: Packed, *, run: int, round: int) -> None:
+        """Keep secrets of a round."""
+        self._secrets.setdefault((run, round), {})[secret.digest] = secret
+
+    def reveal(self, digest: bytes, *, run: int, round: int) -> Packed | None:
+        """Secrets of a round, or None."""
+        return self._secrets.get((run, round), {}).get(digest)
+
+    def burn(self, *, run: int, upto: int) -> None:
+        """Destroy the secrets of these rounds and all before them."""
+        for place in [place for place in self._secrets if place[0] == run and place[1] <= upto]:
+            del self._secrets[place]
+
     def close(self) -> None:
         """Nothing to close."""
 
@@ -119,6 +146,7 @@ class DiskStore:
         self._rows.execute("PRAGMA journal_mode = WAL")
         self._rows.execute("PRAGMA synchronous = FULL")
         self._rows.execute(_SCHEMA)
+        self._vault = Vault(self._rows)
 
     def add(self, fact: Fact) -> None:
         """Keep a fact; one synced transaction."""
@@ -133,17 +161,8 @@ class DiskStore:
     def put(self, payload: Packed) -> None:
         """Keep a payload under its digest: temporary name, sync, rename, sync of the folder."""
         path = self._path(payload.digest)
-        if path.exists():
-            return
-        draft = path.with_suffix(f".{os.getpid()}.draft")
-        with written(draft):
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.writelines(blob_parts(payload))
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-            _sync_folder(path.parent)
+        if not path.exists():
+            _write(path, *blob_parts(payload))
 
     def get(self, digest: bytes) -> Packed | None:
         """The payload, hashed again while reading; None if it is not there or not what its name says."""
@@ -157,13 +176,38 @@ class DiskStore:
     def let_go(self, digests: Iterable[bytes]) -> None:
         """Remove these payloads."""
         for digest in digests:
-            path = self._path(digest)
-            with written(path), contextlib.suppress(FileNotFoundError):
-                path.unlink()
+            for path in (self._path(digest), self._sealed_path(digest)):
+                with written(path):
+                    path.unlink(missing_ok=True)
+
+    def hide(self, secret: Packed, *, run: int, round: int) -> None:
+        """Keep secrets of a round: nothing but sealed bytes is ever written of them."""
+        path = self._sealed_path(secret.digest)
+        if path.exists():
+            return
+        with written(self._path_of_facts):
+            sealed = self._vault.seal(b"".join(blob_parts(secret)), run=run, round=round)
+        _write(path, sealed)
+
+    def reveal(self, digest: bytes, *, run: int, round: int) -> Packed | None:
+        """Secrets of a round; None if they are not there, or their key is gone."""
+        with contextlib.suppress(FileNotFoundError, FrameError):
+            blob = self._vault.open(self._sealed_path(digest).read_bytes(), run=run, round=round)
+            found = None if blob is None else decode_blob(blob)
+            return found if found is not None and found.digest == digest else None
+        return None
+
+    def burn(self, *, run: int, upto: int) -> None:
+        """Destroy the keys of these rounds' secrets and of all before them."""
+        with written(self._path_of_facts):
+            self._vault.burn(run=run, upto=upto)
 
     def close(self) -> None:
         """Close the file of facts."""
         self._rows.close()
+
+    def _sealed_path(self, digest: bytes) -> Path:
+        return self._path(digest).with_suffix(".sealed")
 
     def _path(self, digest: bytes) -> Path:
         name = digest.hex()
@@ -191,6 +235,19 @@ _SQLITE = {
     sqlite3.SQLITE_READONLY: errno.EROFS,
     sqlite3.SQLITE_CANTOPEN: errno.EACCES,
 }
+
+
+def _write(path: Path, *parts: bytes | memoryview) -> None:
+    """All of it or nothing: a draft, synced, renamed, and the folder synced. Raises StoreBroken."""
+    draft = path.with_suffix(f".{os.getpid()}.draft")
+    with written(draft):
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.writelines(parts)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -2,7 +2,8 @@
 
 The machine knows digests; the workshop knows what they stand for. It trains, computes the guard's steps, merges,
 adopts, and brings all of it back after a restart: private memory, the update under way, the newest merge. Payloads of
-old rounds are let go, in memory and in the store. Nothing here decides what happens next.
+old rounds are let go, in memory and in the store; what a guard remembers of a round is never served to anybody and
+burnt when the round is final. Nothing here decides what happens next.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Workshop:
         self._site, self._charter, self._ports, self._courier = site, charter, ports, courier
         self._updates: dict[bytes, Update] = {}
         self._stored: dict[int, set[bytes]] = {}
+        self._secrets: dict[bytes, Packed] = {}
         self._blank = ports.work.memory()
 
     # --- keeping ---------------------------------------------------------------------------------------------
@@ -51,6 +53,10 @@ class Workshop:
     async def persist(self, fact: Fact) -> None:
         """Write the payloads a fact speaks of, then the fact. Raises StoreBroken."""
         store = self._ports.store
+        secret = self._secrets.pop(fact.memory, None)
+        if secret is not None:
+            self._stored.setdefault(fact.round, set()).add(fact.memory)
+            await self._ports.blocking(lambda: store.hide(secret, run=fact.run, round=fact.round))
         for digest in (fact.digest, fact.memory):
             packed = self._courier.payloads.get(digest)
             if packed is not None and digest not in self._stored.setdefault(fact.round, set()):
@@ -63,22 +69,37 @@ class Workshop:
         store, work = self._ports.store, self._ports.work
         if fact.kind not in _WITH_PAYLOAD:
             return True
-        for digest in filter(None, (fact.digest, fact.memory)):
+        secret = fact.memory if fact.kind == "stepped" else b""
+        for digest in filter(None, (fact.digest, b"" if secret else fact.memory)):
             packed = await self._ports.blocking(lambda digest=digest: store.get(digest))  # type: ignore[misc]
             if packed is None:
                 return False
             self._courier.hold(packed, round=fact.round)
             self._stored.setdefault(fact.round, set()).add(digest)
         arrays = self._arrays(fact.digest)
-        memory = self._arrays(fact.memory) if fact.memory else _NONE
+        memory = self._arrays(fact.memory) if fact.memory and not secret else _NONE
         if fact.kind == "adopted":
             self.state, self.base = arrays, fact.digest
             await self._ports.blocking(lambda: work.restore(memory))
+            await self.finish(fact.run, fact.round)
         elif fact.kind == "trained":
             self._updates[fact.digest] = Update(site=self._site, parameters=arrays, weight=fact.number, memory=memory)
-        elif fact.kind == "stepped" and fact.memory:
-            self._ports.guard.restore(memory)
+        elif secret:
+            await self._restore(fact)
         return True
+
+    async def _restore(self, fact: Fact) -> None:
+        """What the guard remembered at a step. Burnt, where its round is final: the step was made, that is all."""
+        store, guard = self._ports.store, self._ports.guard
+        packed = await self._ports.blocking(lambda: store.reveal(fact.memory, run=fact.run, round=fact.round))
+        if packed is not None:
+            self._stored.setdefault(fact.round, set()).add(fact.memory)
+            guard.restore(parameters_of(packed, limits=self._ports.limits)[0])
+
+    async def finish(self, run: int, upto: int) -> None:
+        """Rounds up to this one are over: their secrets end, in memory and in the store."""
+        self._ports.guard.finish(upto)
+        await self._ports.blocking(lambda: self._ports.store.burn(run=run, upto=upto))
 
     async def forget_before(self, round: int, *, keep: tuple[bytes, ...]) -> None:
         """Let go of what belongs to rounds before this one in the store; in memory, of this one's inputs too."""
@@ -92,6 +113,14 @@ class Workshop:
             await self._ports.blocking(lambda: store.let_go(gone))
         for digest in gone & self._updates.keys():
             del self._updates[digest]
+
+    def _hold_secret(self, memory: Parameters) -> bytes:
+        """For the store alone: what lies with the courier can be asked for."""
+        if not len(memory):
+            return b""
+        packed = pack(memory)
+        self._secrets[packed.digest] = packed
+        return packed.digest
 
     def _hold_memory(self, memory: Parameters, round: int) -> bytes:
         if not len(memory):
@@ -109,8 +138,11 @@ class Workshop:
         """This site's contribution to the merge of this number. Raises TrainingFailed."""
         ports, state = self._ports, self.state
         if ports.trainer is not None:
-            return await ports.trainer(turn, state)
-        return await ports.blocking(lambda: ports.work.train(turn, state))
+            update = await ports.trainer(turn, state)
+        else:
+            update = await ports.blocking(lambda: ports.work.train(turn, state))
+        await ports.blocking(lambda: ports.guard.check(update))
+        return update
 
     async def pack_update(self, update: Update, *, run: int, round: int) -> ev.Trained:
         """Hash an update under its salted context, so that small tables cannot be guessed from the ledger."""
@@ -156,7 +188,7 @@ class Workshop:
         salt = self._ports.entropy(16, "salt", view.run, action.round, action.attempt, action.step).hex()
         packed = pack(arrays, {"site": self._site, "run": view.run, "round": action.round, "salt": salt})
         self._courier.hold(packed, round=action.round)
-        memory = self._hold_memory(guard.memory(), action.round)
+        memory = self._hold_secret(guard.memory())
         return ev.Stepped(action.round, action.attempt, action.step, packed.digest, memory)
 
     async def merge(

@@ -103,7 +103,7 @@ def test_integers_that_could_wrap_are_refused_at_the_site_and_one_less_is_taken(
         words_of({"t": np.array([limit + 1])}, point)
     with pytest.raises(TrainingFailed):
         words_of({"t": np.array([limit])}, FixedPoint(word_bits=32, n=3, whole=4), weight=2)
-    hidden = FixedPoint(word_bits=64, n=3, largest=1024)  # all that others might weigh counts
-    words_of({"t": np.array([limit // 1024])}, hidden, weight=1)
+    hidden = FixedPoint(word_bits=64, n=3, largest=1024)  # its own weight counts, not the largest allowed
+    words_of({"t": np.array([limit])}, hidden, weight=1)
     with pytest.raises(TrainingFailed):
-        words_of({"t": np.array([limit // 1024 + 1])}, hidden, weight=1)
+        words_of({"t": np.array([limit // 2 + 1])}, hidden, weight=2)

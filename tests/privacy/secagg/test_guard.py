@@ -237,6 +237,28 @@ def test_secrets_of_past_rounds_are_forgotten(masked) -> None:
         world.open("site-00")
 
 
+def test_secrets_of_a_final_round_are_gone_and_what_was_promised_stands(masked) -> None:
+    world = masked(5).run()
+    roots = {s: world.guards[s].memory()["1/1/1/root"].tobytes() for s in world.sites}
+    whole = world.open("site-01")
+    for guard in world.guards.values():
+        guard.finish(1)
+        assert roots[guard.site] not in b"".join(np.asarray(a).tobytes() for a in guard.memory().values())
+    with pytest.raises(PeerError, match="is final: its secrets are gone"):
+        world.ask("site-00", "unmask")
+    with pytest.raises(PeerError, match="unmasked in attempt 1; attempt 2 is refused"):
+        world.ask("site-00", "keys", attempt=2)
+    assert world.open("site-01").total.digest == whole.total.digest  # who merges needs no secret of its own
+    assert world.ask("site-00", "keys", round=2)
+
+
+def test_finishing_a_round_leaves_the_next_one_alone(masked) -> None:
+    world = masked(4)
+    first = world.ask("site-00", "keys", round=2)
+    world.guards["site-00"].finish(1)
+    assert world.ask("site-00", "keys", round=2) == first
+
+
 def test_memory_is_small_and_no_vector_is_in_it(masked) -> None:
     world = masked(4, floats=10_000).run()
     assert world.guards["site-00"].memory().size_bytes < 1000
@@ -301,6 +323,16 @@ def test_site_whose_values_leave_every_range_says_so_before_anything_is_sent(mas
         world.ask("site-00", "keys")
 
 
+def test_update_that_could_not_be_sent_is_refused_before_it_is_committed(masked) -> None:
+    world = masked(3, weights=[1, 1, 5000], largest_weight=4096)
+    world.guards["site-00"].check(world.updates["site-00"])
+    with pytest.raises(TrainingFailed, match="largest_weight = 4096"):
+        world.guards["site-02"].check(world.updates["site-02"])
+    far = Update(site="site-00", parameters=Parameters({"w": np.array([1e9])}), weight=1)
+    with pytest.raises(TrainingFailed, match="exceeds 2\\^16"):
+        world.guards["site-00"].check(far)
+
+
 def test_wrong_use_by_the_node_itself_is_an_error_of_its_own(masked) -> None:
     world = masked(3).run("keys", "shares")
     with pytest.raises(InvariantBroken, match="no step 'survivors'"):
@@ -312,3 +344,27 @@ def test_wrong_use_by_the_node_itself_is_an_error_of_its_own(masked) -> None:
     world.guards["site-00"] = MaskedGuard("site-00", entropy=lambda n: b"short")
     with pytest.raises(InvariantBroken, match="entropy gave 5 bytes"):
         world.ask("site-00", "keys", round=3)
+
+
+def test_hidden_weights_come_out_with_the_sum_and_no_single_one_is_shown(masked) -> None:
+    weights = [10, 2000, 30, 400, 5]
+    world = masked(5, weights=weights, largest_weight=4096)
+    small = {s: Parameters({**u.parameters, "sums": u.parameters["sums"] >> 20}) for s, u in world.updates.items()}
+    world.updates = {s: Update(site=s, parameters=small[s], weight=u.weight) for s, u in world.updates.items()}
+    assert world.guards["site-00"].recipe.hidden_weights
+    opened = world.run().open()
+    assert opened.weight == 2445
+    assert np.array_equal(opened.total["sums"], world.total(world.sites))
+    error = np.abs(opened.total["w"] / opened.weight - world.mean(world.sites)).max()
+    assert error <= world.binding().point.error_bound(2)
+    assert set(world.context().weights.values()) == {1}
+    lost = masked(5, weights=weights, largest_weight=4096, integers=0)
+    assert lost.run(survivors=lost.sites[:4]).open(survivors=lost.sites[:4]).weight == 2440
+
+
+def test_hidden_weight_above_the_studys_is_refused_before_anything_is_sent(masked) -> None:
+    world = masked(3, weights=[1, 1, 5000], largest_weight=4096)
+    world.ask("site-00", "keys")
+    with pytest.raises(TrainingFailed, match="largest_weight = 4096") as refused:
+        world.ask("site-02", "keys")
+    assert "5000" not in str(refused.value)

@@ -86,6 +86,10 @@ class NoiseGuard:
         """The inner guard's."""
         return self._guard.recipe
 
+    def check(self, update: Update) -> None:
+        """The inner guard's."""
+        self._guard.check(update)
+
     def step(self, step: str, context: Context, *, own: Update, received: Received) -> Parameters:
         """The inner guard's payload. Raises PeerError when asked to unmask too small a sum."""
         if step == "unmask":
@@ -104,6 +108,10 @@ class NoiseGuard:
     def restore(self, memory: Parameters) -> None:
         """The inner guard's."""
         self._guard.restore(memory)
+
+    def finish(self, round: int) -> None:
+        """The inner guard's."""
+        self._guard.finish(round)
 
     def _check(self, survivors: Collection[str]) -> None:
         if len(survivors) < self._least:

@@ -65,7 +65,7 @@ class Encoder:
         for entry, _ in self._layout.slices(floats=False):
             array = self._flat[entry.name]
             largest = max(abs(int(array.min())), abs(int(array.max()))) if array.size else 0
-            if largest * (self._point.largest or self._weight) > most:
+            if largest * self._weight > most:
                 raise TrainingFailed(
                     f"site '{site}': array '{entry.name}' may take the masked sum beyond 2^62", code="unusable"
                 )

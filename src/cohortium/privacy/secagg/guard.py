@@ -24,9 +24,10 @@ from cohortium.core.parameters import Parameters
 from cohortium.core.update import Aggregate, Update
 from cohortium.errors import InvariantBroken, PeerError
 from cohortium.privacy.secagg.context import Binding
+from cohortium.privacy.secagg.fixed_point import exponents
 from cohortium.privacy.secagg.layout import WordLayout
 from cohortium.privacy.secagg.leader import open_sum
-from cohortium.privacy.secagg.member import announce, answer, deal_shares, header_of, mask
+from cohortium.privacy.secagg.member import announce, answer, check_weight, deal_shares, header_of, mask
 from cohortium.privacy.secagg.messages import Answer, seen_digest
 from cohortium.privacy.secagg.reading import Reader
 from cohortium.privacy.secagg.scratch import Scratch
@@ -69,6 +70,13 @@ class MaskedGuard:
         self._scratch, self._read = Scratch(), Reader()
         self._bound: tuple[Parameters, Binding] | None = None
         WordLayout((), word_bits)  # refuses other widths here, not in the first round
+
+    def check(self, update: Update) -> None:
+        """Raise TrainingFailed for values that are not finite or beyond 2^16, and for a hidden weight too large."""
+        hidden = self.largest_weight > 0
+        layout = WordLayout.of(update.parameters, word_bits=self.word_bits, hidden_weight=hidden)
+        check_weight(self.site, update, largest=self.largest_weight)
+        exponents(update.parameters, layout, site=self.site)
 
     def step(self, step: str, context: Context, *, own: Update, received: Received) -> Parameters:
         """This site's payload of a step. Raises PeerError when asked against a rule, TrainingFailed out of range."""
@@ -153,10 +161,18 @@ class MaskedGuard:
 
     def _secrets_of(self, kept: _Kept) -> Secrets:
         """The secrets of the attempt at hand, derived once; those of another are let go."""
+        if not kept.root:
+            raise PeerError("asked about a round that is final: its secrets are gone")
         at = (kept.root, kept.ctx)
         if at not in self._secrets:
             self._secrets = {at: Secrets.from_root(*at)}
         return self._secrets[at]
+
+    def finish(self, round: int) -> None:
+        """Let go of the secrets of all rounds up to this one; what was promised in them stands."""
+        self._kept = {at: kept if at[1] > round else replace(kept, root=b"") for at, kept in self._kept.items()}
+        if not any(kept.root for kept in self._kept.values()):
+            self._secrets, self._read, self._bound = {}, Reader(), None
 
     # --- what is remembered ------------------------------------------------------------------------------------
 

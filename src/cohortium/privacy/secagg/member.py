@@ -30,9 +30,29 @@ from cohortium.privacy.secagg.secrets import Secrets, agree, self_digest, share_
 from cohortium.privacy.secagg.shamir import deal
 from cohortium.privacy.secagg.streams import Streams, derive
 
-__all__ = ["announce", "answer", "deal_shares", "header_of", "mask", "pair_key", "ranges_of", "self_key"]
+__all__ = [
+    "announce",
+    "answer",
+    "check_weight",
+    "deal_shares",
+    "header_of",
+    "mask",
+    "pair_key",
+    "ranges_of",
+    "self_key",
+]
 
 _Words = NDArray[np.unsignedinteger]
+
+
+def check_weight(me: str, update: Update, *, largest: int) -> None:
+    """Raise TrainingFailed for a hidden weight above the study's largest (0: weights are public)."""
+    if 0 < largest < update.weight:
+        raise TrainingFailed(
+            f"site '{me}': its weight is above the study's privacy.largest_weight = {largest};"
+            " set a larger one, or strategy.cap to it",
+            code="unusable",
+        )
 
 
 def announce(binding: Binding, me: str, secrets: Secrets, update: Update) -> Keys:
@@ -40,12 +60,7 @@ def announce(binding: Binding, me: str, secrets: Secrets, update: Update) -> Key
 
     Raises TrainingFailed for values that are not finite or too large, and for a hidden weight beyond the study's.
     """
-    if 0 < binding.largest_weight < update.weight:
-        raise TrainingFailed(
-            f"site '{me}': its weight is above the study's privacy.largest_weight = {binding.largest_weight};"
-            " set a larger one, or strategy.cap to it",
-            code="unusable",
-        )
+    check_weight(me, update, largest=binding.largest_weight)
     ranges = exponents(update.parameters, binding.layout, site=me)
     return Keys(
         ctx=binding.digest,
