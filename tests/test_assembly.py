@@ -149,19 +149,33 @@ def test_options_of_every_model_can_be_listed():
         learner_options("x")
 
 
-MASKS = {"secure_aggregation": True}
+MASKS, PLAINLY = {"secure_aggregation": True}, {"secure_aggregation": False}
 
 
-def test_updates_travel_under_masks_only_where_the_study_says_so():
-    assert build_guard(study_of(), "bonn", n_sites=4, entropy=bytes).recipe is PLAIN
-    assert build_guard(study_of(privacy=MASKS), "bonn", n_sites=4, entropy=bytes).recipe is MASKED
+def guard_of(study, n_sites):
+    return build_guard(study, "bonn", n_sites=n_sites, entropy=bytes)
+
+
+@pytest.mark.parametrize(("n", "masked"), [(1, False), (2, False), (3, True), (64, True), (65, False)])
+def test_updates_travel_under_masks_by_default_from_three_sites_on(n, masked):
+    assert guard_of(study_of(), n).recipe is (MASKED if masked else PLAIN)
+    assert guard_of(study_of(privacy=MASKS), n).recipe is MASKED
+    assert guard_of(study_of(privacy=PLAINLY), n).recipe is PLAIN
+
+
+def test_word_width_and_hidden_weights_reach_the_guard():
+    guard = guard_of(study_of(privacy={"word_bits": 16}), 4)
+    assert (guard.word_bits, guard.largest_weight, guard.recipe.hidden_weights) == (16, 0, False)
+    guard = guard_of(study_of(privacy={"weights": "hidden", "largest_weight": 1000}), 4)
+    assert (guard.word_bits, guard.largest_weight, guard.recipe.hidden_weights) == (32, 1000, True)
 
 
 @pytest.mark.parametrize(("n", "least"), [(3, 3), (4, 3), (5, 3), (6, 4), (20, 11)])
 def test_quorum_under_masks_is_at_least_three(n, least):
-    assert quorum(study_of(privacy=MASKS), n) == least
-    assert quorum(study_of(), n) == default_min_sites(n)
-    assert quorum(study_of(strategy={"min_sites": 7}, privacy=MASKS), 20) == 7
+    assert quorum(study_of(), n) == quorum(study_of(privacy=MASKS), n) == least
+    assert quorum(study_of(privacy=PLAINLY), n) == default_min_sites(n)
+    assert quorum(study_of(strategy={"min_sites": 7}), 20) == 7
+    assert quorum(study_of(), 2) == 2
 
 
 PRIVATE = {"scale": "public", "fill": "none", "ranges": {"*": [0.0, 1.0]}}
@@ -256,33 +270,26 @@ def test_hiding_a_site_needs_a_tiny_model_and_noise_in_every_sum():
     assert "sends more than that" in problems(private(None, {"name": "scaffold"}, masks=True, **plan))["strategy.name"]
 
 
-def test_masks_need_three_to_sixty_four_sites():
-    for n, works in ((2, False), (3, True), (64, True), (65, False)):
-        found = problems(study_of(privacy=MASKS), n_sites=n)
-        assert ("privacy.secure_aggregation" in found) is not works
-    assert (
-        "each sees the other's update as the difference"
-        in problems(study_of(privacy=MASKS), n_sites=2)["privacy.secure_aggregation"]
-    )
-    assert (
-        "needs at least 3, found 2"
-        in problems(study_of(strategy={"min_sites": 2}, privacy=MASKS))["strategy.min_sites"]
-    )
-
-
-def test_masks_rule_out_late_updates_carried_into_another_round():
-    found = problems(study_of(privacy=MASKS, swarm={"late": "carry"}))
-    assert list(found) == ["swarm.late"]
-    assert problems(study_of(swarm={"late": "carry"})) == {}
+def test_what_masks_rule_out_is_found_where_they_are_on_by_default_too():
+    for privacy in ({}, MASKS):
+        assert list(problems(study_of(privacy=privacy, swarm={"late": "carry"}))) == ["swarm.late"]
+        assert list(problems(study_of(privacy=privacy, swarm={"late": "carry"}), n_sites=5)) == ["swarm.late"]
+        assert "strategy.min_sites" in problems(study_of(privacy=privacy, strategy={"min_sites": 2}), n_sites=5)
+    assert problems(study_of(swarm={"late": "carry"}), n_sites=2) == {}
+    assert problems(study_of(privacy=PLAINLY, swarm={"late": "carry"}), n_sites=5) == {}
+    assert "privacy.secure_aggregation" in problems(study_of(privacy=MASKS), n_sites=2)
 
 
 @pytest.mark.parametrize("name", sorted(STRATEGIES))
 def test_masks_go_with_every_strategy_that_sees_sums_and_with_no_other(name):
     made = STRATEGIES.resolve(name)()
     model = {"name": "logistic"} if made.learns_by == "sums" else {"name": "mlp", "optimiser": "sgd"}
-    found = problems(study_of(model, {"name": name}, privacy=MASKS), n_sites=8)
-    if made.sums:
-        assert found == {}
-    else:
-        wanted = f"merge '{name}' needs single updates, but secure aggregation reveals only their sum"
-        assert wanted in found["strategy.name"]
+    for privacy, how in ((MASKS, ""), ({}, " (on by default)")):
+        found = problems(study_of(model, {"name": name}, privacy=privacy), n_sites=8)
+        if made.sums:
+            assert found == {}
+        else:
+            wanted = f"merge '{name}' needs single updates, but secure aggregation{how} reveals only their sum"
+            assert wanted in found["strategy.name"]
+            assert "say secure_aggregation = false under [privacy]" in found["strategy.name"]
+    assert problems(study_of(model, {"name": name}, privacy=PLAINLY), n_sites=8) == {}

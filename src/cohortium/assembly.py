@@ -27,7 +27,7 @@ from cohortium.models.private_training import SharedSteps
 from cohortium.privacy.dp.distributed import NoiseGuard
 from cohortium.privacy.dp.site_level import SiteLevel
 from cohortium.privacy.dp.terms import check_size, refusals, terms_of
-from cohortium.privacy.secagg.context import MAX_SITES
+from cohortium.privacy.secagg.terms import LEAST_MASKED, unmaskable
 from cohortium.strategies import STRATEGIES
 from cohortium.swarm.program import Program, Stage, Stop
 from cohortium.synth.study import check_synth
@@ -46,7 +46,6 @@ __all__ = [
 ]
 
 _MAX_ROUNDS_BY_SUMS = 400
-_LEAST_MASKED = 3
 
 
 def default_min_sites(n_sites: int) -> int:
@@ -57,13 +56,17 @@ def default_min_sites(n_sites: int) -> int:
 def build_guard(study: Study, site: str, *, n_sites: int, entropy: Callable[[int], bytes]) -> Guard:
     """How a site's updates travel: open to the members, or under masks. entropy: n secret bytes.
 
-    Where sites share out the noise of a private run, a sum with too little of it is never opened. n_sites: joiners.
+    Where sites share out the noise of a private run, a sum with too little of it is never opened. n_sites: of the run
+    as it is proposed; the same number at every site, or they would not speak the same protocol.
     """
-    if not study.privacy.secure_aggregation:
+    plan = study.privacy
+    if not plan.masked(n_sites):
         return PlainGuard()
     from cohortium.privacy.secagg.guard import MaskedGuard  # loads the ciphers
 
-    guard, terms = MaskedGuard(site, entropy=entropy), terms_of(study, n_sites=n_sites)
+    largest = plan.largest_weight if plan.weights == "hidden" else 0
+    guard = MaskedGuard(site, entropy=entropy, word_bits=plan.word_bits, largest_weight=largest)
+    terms = terms_of(study, n_sites=n_sites)
     return NoiseGuard(guard, least=terms.least_survivors) if terms is not None and terms.shared else guard
 
 
@@ -75,7 +78,7 @@ def quorum(study: Study, n_sites: int) -> int:
     least = study.strategy.min_sites or default_min_sites(n_sites)
     if (terms := terms_of(study, n_sites=n_sites)) is not None:
         least = max(least, terms.least_survivors)
-    return max(least, _LEAST_MASKED) if study.privacy.secure_aggregation else least
+    return max(least, LEAST_MASKED) if study.privacy.masked(n_sites) else least
 
 
 def build_learner(study: Study) -> Learner:
@@ -145,7 +148,7 @@ def build_program(study: Study, layout: Layout, *, sites: Sequence[str], chance:
 def check_study(study: Study, *, n_sites: int | None = None) -> tuple[Problem, ...]:
     """Everything that cannot work, all at once; empty when the study can be run."""
     if study.synth is not None:
-        return (*check_synth(study), *(_unmaskable(study, n_sites) if study.privacy.secure_aggregation else ()))
+        return (*check_synth(study), *(unmaskable(study, n_sites) if study.privacy.masked(n_sites) else ()))
     problems: list[Problem] = []
     learner = strategy = None
     try:
@@ -159,9 +162,9 @@ def check_study(study: Study, *, n_sites: int | None = None) -> tuple[Problem, .
     except StudyError as error:
         problems += error.problems
     if learner is not None and strategy is not None:
-        problems += _impossible(study, learner, strategy)
-    if study.privacy.secure_aggregation:
-        problems += _unmaskable(study, n_sites)
+        problems += _impossible(study, learner, strategy, n_sites)
+    if study.privacy.masked(n_sites):
+        problems += unmaskable(study, n_sites)
     if learner is not None and study.privacy.dp is not None:
         able, name = _can_be_private(learner), strategy_name(study, learner)
         problems += refusals(study, n_sites=n_sites, can_train=able, strategy=name)
@@ -186,7 +189,7 @@ def check_fit(study: Study, layout: Layout) -> None:
         learner.patient_gradients(layout)
 
 
-def _impossible(study: Study, learner: Learner, strategy: Strategy) -> list[Problem]:
+def _impossible(study: Study, learner: Learner, strategy: Strategy, n_sites: int | None) -> list[Problem]:
     name, model = study.strategy.name, study.model.name
     if strategy.learns_by != learner.learns_by:
         other = "exact-sums" if learner.learns_by == "sums" else "fedavg"
@@ -196,28 +199,14 @@ def _impossible(study: Study, learner: Learner, strategy: Strategy) -> list[Prob
     if getattr(strategy, "plain_sgd", False) and optimiser != "sgd":
         sentence = f"merge '{name}' needs plain SGD, model '{model}' uses {optimiser}"
         return [Problem("strategy.name", f"{sentence}; set model.optimiser = \"sgd\" or choose 'fedadam'")]
-    if study.privacy.secure_aggregation and not strategy.sums:
-        sentence = f"merge '{name}' needs single updates, but secure aggregation reveals only their sum"
-        return [Problem("strategy.name", f"{sentence}; choose 'fedavg' or switch it off")]
+    if study.privacy.masked(n_sites) and not strategy.sums:
+        how = "" if study.privacy.secure_aggregation else " (on by default)"
+        sentence = f"merge '{name}' needs single updates, but secure aggregation{how} reveals only their sum"
+        hint = "choose 'fedavg', or say secure_aggregation = false under [privacy]"
+        return [Problem("strategy.name", f"{sentence}; {hint}")]
     if learner.learns_by == "sums" and study.strategy.stop is not None:
         return [Problem("strategy.stop", f"model '{model}' ends by itself when it has converged; leave stop out")]
     return []
-
-
-def _unmaskable(study: Study, n_sites: int | None) -> list[Problem]:
-    """What secure aggregation rules out whatever the model."""
-    problems = []
-    if study.swarm.late == "carry":
-        sentence = "a late update cannot be carried into another round's masks"
-        problems.append(Problem("swarm.late", f'{sentence}; set late = "discard" or switch secure aggregation off'))
-    if study.strategy.min_sites is not None and study.strategy.min_sites < _LEAST_MASKED:
-        found = f"found {study.strategy.min_sites}"
-        problems.append(Problem("strategy.min_sites", f"secure aggregation needs at least {_LEAST_MASKED}, {found}"))
-    if n_sites is not None and not _LEAST_MASKED <= n_sites <= MAX_SITES:
-        why = f"secure aggregation needs {_LEAST_MASKED} to {MAX_SITES} sites, found {n_sites}"
-        hint = ": with two, each sees the other's update as the difference" if n_sites < _LEAST_MASKED else ""
-        problems.append(Problem("privacy.secure_aggregation", why + hint))
-    return problems
 
 
 def _too_few(study: Study, strategy: Strategy | None, n_sites: int) -> list[Problem]:

@@ -78,13 +78,16 @@ def test_what_this_release_cannot_do_is_said_not_ignored():
     assert "unknown key 'epsilon'" in found[0]
 
 
-def test_secure_aggregation_is_asked_for_by_a_truth_value_and_off_by_default():
-    assert parse_study(GOOD).privacy.secure_aggregation is False
-    assert parse_study(GOOD + "[privacy]\nsecure_aggregation = true\n").privacy.secure_aggregation is True
+def test_secure_aggregation_is_a_truth_value_or_left_to_the_number_of_sites():
+    assert parse_study(GOOD).privacy.secure_aggregation is None
+    for text, value in (("true", True), ("false", False)):
+        assert parse_study(GOOD + f"[privacy]\nsecure_aggregation = {text}\n").privacy.secure_aggregation is value
     assert (
         "privacy.secure_aggregation: input should be a valid boolean"
         in problems(GOOD + '[privacy]\nsecure_aggregation = "yes"\n')[0]
     )
+    assert "privacy.word_bits" in problems(GOOD + "[privacy]\nword_bits = 8\n")[0]
+    assert "privacy.weights" in problems(GOOD + '[privacy]\nweights = "secret"\n')[0]
 
 
 def test_text_that_is_not_toml_is_refused_with_its_line():

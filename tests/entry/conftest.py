@@ -25,6 +25,7 @@ def make_study():
                 "study": {"name": "little", "outcome": outcome},
                 "model": {"name": model, **options},
                 "strategy": {"rounds": 4, **strategy},
+                "privacy": {"secure_aggregation": False},
             }
         )
 

@@ -65,8 +65,11 @@ def test_foreign_code_is_taken_by_its_digest_only(make_study):
 
 
 def test_masks_satisfy_a_site_that_asks_for_them(make_study):
-    study = make_study(privacy={"secure_aggregation": True})
-    assert isinstance(verdict(study, require_secure_aggregation=True), Allowed)
+    facts = facts_of(make_study(), n_sites=3)
+    assert isinstance(verdict(make_study(), facts, require_secure_aggregation=True), Allowed)
+    for study, n_sites in ((make_study(), 2), (make_study(privacy={"secure_aggregation": False}), 3)):
+        facts = facts_of(study, n_sites=n_sites)
+        assert isinstance(verdict(study, facts, require_secure_aggregation=True), Vetoed)
 
 
 def test_no_promise_is_more_than_any_limit(make_study):
@@ -89,7 +92,7 @@ def test_facts_are_those_of_the_program_that_would_run(make_study):
     assert facts_of(make_study(), n_sites=5).quorum == 3
     assert facts_of(make_study(strategy={"name": "fedprox"}), n_sites=5).strategy == "fedprox"
     assert facts_of(make_study(strategy={"min_sites": 4}), n_sites=5, cohort=7, epsilon=1.5) == Facts(
-        strategy="exact-sums", quorum=4, cohort=7, epsilon=1.5
+        strategy="exact-sums", quorum=4, cohort=7, epsilon=1.5, masked=True
     )
 
 

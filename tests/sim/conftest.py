@@ -26,7 +26,12 @@ def _table(n, *, seed, shift=0.0, missing=()):
 
 
 def _study(**sections):
-    content = {"study": {"name": "little", "outcome": "label"}, "model": {"name": "logistic", "l2": 0.01}}
+    """Of three sites, one of which may be lost: that takes updates in the open."""
+    content = {
+        "study": {"name": "little", "outcome": "label"},
+        "model": {"name": "logistic", "l2": 0.01},
+        "privacy": {"secure_aggregation": False},
+    }
     for name, changes in sections.items():
         content[name] = {**content.get(name, {}), **changes}
     return Study.model_validate(content)

@@ -53,6 +53,17 @@ def test_an_injected_fault_is_a_failed_training_and_may_pass(works_of, make_stud
     assert isinstance(ordered(bench, works, ["bonn"])["bonn"], Update)
 
 
+def test_update_that_could_not_be_sent_is_a_failed_training(works_of, make_study):
+    works = works_of(make_study())
+
+    def check(update):
+        if update.site == "lund":
+            raise TrainingFailed("array 'w' exceeds 2^16", code="unusable")
+
+    found = ordered(Bench(works, engine="sequential", check=check), works, list(works))
+    assert [type(found[site]).__name__ for site in ("bonn", "lund", "porto")] == ["Update", "TrainingFailed", "Update"]
+
+
 def failing(*, which, error):
     def train_all(works, round, state, *, engine):
         if any(work.site in which for work in works):

@@ -147,6 +147,34 @@ def test_masked_run_of_averaged_weights_ends_within_fixed_point_of_the_plain_run
         found.ledger.close()
 
 
+def test_updates_are_masked_unless_the_study_says_otherwise(make_study, works_of):
+    found = run(plan := make_study(privacy={"secure_aggregation": None}), works_of(plan))
+    assert str(found.outcome) == "complete"
+    assert next(event.args for event in found.events if event.name == "Proposed")["flags"] & 2
+    assert [event for event in found.events if event.name == "Agreed"]
+    found.ledger.close()
+
+
+def test_hidden_weights_are_on_no_ledger_and_give_the_weighted_mean(make_study, works_of):
+    plan = make_study(strategy={"name": "fedavg", "rounds": 2})
+    hidden = plan.model_copy(update={"privacy": PrivacyPlan(secure_aggregation=True, weights="hidden", word_bits=64)})
+    one, other = run(plan, works_of(plan)), run(hidden, works_of(hidden))
+    weights = [{e.args["weight"] for e in found.events if e.name == "Committed"} for found in (one, other)]
+    assert max(weights[0]) > 1
+    assert weights[1] == {1}
+    assert one.state.under("model").vector() == pytest.approx(other.state.under("model").vector(), abs=1e-9)
+    for found in (one, other):
+        found.ledger.close()
+
+
+def test_a_masked_run_that_too_few_sites_are_left_for_ends_with_who_left_first(study, works_of):
+    works = works_of(study)
+    with pytest.raises(RunFailed, match=r"^failed \(porto, train, memory\)$"):
+        run(masked(study), broken_at(works, "porto", TrainingFailed("no memory", code="memory")))
+    with pytest.raises(RunFailed, match=r"^failed \(\w+, train, shared_memory\)$"):  # nobody comes to repair it
+        run(masked(study), works_of(study), scenario=published("f7").moved_to(sorted(works), n_rounds=9))
+
+
 def test_a_site_stops_before_its_cap_and_the_others_finish(make_study, works_of, purses_of):
     pytest.importorskip("dp_accounting", reason="needs the extra 'dp'")
     study = make_study(strategy={"name": "fedavg", "rounds": 6, "min_sites": 2})

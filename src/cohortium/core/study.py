@@ -182,14 +182,28 @@ class AuditPlan(_Plan):
 
 
 class PrivacyPlan(_Plan):
-    """Whether members see each other's updates. secure_aggregation: by masks, then a merge sees only their sum.
+    """What members may see of each other's updates.
 
+    secure_aggregation: whether a merge sees only their sum; None: from three sites on, wherever that is possible.
+    word_bits: of a masked number. weights: on the ledger, or masked too, then none is above largest_weight.
     dp: differential privacy; without it nothing formal is promised to patients. audit: attacks on the own model.
     """
 
-    secure_aggregation: bool = False
+    secure_aggregation: bool | None = None
+    word_bits: Literal[16, 32, 64] = 32
+    weights: Literal["public", "hidden"] = "public"
+    largest_weight: Annotated[int, Field(ge=1, le=1 << 29)] = 4096
     dp: DpPlan | None = None
     audit: AuditPlan = AuditPlan()
+
+    def masked(self, n_sites: int | None) -> bool:
+        """Whether a run of so many sites is under masks: as the study says, or by default from 3 to 64 sites.
+
+        n_sites: None where it is not known yet; then unless the study says no.
+        """
+        if self.secure_aggregation is not None:
+            return self.secure_aggregation
+        return n_sites is None or 3 <= n_sites <= 64
 
 
 class QualityPlan(_Plan):

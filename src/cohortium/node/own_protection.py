@@ -32,8 +32,6 @@ from cohortium.swarm.program import Program
 
 __all__ = ["Guarding", "open_purse"]
 
-_WORD_BITS = 32
-
 
 def open_purse(
     ward: Ward,
@@ -104,12 +102,12 @@ class Guarding:
     def record(self, ledger: Path) -> PrivacyRecord:
         """Privacy of the run as this site can show it. ledger: the exported chain."""
         study, program = self._ward.study, self._program
-        masked = study.privacy.secure_aggregation
+        masked = study.privacy.masked(len(program.sites))
         return PrivacyRecord(
             method="masks" if masked else "none",
             noise="operating system",
             colluders=n_colluders(len(program.sites)) if masked else 0,
-            word_bits=_WORD_BITS if masked else 0,
+            word_bits=study.privacy.word_bits if masked else 0,
             promise=promise_of(program),
             spending=spending_of(program, verify(ledger, evm=False)) if program.privacy is not None else (),
             audit=self._audit(),

@@ -23,13 +23,15 @@ class Facts:
     """What a decision needs beside the study's own words.
 
     strategy: by its own name, never `auto`. quorum: fewest sites a round may close with. cohort: patients of this site
-    that would take part, None before they were counted. epsilon: the run's promise, None where it makes none.
+    that would take part, None before they were counted. epsilon: the run's promise, None where it makes none. masked:
+    whether members see no more than sums of updates.
     """
 
     strategy: str
     quorum: int
     cohort: int | None = None
     epsilon: float | None = None
+    masked: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,8 @@ def decide(study: Study, facts: Facts, consent: ConsentPlan) -> Allowed | Vetoed
 def facts_of(study: Study, *, n_sites: int, cohort: int | None = None, epsilon: float | None = None) -> Facts:
     """The facts about a study among `n_sites` members. Raises StudyError for one that cannot be built."""
     name = strategy_name(study, build_learner(study))
-    return Facts(strategy=name, quorum=quorum(study, n_sites), cohort=cohort, epsilon=epsilon)
+    masked = study.privacy.masked(n_sites)
+    return Facts(strategy=name, quorum=quorum(study, n_sites), cohort=cohort, epsilon=epsilon, masked=masked)
 
 
 def _objections(study: Study, facts: Facts, consent: ConsentPlan) -> Iterator[str]:
@@ -69,7 +72,7 @@ def _objections(study: Study, facts: Facts, consent: ConsentPlan) -> Iterator[st
     code = study.model.code_digest
     if code is not None and code not in consent.code_digests:
         yield f"consent.code_digests: the study brings code {code[:16]}... that this site has not approved"
-    if consent.require_secure_aggregation and not study.privacy.secure_aggregation:
+    if consent.require_secure_aggregation and not facts.masked:
         yield "consent.require_secure_aggregation: the study shows single updates to the members"
     if facts.quorum < consent.min_sites:
         yield f"consent.min_sites: rounds may close with {facts.quorum} sites, this site asks for {consent.min_sites}"

@@ -34,7 +34,8 @@ class Bench:
     """Trains the sites of one simulation. `stages` tells which stage each round belonged to.
 
     quorum: how many sites a merge needs. before: called with (site, round) before a training; raises
-    TrainingFailed to inject a fault, which may pass.
+    TrainingFailed to inject a fault, which may pass. check: called with each update; raises TrainingFailed for one that
+    could not be sent.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Bench:
         quorum: int = 2,
         stages: dict[int, str] | None = None,
         before: Callable[[str, int], None] | None = None,
+        check: Callable[[Update], None] = lambda update: None,
     ) -> None:
         self.stages = {} if stages is None else stages
         self.trainings = 0
@@ -52,6 +54,7 @@ class Bench:
         self._engine = engine
         self._quorum = quorum
         self._before = before
+        self._check = check
         self._orders: list[_Order] = []
         self._unable: dict[int, set[str]] = {}
 
@@ -112,7 +115,12 @@ class Bench:
             return
         self.trainings += len(group)
         for order, update in zip(group, updates, strict=True):
-            order.answer.set_result(update)
+            try:
+                self._check(update)
+            except TrainingFailed as failed:
+                order.answer.set_exception(self._judged(order, failed))
+            else:
+                order.answer.set_result(update)
 
     def _judged(self, order: _Order, failed: TrainingFailed) -> TrainingFailed | RunFailed:
         """The failure as it is while enough sites can go on, else the end of the run."""

@@ -14,6 +14,7 @@ from cohortium.core.study import Study
 from cohortium.data.table import Table
 from cohortium.privacy.dp.terms import advice as private_advice
 from cohortium.privacy.dp.terms import check_delta, terms_of
+from cohortium.privacy.secagg.terms import sentence_on
 from cohortium.sim.cohorts import Gathered, gather
 from cohortium.sim.leaks import leakage_checks
 from cohortium.sim.own_code import blamed_on, loaded_code
@@ -84,7 +85,9 @@ def _advice(study: Study, gathered: Gathered) -> tuple[str, ...]:
     n, least = len(sizes), quorum(study, len(sizes))
     if n == 2:
         said.append("two sites: nobody can be voted out of a round, so a silent site pauses the run")
-    if n == 3 and study.privacy.secure_aggregation:
+    if study.privacy.secure_aggregation is None and not study.privacy.masked(n):
+        said.append(sentence_on(study, n))
+    if n == 3 and study.privacy.masked(n):
         said.append("three sites under secure aggregation: a lost one stalls the exchange; with four one may be lost")
     if least <= n / 2:
         said.append(f"min_sites = {least} is not more than half of {n} sites: such a quorum can never act")

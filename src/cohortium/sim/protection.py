@@ -65,7 +65,6 @@ __all__ = [
 ]
 
 _DEFAULT_CAP = 10.0
-_WORD_BITS = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,12 +190,12 @@ class Protection:
 
     def record(self, events: Sequence[LedgerEvent], found: Verified) -> PrivacyRecord:
         """Everything the report shows. events: of the run; found: the export's offline replay."""
-        masked = self._study.privacy.secure_aggregation
+        masked = self._study.privacy.masked(len(self._auditors))
         return PrivacyRecord(
             method="masks" if masked else "none",
             noise=self._chance.source,
             colluders=n_colluders(len(self._auditors)) if masked else 0,
-            word_bits=_WORD_BITS if masked else 0,
+            word_bits=self._study.privacy.word_bits if masked else 0,
             promise=promise_of(self._program),
             rounds=rounds_of(events, found.runs[-1].merges if found.runs else ()),
             spending=spending_of(self._program, found),

@@ -26,6 +26,7 @@ from cohortium.ledger.archive import Verified, verify
 from cohortium.ledger.story import Merge
 from cohortium.models.newton import out_of_rounds
 from cohortium.privacy.dp.terms import check_delta, sentences
+from cohortium.privacy.secagg.terms import notes_on, sentence_on
 from cohortium.reports.pages import Report
 from cohortium.reports.record import LedgerRecord, Member, ModelRecord, RoundRecord, RunRecord, Timings
 from cohortium.sim.cohorts import Gathered, flow_of, gather
@@ -236,6 +237,7 @@ def _run(
         notes=(
             options.note,
             *_privacy_notes(model),
+            *notes_on(study, len(rows), {merge.round: merge.contributors for merge in merges}),
             *_fold_note(study),
             *_fault_notes(options, swarm, [one.site for one in rows]),
             *warnings,
@@ -319,6 +321,7 @@ def _train(
     scenario = _scenario(options, sorted(works), n_rounds=program.max_rounds)
     for fault in () if scenario is None else scenario.faults:
         screen(f"fault {options.faults}: {fault}")
+    screen(sentence_on(study, len(works)))
     progress = Progress(sites=sorted(works), max_rounds=program.max_rounds, stages=stages, say=screen)
     swarm = run_swarm(
         Setting(

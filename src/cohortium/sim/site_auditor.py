@@ -52,7 +52,7 @@ class SiteAuditor:
     def __init__(
         self, study: Study, program: Program, *, held_out: Examples, shuffled: Callable[[int], NDArray[np.int64]]
     ) -> None:
-        protected = study.privacy.secure_aggregation or study.privacy.dp is not None
+        protected = study.privacy.masked(len(program.sites)) or study.privacy.dp is not None
         self._cause = cause_of(program.learner)
         self.watch = Watch(protected=protected, held_out=held_out, cause=self._cause)
         self.audit: SiteAudit | None = None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from cohortium.assembly import build_guard, quorum
+from cohortium.core.exchange import Guard
 from cohortium.core.identity import LedgerKey
 from cohortium.core.parameters import Parameters
 from cohortium.core.randomness import Chance
@@ -30,16 +31,19 @@ from cohortium.swarm.actions import Outcome
 from cohortium.swarm.bell import Bell
 from cohortium.swarm.egress import Sent
 from cohortium.swarm.election import is_drawn
+from cohortium.swarm.membership import Members
 from cohortium.swarm.node import Charter, Node, Ports, Proposal
 from cohortium.swarm.notices import Notice, Refused, RoundRecord, Troubled
 from cohortium.swarm.ports import Audited
 from cohortium.swarm.program import Program, SiteWork
 from cohortium.swarm.store import DiskStore, MemoryStore, Store
+from cohortium.swarm.view import Departure, RunState, RunView
 from cohortium.swarm.waiting import Policy
 from cohortium.transport.memory import Link, MemoryNetwork
 
 __all__ = ["Setting", "SwarmRun", "policy_of", "run_swarm", "terms_of"]
 
+_PAUSE_S = 3600.0
 _GENESIS_TIME = 1_800_000_000  # a fixed beginning, so that runs repeat
 
 
@@ -129,6 +133,15 @@ def run_swarm(setting: Setting) -> SwarmRun:
     return run
 
 
+def _paused(ledger: Any) -> Departure | None:
+    """Who left first, if too few sites are left for a round."""
+    view = RunView(run=1, members=Members())
+    for event in ledger.events(0):
+        view.apply(event)
+    short = view.state is RunState.RUNNING and len(view.live | view.pending) < view.least
+    return view.departures[0] if short and view.departures else None
+
+
 class _Overheard:
     """A site's work that also keeps why a merge failed: peers are told a code only, this process may know more."""
 
@@ -154,7 +167,9 @@ class _Swarm:
         self.sites = sorted(setting.works)
         self.keys = {site: self._key(site) for site in self.sites}
         self.quorum = quorum(setting.study, len(self.sites))
-        self.bench = Bench(setting.works, engine=setting.engine, quorum=self.quorum, stages=setting.stages)
+        self.bench = Bench(
+            setting.works, engine=setting.engine, quorum=self.quorum, stages=setting.stages, check=self._check
+        )
         self.bell = Bell()
         self.stores: list[Store] = []
         self.kept: dict[str, MemoryStore] = {}
@@ -199,7 +214,7 @@ class _Swarm:
     async def _play(self, ledger: Any, mishaps: Mishaps | None) -> dict[str, Outcome]:
         """All nodes to their end; the outcome by site, without those that were killed for good."""
         async with asyncio.TaskGroup() as tasks:
-            watch = tasks.create_task(self._watch())
+            watch = tasks.create_task(self._watch(ledger))
             fates = [] if mishaps is None else [tasks.create_task(one) for one in mishaps.fates(self.nodes)]
             lives = {site: tasks.create_task(self._live(ledger, site, mishaps)) for site in self.sites}
             outcomes = {site: await life for site, life in lives.items()}
@@ -216,13 +231,29 @@ class _Swarm:
 
         return await (make().run() if mishaps is None else mishaps.live(site, make))
 
-    async def _watch(self) -> None:
-        """End a run that will never end: nothing was merged for as long as approvals and a round may take."""
+    def _guard(self, site: str) -> Guard:
+        secret = self.setting.chance.secret
+        return build_guard(
+            self.setting.study, site, n_sites=len(self.sites), entropy=lambda n: secret(n, "masks", site)
+        )
+
+    def _check(self, update: Update) -> None:
+        self._guard(update.site).check(update)
+
+    async def _watch(self, ledger: Any) -> None:
+        """End a run that will never end: nothing was merged for as long as approvals and a round may take.
+
+        Sooner where too few sites are left for a round: at hospitals somebody would see to it, here nobody does.
+        """
         patience_s = self.setting.study.swarm.answer_timeout_s + self.setting.study.swarm.max_round_s
-        seen = -1
-        while seen < self.merged:
-            seen = self.merged
-            await asyncio.sleep(patience_s)
+        pause_s = _PAUSE_S if self.setting.scenario is None else _PAUSE_S * 6
+        merged, waited_s = self.merged, 0.0
+        while waited_s < patience_s:
+            await asyncio.sleep(pause_s)
+            waited_s = 0.0 if self.merged > merged else waited_s + pause_s
+            merged = self.merged
+            if waited_s and (lost := _paused(ledger)):
+                raise RunFailed(lost.site, lost.stage, lost.reason)
         raise RunFailed("ledger", "round", "standstill")
 
     def _observe(self, site: str, notice: Notice) -> None:
@@ -288,12 +319,7 @@ class _Swarm:
             budget=self.setting.budgets(site, ledger.genesis.consortium),
             audit=lambda state: self.setting.audit(site, self.setting.works[site], state),
             egress=self.setting.egress.get(site, lambda sent: None),
-            guard=build_guard(
-                self.setting.study,
-                site,
-                n_sites=len(self.sites),
-                entropy=lambda n: chance.secret(n, "masks", site),
-            ),
+            guard=self._guard(site),
             share=(lambda measures: {}) if self.setting.scenario is None else dict,
             observe=lambda notice: self._observe(site, notice),
             bell=self.bell,

@@ -36,6 +36,10 @@ name = "auto"                      # exact-sums where the model learns by sums, 
 # rounds = 20
 # min_sites = 3                    # default: more than half of the sites
 
+[privacy]
+# secure_aggregation = true        # members see only the sum of updates; default: from three sites on
+# weights = "public"               # hidden: the number of a site's training rows is masked too
+
 [evaluation]
 test_fraction = 0.3                # patients held out at every site
 calibration_fraction = 0.1         # patients kept for recalibration and thresholds

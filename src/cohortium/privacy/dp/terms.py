@@ -165,7 +165,7 @@ def _of_sharing(study: Study, plan: DpPlan, n_sites: int | None) -> list[Problem
     """What noise that is shared out needs."""
     what = "mode = 'distributed'" if plan.unit == "patient" else "unit = 'site'"
     problems = []
-    if not study.privacy.secure_aggregation:
+    if not study.privacy.masked(n_sites):
         problems.append(Problem("privacy.dp", f"{what} needs masks, for no site's noise is enough alone; {_MASKS}"))
     if plan.clip == "quantile":
         problems.append(Problem("privacy.dp.clip", f"clip = 'quantile' is for mode = 'local'; {what} has a fixed norm"))
