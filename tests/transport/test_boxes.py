@@ -147,7 +147,8 @@ def test_a_thread_waits_while_its_senders_share_is_full_and_others_do_not() -> N
         flooding = asyncio.ensure_future(
             asyncio.to_thread(lambda: [box.put("loud", "bulk", bytes([i])) for i in range(5)])
         )
-        await asyncio.sleep(0.02)
+        while box._held["loud", "bulk"] < BULK_FRAMES:
+            await asyncio.sleep(0.001)
         box.put("quiet", "bulk", b"q")
         box.put("loud", "control", b"c")
         assert not flooding.done()

@@ -11,7 +11,7 @@ import time
 import grpc
 import pytest
 
-from cohortium.errors import FrameError, MissingExtra, UsageError
+from cohortium.errors import FrameError, UsageError
 from cohortium.transport import TRANSPORTS
 from cohortium.transport.certificates import Identity, pem_of
 from cohortium.transport.grpc import GrpcTransport
@@ -431,6 +431,15 @@ def test_bytes_are_counted_by_peer_and_direction(net):
 # --- life
 
 
+def test_who_receives_before_starting_is_told_so(net):
+    async def script(world):
+        world.enrol("porto")
+        with pytest.raises(UsageError, match="not started"):
+            await world.make("porto").receive()
+
+    net.play(script)
+
+
 def test_a_taken_port_is_said_with_a_hint(net):
     async def script(world):
         hub = await world.start("hub", listening=True)
@@ -795,7 +804,3 @@ def test_no_proxy_of_the_environment_is_used(net, monkeypatch):
         await net.until(lambda: out.paths() == {"hub": "direct"})
 
     net.play(script)
-
-
-def test_without_grpcio_the_extra_is_named():
-    assert MissingExtra("x", extra="node").extra == "node"

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from cohortium.core.identity import check_site_name
-from cohortium.errors import FrameError
+from cohortium.errors import UsageError
 from cohortium.transport.certificates import Identity, trouble_of
 from cohortium.transport.dialing import Dialer
 from cohortium.transport.directory import Contact, Directory
@@ -165,7 +165,7 @@ class GrpcTransport:
     async def receive(self) -> tuple[str, bytes]:
         """The next frame and who sent it; waits until there is one (the caller sets the deadline)."""
         if self._streams is None:
-            raise FrameError("transport was not started")
+            raise UsageError("transport was not started; call start() first")
         return await self._streams.inbox.receive()
 
     # --- members

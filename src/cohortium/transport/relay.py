@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
+_EACH_BYTES = 512  # what Python needs to keep a frame, so that small ones are bounded too
+
 __all__ = ["PAIR_BYTES", "TOTAL_BYTES", "Routes", "Waiting"]
 
 PAIR_BYTES: Final = 64 << 20
@@ -33,7 +35,7 @@ class Waiting:
 
     def take(self, sender: str, receiver: str, size_bytes: int) -> Callable[[], None] | None:
         """Room for a frame, to be given back by calling the answer; None where there is none."""
-        pair = frozenset((sender, receiver))
+        pair, size_bytes = frozenset((sender, receiver)), size_bytes + _EACH_BYTES
         with self._lock:
             if self._held[pair] + size_bytes > self._pair_bytes or self.total + size_bytes > self._total_bytes:
                 return None
