@@ -1,6 +1,6 @@
 """Mutated frames at every depth, some of them over TLS to live nodes: refused, and nothing else happens.
 
-`python -m benchmarks fuzz` sends a million of them; its figures stand in docs/results.md.
+`python -m benchmarks fuzz` sends as many as asked; figures stand in docs/results.md.
 """
 
 import json
