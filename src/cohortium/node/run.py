@@ -118,6 +118,7 @@ class Run:
         if name in ("Approved", "Declined", "Ready", "Joined"):
             self.say(name.lower(), site=args["site"])
         elif name == "Started":
+            self._began_s = self._round_s = self._clock()
             self.say("started", sites=sorted(self.view.live), missing=list(self.view.names(int(str(args["missing"])))))
         elif name == "Closed" and args["missing"]:
             self.say("closed", round=args["round"], missing=list(self.view.names(int(str(args["missing"])))))
@@ -166,7 +167,7 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """Since this process knows of the run."""
+        """Since the run has started, or this process knows of it."""
         return self._clock() - self._began_s
 
     def rounds(self) -> dict[int, Line]:
