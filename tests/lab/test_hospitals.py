@@ -57,3 +57,17 @@ def test_images_are_refused(tmp_path):
     table = Table.from_columns({"image": np.zeros((3, 8, 8), np.uint8), "label": [0, 1, 0]})
     with pytest.raises(UsageError, match="no images"):
         write_tables(Hospitals(study=None, text="", tables={"bonn": table}), folders(tmp_path, ["bonn"]))
+
+
+def test_one_table_without_a_site_column_is_dealt_to_so_many_hospitals_by_the_studys_seed(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [f"{x:.4f},{int(x > 0)}" for x in rng.normal(size=90)]
+    (tmp_path / "all.csv").write_text("\n".join(["a,label", *rows]) + "\n")
+    (tmp_path / "study.toml").write_text(STUDY)
+    first, again = (
+        own_hospitals(tmp_path / "study.toml", [str(tmp_path / "all.csv")], site_column=None, n_sites=3) for _ in "ab"
+    )
+    assert [len(table) for table in first.tables.values()] == [30, 30, 30]
+    assert {site: table.digest for site, table in first.tables.items()} == {
+        site: table.digest for site, table in again.tables.items()
+    }

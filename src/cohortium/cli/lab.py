@@ -19,7 +19,7 @@ app = typer.Typer(no_args_is_help=True)
 
 Dir = Annotated[Path, typer.Option("--dir", metavar="DIR", help="The lab's folder.")]
 HERE = Path("cohortium-lab")
-Sites = Annotated[int, typer.Option("--sites", min=2, max=20, help="Hospitals, where the demonstration data are used.")]
+Sites = Annotated[int, typer.Option("--sites", min=2, max=20, help="Hospitals, where the data name none.")]
 Ledger = Annotated[str, typer.Option("--ledger", help="local, replicated (etcd) or evm-rpc (anvil).")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the demonstration's study.")]
 StudyOption = Annotated[Path | None, typer.Option("--study", metavar="FILE", help="Your study, with --data.")]
@@ -161,4 +161,4 @@ def _hospitals(sites: int, seed: int, study: Path | None, data: list[str] | None
         return demo_hospitals(sites, seed=seed)
     if not data or study is None:
         raise UsageError("your own consortium needs both --study FILE and --data; without them the demonstration runs")
-    return own_hospitals(study, data, site_column=site_column)
+    return own_hospitals(study, data, site_column=site_column, n_sites=sites)

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
+from cohortium.data.partition import iid, take
 from cohortium.data.readers import read
 from cohortium.data.table import Table
 from cohortium.errors import UsageError
@@ -39,9 +41,16 @@ def demo_hospitals(n_sites: int, *, seed: int) -> Hospitals:
     return _pinned(study.model_dump(mode="json", exclude_none=True, exclude_defaults=True), tables)
 
 
-def own_hospitals(study: Path, data: Sequence[str], *, site_column: str | None) -> Hospitals:
-    """The user's own study and tables, as `simulate` takes them; a study that is not pinned is pinned here."""
-    tables = read_sites(data, site_column=site_column)
+def own_hospitals(study: Path, data: Sequence[str], *, site_column: str | None, n_sites: int = 5) -> Hospitals:
+    """The user's own study and tables, as `simulate` takes them; a study that is not pinned is pinned here.
+
+    One table without a site column is dealt to n_sites hospitals, at random by the study's seed.
+    """
+    if site_column is None and len(data) == 1 and "=" not in data[0]:
+        table, seed = read(Path(data[0])), read_study(study).evaluation.seed
+        tables = take(table, iid(len(table), n_sites, rng=Chance(seed).stream("lab", "sites")))
+    else:
+        tables = dict(read_sites(data, site_column=site_column))
     read_study(study, n_sites=len(tables))  # all of its problems at once, with their lines
     return _pinned(tomllib.loads(study.read_text(encoding="utf-8-sig")), tables)
 
