@@ -133,3 +133,8 @@ def test_another_plan_is_read_by_the_same_rules():
     with pytest.raises(StudyError) as caught:
         parse_plan("[section]\nsze = 2\n", Plan, path="plan.toml")
     assert str(caught.value) == "plan.toml:2 section.sze: unknown key 'sze'; did you mean 'size'?"
+
+
+def test_an_unknown_key_of_an_optional_table_is_told_its_neighbours():
+    with pytest.raises(StudyError, match="unknown key 'epsilo'; did you mean 'epsilon'"):
+        parse_study(GOOD + "[privacy]\ndp = { epsilo = 3.0 }\n")

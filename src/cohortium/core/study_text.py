@@ -10,7 +10,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -143,7 +143,9 @@ def _line(key: str, lines: Mapping[str, int]) -> int | None:
 def _known_keys(plan: type[BaseModel], where: list[str]) -> list[str]:
     for part in where:
         field = plan.model_fields.get(part)
-        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
+        inside = (field.annotation, *get_args(field.annotation)) if field is not None else ()  # a plan, or one or none
+        plans = [one for one in inside if isinstance(one, type) and issubclass(one, BaseModel)]
+        if not plans:
             return []
-        plan = field.annotation
+        plan = plans[0]
     return list(plan.model_fields)
