@@ -266,7 +266,6 @@ def _steps(block):
 def plain(text):
     """Lines as they are compared: no blanks but single ones, no times, no digests, no empty lines."""
     without = (_DIGEST.sub("DIGEST", _TIME.sub("T s", _ETA.sub("", line))) for line in text.splitlines())
-    without = [re.sub(r"  ETA .*", "", line) for line in without]  # told only while it is long, so by the machine's load
     return [" ".join(line.split()) for line in without if line.strip()]
 
 
