@@ -35,6 +35,6 @@ def test_a_folder_alone_means_attack_and_the_page_comes_next(finished, tmp_path,
 
 def test_tier_2_needs_the_tables_of_the_run(finished, files, tmp_path, capsys) -> None:
     write, data_of = files
-    other = write(tmp_path / "other", porto=["a,b,sex,days,died,label", *["0.1,0.2,f,9,1,1", "0.3,0.1,m,8,0,0"] * 30])
+    other = write(tmp_path / "other", porto=["a,b,sex,days,died,label", *["0.1,0.2,f,9,1,1", "0.3,0.1,m,8,0,0"] * 45])
     assert run(["audit", "privacy", str(finished[1]), *data_of(other), "--references", "4"]) == 2
     assert "not the tables of the run" in capsys.readouterr().err
