@@ -43,8 +43,8 @@ NO_CPU_TORCH = """the CPU build of torch could not be fetched. Ways out:
 LINT_IMPORTS = "from importlinter.cli import lint_imports_command as lint; lint()"
 COMMANDS = {
     "demo": [["-m", "cohortium.cli", "demo"]],
-    "test": [["-m", "pytest", "-n", "auto", "--maxprocesses", "8", "-m", "not slow"]],
-    "test-lowest": [["-m", "pytest", "-n", "auto", "--maxprocesses", "8", "-m", "not slow"]],
+    "test": [["-m", "pytest", "-n", "auto", "--maxprocesses", "8", "-m", "not slow and not long"]],
+    "test-lowest": [["-m", "pytest", "-n", "auto", "--maxprocesses", "8", "-m", "not slow and not long"]],
     "lint": [["-m", "ruff", "format", "--check", "."], ["-m", "ruff", "check", "."], ["-c", LINT_IMPORTS]],
     "type": [["-m", "mypy"]],
     "docs": [["-m", "mkdocs", "build", "--strict", "-q"], ["-m", "pytest", "-q", "tests/house/test_docs.py"]],

@@ -15,7 +15,7 @@ from .labs import digests, watch
 
 pytest.importorskip("grpc")
 pytest.importorskip("eth")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
 HEART = '[study]\nname = "heart"\noutcome = "label"\nexclude = ["num"]\n[model]\nname = "logistic"\n'
 

@@ -18,7 +18,7 @@ from .labs import HEARTBEAT_S, SITES, digests, lab_of, mend, propose, rounds, si
 
 pytest.importorskip("grpc")
 pytest.importorskip("eth")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
 ILL = "porto"
 WELL = tuple(site for site in SITES if site != ILL)

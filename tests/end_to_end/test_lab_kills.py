@@ -8,7 +8,7 @@ from .labs import SITES, digests, lab_of, propose, simulated
 
 pytest.importorskip("grpc")
 pytest.importorskip("eth")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
 
 STAGES = (
     ("trained", "before"),  # collect: the training is lost

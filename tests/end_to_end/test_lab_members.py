@@ -14,7 +14,7 @@ from .labs import SITES, digests, lab_of, propose, rounds, simulated, table_of, 
 
 pytest.importorskip("grpc")
 pytest.importorskip("eth")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
 FOUR = SITES[:4]
 OUT = "lund"
