@@ -128,7 +128,7 @@ def test_an_unknown_reader_is_refused(finished, tmp_path):
 
 def studies(tmp_path, finished, *, seed=0):
     text = '[study]\nname = "little"\noutcome = "label"\n[model]\nname = "logistic"\nl2 = 0.01\n'
-    text += f"[evaluation]\nseed = {seed}\n"
+    text += f"[privacy]\nsecure_aggregation = false\n[evaluation]\nseed = {seed}\n"
     path = tmp_path / f"study-{seed}.toml"
     path.write_text(text)
     return path
