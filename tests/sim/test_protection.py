@@ -141,7 +141,7 @@ def test_what_trained_and_whose_patients_are_said_without_saying_who(stopped):
 def test_without_noise_nothing_is_booked_and_every_attack_still_made():
     result = run_simulation(heart(cohort={"scale": "standard", "fill": "mean", "ranges": {}}), hospitals())
     privacy = result.record.privacy
-    assert (privacy.promise, privacy.spending, privacy.method) == (None, (), "none")
+    assert (privacy.promise, privacy.spending, privacy.method) == (None, (), "masks")
     assert {one.name for one in privacy.audit.attacks} == {"inversion", "model", "one-run", "control"}
     assert privacy.audit.verdict == "pass"
     json.loads(result.record.to_json())
