@@ -41,14 +41,16 @@ def boosted_scores(x: Floats, y: Floats, new: Floats) -> Floats:
     """P(1) of new rows by gradient boosting, (n,); NaN = missing. Raises MissingExtra without scikit-learn."""
     try:
         from sklearn.ensemble import HistGradientBoostingClassifier
+        from threadpoolctl import threadpool_limits
     except ImportError:
         raise MissingExtra("gradient boosting", extra="synth") from None
     nowhere = np.isnan(x).all(axis=0)  # a column that no training row has can tell nothing
     model = HistGradientBoostingClassifier(
         max_iter=N_TREES, learning_rate=0.1, max_leaf_nodes=15, early_stopping=False, random_state=0
     )
-    model.fit(np.where(nowhere, 0.0, x), y)
-    return np.asarray(model.predict_proba(np.where(nowhere, 0.0, new))[:, 1], dtype=np.float64)
+    with threadpool_limits(limits=1):  # a second thread that waits for a busy core makes small trees 100 times slower
+        model.fit(np.where(nowhere, 0.0, x), y)
+        return np.asarray(model.predict_proba(np.where(nowhere, 0.0, new))[:, 1], dtype=np.float64)
 
 
 def _folds(x: Floats, y: Floats, rng: np.random.Generator) -> NDArray[np.int64]:
