@@ -10,7 +10,7 @@ Names are loaded when they are used, so that importing the package costs next to
 from importlib import import_module
 from typing import Any
 
-__all__ = ["Study", "__version__", "fit", "join", "models", "rehearse", "simulate"]
+__all__ = ["Study", "__version__", "fit", "join", "models", "quality", "rehearse", "simulate"]
 __version__ = "0.1.0"
 
 _PLACES = {
@@ -18,6 +18,7 @@ _PLACES = {
     "fit": ("cohortium.entry.fit", "fit"),
     "join": ("cohortium.entry.loop", "join"),
     "models": ("cohortium.models", ""),
+    "quality": ("cohortium.quality", ""),
     "rehearse": ("cohortium.entry.rehearsal", "rehearse"),
     "simulate": ("cohortium.entry.simulation", "simulate"),
 }

@@ -1,0 +1,26 @@
+"""Harmful data found, explained and repaired, one detector or check per file.
+
+`cohortium.quality.OutOfBag` and the other names of `_PLACES` are loaded when they are asked for.
+"""
+
+from importlib import import_module
+from typing import Any
+
+from cohortium.core.registry import Registry
+
+__all__ = ["DETECTORS"]
+
+DETECTORS = Registry("detector", {}, group="cohortium.detector")
+
+_PLACES: dict[str, str] = {}
+"""Public names by the module that holds them."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'cohortium.quality' has no attribute {name!r}")
+    return getattr(import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *_PLACES})
