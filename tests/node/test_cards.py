@@ -4,8 +4,13 @@ import base64
 import contextlib
 import hashlib
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -113,6 +118,22 @@ def test_a_certificate_for_another_name_is_refused(keys):
         Card.from_bytes(changed(card, site="porto"))
 
 
+@pytest.mark.parametrize("name", ["lund", "\uffff", "porto"], ids=["another's", "none TLS can read", "one more fact"])
+def test_a_certificate_of_another_form_than_ours_is_refused_before_it_becomes_a_root_of_trust(card, name):
+    """At every other member it would hide the roots behind it, or stand in the way of whoever has that subject."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.fromtimestamp(NOW, UTC)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    named = x509.SubjectAlternativeName([x509.DNSName("porto.cohortium")])
+    form = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
+    form = form.serial_number(5).not_valid_before(now).not_valid_after(now + timedelta(days=9))
+    form = form.add_extension(named, critical=False).add_extension(x509.BasicConstraints(False, None), critical=True)
+    if name == "porto":
+        form = form.add_extension(x509.SubjectKeyIdentifier(b"x"), critical=False)
+    der = form.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+    with pytest.raises(FrameError, match="the certificates this program makes"):
+        Card.from_bytes(changed(card, certificate=base64.b64encode(der).decode()))
+
+
 @pytest.mark.parametrize(
     "raw",
     [
@@ -203,6 +224,8 @@ def test_the_book_holds_four_cards_a_site_at_most(keys, tmp_path):
     for n in range(6):
         book.put(make_card(Keys.read(tmp_path / f"keys-{n}", passphrase=None), site="porto", issued=NOW + n))
     assert [card.issued - NOW for card in book.of("porto")] == [5, 4, 3, 2]
+    assert len(list(tmp_path.glob("*.request.json"))) == 4, "a member announces new keys as often as it likes"
+    assert len(CardBook(tmp_path).of("porto")) == 4
 
 
 def test_a_damaged_file_is_named_and_the_others_are_read(card, tmp_path):

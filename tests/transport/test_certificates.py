@@ -10,6 +10,7 @@ from cohortium.transport.certificates import (
     VALID_DAYS,
     Identity,
     days_left,
+    has_our_form,
     new_certificate,
     new_key,
     peer_trouble,
@@ -116,3 +117,9 @@ def test_a_peers_ended_or_unreadable_certificate_is_named(key: bytes) -> None:
     assert peer_trouble(peer, now_s=NOW_S + 15 * DAY_S).startswith("the certificate of 'porto' ended 5 days ago")
     junk = Contact(name="porto", certificate=b"junk", seal=bytes(32))
     assert "cannot be read" in peer_trouble(junk, now_s=NOW_S)
+
+
+def test_only_what_this_program_makes_for_a_site_has_its_form(key: bytes) -> None:
+    made = x509.load_der_x509_certificate(identity(key).der)
+    assert has_our_form(made, "porto")
+    assert not has_our_form(made, "lund")

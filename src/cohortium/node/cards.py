@@ -30,7 +30,7 @@ from cohortium.core.identity import Site, check_site_name, fingerprint, recover_
 from cohortium.errors import FrameError, PeerError, SignatureError, UsageError
 from cohortium.node.keys import Keys, write_private
 from cohortium.node.settings import check_text
-from cohortium.transport.certificates import server_name
+from cohortium.transport.certificates import has_our_form, server_name
 from cohortium.transport.directory import Contact
 
 __all__ = ["CARD_SUFFIX", "MAX_CARD_BYTES", "Card", "CardBook", "make_card", "read_card"]
@@ -174,9 +174,17 @@ class CardBook:
             self.add(card)
 
     def put(self, card: Card) -> None:
-        """Keep a card, here and on disk; one of the same keys that is not newer is passed over."""
+        """Keep a card, here and on disk, and no file of those it pushes out; one of the same keys that is not newer is
+        passed over."""
+        before = self.of(card.site)
         if self.add(card):
-            write_private(self._folder / f"{card.site}-{card.tls.hex()[:8]}{CARD_SUFFIX}", card.to_bytes())
+            write_private(self._path(card), card.to_bytes())
+            kept = {self._path(one) for one in self.of(card.site)}
+            for path in {self._path(one) for one in before} - kept:
+                path.unlink(missing_ok=True)
+
+    def _path(self, card: Card) -> Path:
+        return self._folder / f"{card.site}-{card.tls.hex()[:8]}{CARD_SUFFIX}"
 
     def fitting(self, site: Site) -> Card | None:
         """The newest card whose keys are those the ledger has for the site."""
@@ -259,6 +267,8 @@ def _check_certificate(card: Card) -> None:
             raise ValueError("it may sign others")
         if made.public_bytes(serialization.Encoding.DER) != card.certificate:
             raise ValueError("bytes after its end")
+        if not has_our_form(made, card.site):
+            raise ValueError("it says more than, or something else than, the certificates this program makes")
     except InvalidSignature:
         raise SignatureError(f"{what} is not signed by itself") from None
     except x509.ExtensionNotFound:

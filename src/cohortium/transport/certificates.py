@@ -26,6 +26,7 @@ __all__ = [
     "VALID_DAYS",
     "Identity",
     "days_left",
+    "has_our_form",
     "new_certificate",
     "new_key",
     "peer_trouble",
@@ -53,22 +54,48 @@ def new_key() -> bytes:
 
 def new_certificate(site: str, key: bytes, *, now_s: float, days: int = VALID_DAYS) -> bytes:
     """A certificate for `site` over this key (PEM), as PEM, valid from an hour before `now_s` (seconds since 1970)."""
-    signer = _private_key(key)
+    signer, start = _private_key(key), datetime.fromtimestamp(now_s, UTC)
+    made = _form(
+        site,
+        signer.public_key(),
+        serial=x509.random_serial_number(),
+        begin=start - _EARLIER,
+        end=start + timedelta(days=days),
+    ).sign(signer, hashes.SHA256())
+    return made.public_bytes(serialization.Encoding.PEM)
+
+
+def _form(
+    site: str, key: ec.EllipticCurvePublicKey, *, serial: int, begin: datetime, end: datetime
+) -> x509.CertificateBuilder:
+    """Everything of a certificate but its signature."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, check_site_name(site))])
-    start = datetime.fromtimestamp(now_s, UTC)
-    made = (
+    return (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
-        .public_key(signer.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(start - _EARLIER)
-        .not_valid_after(start + timedelta(days=days))
+        .public_key(key)
+        .serial_number(serial)
+        .not_valid_before(begin)
+        .not_valid_after(end)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(server_name(site))]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .sign(signer, hashes.SHA256())
     )
-    return made.public_bytes(serialization.Encoding.PEM)
+
+
+def has_our_form(made: x509.Certificate, site: str) -> bool:
+    """Whether a certificate over a P-256 key says nothing but what `new_certificate` says for this site.
+
+    A member's certificate is a root of trust at every other. One that TLS cannot read hides all roots behind it; one
+    with another member's subject stands in that member's way. So no other form is taken.
+    """
+    key = made.public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        return False
+    begin, end = made.not_valid_before_utc, made.not_valid_after_utc
+    ours = _form(site, key, serial=made.serial_number, begin=begin, end=end)
+    again = ours.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+    return again.tbs_certificate_bytes == made.tbs_certificate_bytes
 
 
 def pem_of(der: bytes) -> bytes:
