@@ -293,3 +293,22 @@ def test_masks_go_with_every_strategy_that_sees_sums_and_with_no_other(name):
             assert wanted in found["strategy.name"]
             assert "say secure_aggregation = false under [privacy]" in found["strategy.name"]
     assert problems(study_of(model, {"name": name}, privacy=PLAINLY), n_sites=8) == {}
+
+
+def test_a_robust_merge_among_too_few_sites_is_refused_by_its_own_sentence():
+    plan = {"privacy": {"secure_aggregation": False}}
+    krum = study_of({"name": "mlp"}, {"name": "krum", "f": 30}, **plan)
+    said = problems(krum, n_sites=40)
+    assert said == {"strategy.name": "merge 'krum' with f = 30 needs N >= 63 sites, got 40"}
+    assert problems(krum, n_sites=63) == {}
+    bulyan = study_of({"name": "mlp"}, {"name": "bulyan"}, **plan)
+    assert problems(bulyan, n_sites=6) == {"strategy.name": "merge 'bulyan' with f = 1 needs N >= 7 sites, got 6"}
+
+
+@pytest.mark.parametrize("name", ["norm-bound", "centred-clipping"])
+def test_bounds_by_sums_work_under_masks_and_others_do_not(name):
+    assert problems(study_of({"name": "mlp"}, {"name": name}), n_sites=5) == {}
+    assert (
+        "needs single updates"
+        in problems(study_of({"name": "mlp"}, {"name": "multi-krum"}), n_sites=5)["strategy.name"]
+    )

@@ -212,6 +212,9 @@ def _impossible(study: Study, learner: Learner, strategy: Strategy, n_sites: int
 def _too_few(study: Study, strategy: Strategy | None, n_sites: int) -> list[Problem]:
     if n_sites < 2:
         return [Problem("", f"a swarm needs at least 2 sites, found {n_sites}")]
+    said = getattr(strategy, "too_few", None)
+    if said is not None and (sentence := said(n_sites)):
+        return [Problem("strategy.name", sentence)]
     needed = getattr(strategy, "least_sites", 2)
     if needed > n_sites:
         return [Problem("strategy.name", f"merge '{study.strategy.name}' needs {needed} sites, found {n_sites}")]

@@ -39,8 +39,9 @@ COUNTING_MODELS = ("kaplan-meier",)
 """Models that count every patient once: one noisy table, no steps and no sampling."""
 
 PRIVATE_STRATEGIES = (
-    "coordinate-median", "fedadam", "fedavg", "fedavgm", "fedbn", "fednova", "fedper", "fedprox", "fedyogi",
-    "geometric-median", "maximum", "mean", "minimum", "scaffold", "trimmed-mean",
+    "bulyan", "centred-clipping", "coordinate-median", "fedadam", "fedavg", "fedavgm", "fedbn", "fednova", "fedper",
+    "fedprox", "fedyogi", "geometric-median", "krum", "maximum", "mean", "minimum", "multi-krum", "norm-bound",
+    "scaffold", "trimmed-mean",
 )  # fmt: skip
 """Merges that ask one training a round and nothing else about patients."""
 
