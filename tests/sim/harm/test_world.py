@@ -154,6 +154,9 @@ def test_images_stay_in_their_range_and_their_minority_is_turned():
     plain = np.array([role == "sound" for role in made.roles])[made.site]
     assert edge[made.minority].mean() > edge[plain].mean()
     assert len(made.minority_y) == 600
+    seen = made.examples(made.rows(3))
+    assert seen.layout.image == (1, 14, 14)
+    np.testing.assert_allclose(seen.x.reshape(len(seen), -1), made.x[made.rows(3)], atol=1e-6)
 
 
 def test_anchors_are_sound_and_large():

@@ -97,10 +97,12 @@ class World:
         return self.as_examples(self.x[rows], self.y[rows])
 
     def as_examples(self, x: Floats, y: NDArray[np.int8]) -> Examples:
-        """Records of this task (test patients, say) as a learner sees them."""
-        names = tuple(f"x{at}" for at in range(x.shape[1]))
-        layout = Layout(features=names, outcome="binary", classes=("0", "1"))
-        return Examples(layout=layout, x=x, y=y.astype(np.float64))
+        """Records of this task (test patients, say) as a learner sees them: table rows, or images of one channel."""
+        names = () if self.side else tuple(f"x{at}" for at in range(x.shape[1]))
+        image = (1, self.side, self.side) if self.side else None
+        layout = Layout(features=names, outcome="binary", classes=("0", "1"), image=image)
+        values = x.reshape(-1, 1, self.side, self.side).astype(np.float32) if self.side else x
+        return Examples(layout=layout, x=values, y=y.astype(np.float64))
 
 
 def make_world(task: Task, *, case: Case, seed: int, shape: Shape = PD83) -> World:
