@@ -10,9 +10,17 @@ from cohortium.core.registry import Registry
 
 __all__ = ["DETECTORS"]
 
-DETECTORS = Registry("detector", {}, group="cohortium.detector")
+DETECTORS = Registry(
+    "detector",
+    {
+        "travelling": "cohortium.quality.travelling:Travelling",
+    },
+    group="cohortium.detector",
+)
 
-_PLACES: dict[str, str] = {}
+_PLACES: dict[str, str] = {
+    "Travelling": "cohortium.quality.travelling",
+}
 """Public names by the module that holds them."""
 
 
