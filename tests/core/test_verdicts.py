@@ -43,7 +43,7 @@ def test_more_contradicted_than_scored_is_refused():
 
 def test_a_verdict_names_a_repair_exactly_when_it_is_one_or_convicts():
     assert verdict(kind="repair", repair="label-polarity", gain=8).repair
-    assert verdict(kind="quarantine", repair="label-polarity", gain=8).convicted
+    assert verdict(kind="quarantine", repair="label-polarity", gain=8, left_out=True).convicted
     assert not verdict().convicted
     with pytest.raises(ValueError, match="verdict 'repair' with repair ''"):
         verdict(kind="repair")
@@ -55,3 +55,10 @@ def test_a_verdict_names_a_repair_exactly_when_it_is_one_or_convicts():
 def test_words_and_numbers_outside_their_range_are_refused(name, value):
     with pytest.raises(ValueError, match=name if name == "posterior" else "unknown"):
         verdict(**{name: value})
+
+
+def test_a_quarantined_site_is_left_out_a_kept_one_is_not_and_a_repairable_one_may_be():
+    assert verdict(kind="repair", repair="label-polarity", gain=8, left_out=True).left_out
+    for wrong in ({"kind": "quarantine"}, {"left_out": True}):
+        with pytest.raises(ValueError, match="left_out"):
+            verdict(**wrong)

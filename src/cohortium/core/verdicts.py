@@ -36,9 +36,9 @@ class Evidence:
     n: records scored, training and held-out together (at least 5). two_class: at least 3 records of each class.
     sound, reversed, shifted: log-likelihood of the labels under each hypothesis minus n log(1/2), in nats.
     novelty: 0 to 6 nats in favour of `unrelated`. contradicted: records whose label the other sites' models find
-    less likely than not. auroc and ranking: how well these models rank the site's patients, and by how many standard
-    errors above chance; 0.5 and 0 for one-class sites. repair: the name that gained most, or empty; gain: nats, rounded
-    down to 8, 16, 32 or 64.
+    less likely than not; flagged: those more likely wrong than right. majority: the more frequent class. auroc and
+    ranking: how well these models rank the site's patients, and by how many standard errors above chance; 0.5 and 0
+    for one-class sites. repair: the name that gained most, or empty; gain: nats, rounded down to 8, 16, 32 or 64.
     """
 
     site: str
@@ -49,6 +49,8 @@ class Evidence:
     shifted: float
     novelty: float
     contradicted: int = 0
+    flagged: int = 0
+    majority: int = 0
     auroc: float = 0.5
     ranking: float = 0.0
     repair: str = ""
@@ -73,6 +75,7 @@ class Verdict:
     posterior: probability that the labels are reversed or unrelated to the patients, 0 to 1. channel: the hypothesis
     that explains them best. reason: one sentence in words. repair, gain: what would mend the data, as in `Evidence`.
     look: shown to site and committee, weight unchanged. question: what a person at the site should confirm, or empty.
+    left_out: whether the site's records have no weight until something changes.
     """
 
     site: str
@@ -84,6 +87,7 @@ class Verdict:
     gain: int = 0
     look: bool = False
     question: str = ""
+    left_out: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in _KINDS:
@@ -94,10 +98,12 @@ class Verdict:
             raise ValueError(f"posterior must be 0 to 1, got {self.posterior}")
         if (self.kind == "repair") != bool(self.repair) and self.kind not in ("quarantine", "eliminate"):
             raise ValueError(f"verdict '{self.kind}' with repair {self.repair!r}")
+        if self.left_out != self.convicted and self.kind != "repair":
+            raise ValueError(f"verdict '{self.kind}' with left_out = {self.left_out}")
 
     @property
     def convicted(self) -> bool:
-        """Whether the site's records are left out until something changes."""
+        """Whether the labels or values were found harmful without a repair that would mend them."""
         return self.kind in ("quarantine", "eliminate")
 
 

@@ -13,12 +13,14 @@ __all__ = ["DETECTORS"]
 DETECTORS = Registry(
     "detector",
     {
+        "out-of-bag": "cohortium.quality.out_of_bag:OutOfBag",
         "travelling": "cohortium.quality.travelling:Travelling",
     },
     group="cohortium.detector",
 )
 
 _PLACES: dict[str, str] = {
+    "OutOfBag": "cohortium.quality.out_of_bag",
     "Travelling": "cohortium.quality.travelling",
 }
 """Public names by the module that holds them."""

@@ -37,6 +37,7 @@ __all__ = [
     "LabelPolarity",
     "UnitFactor",
     "find_repair",
+    "gain_class",
     "library",
     "offered",
 ]
@@ -254,9 +255,12 @@ def offered(
         if gained > gain:
             best, gain = repair.name, gained
     least = math.log(len(repairs) / 0.06) + math.log(convict / (1 - convict))
-    if not gain > least:
-        return "", 0
-    return best, max((step for step in _STEPS if step <= gain), default=_STEPS[0])
+    return (best, gain_class(gain)) if gain > least else ("", 0)
+
+
+def gain_class(gain: float) -> int:
+    """A gain that is enough as it leaves the site: 8, 16, 32 or 64 nats, rounded down."""
+    return max((step for step in _STEPS if step <= gain), default=_STEPS[0])
 
 
 def _turned(x: Pixels, name: str) -> Pixels:

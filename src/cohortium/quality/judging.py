@@ -1,0 +1,234 @@
+"""What a site finds out about its own records from the merged models: scores, evidence, trust. Nothing here leaves.
+
+Everything follows from the shared state of an audit and the site's rows, so a node that was restarted finds the same.
+Works on a `Pool` of one site or of all: per record, or site by site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cohortium.core import fixed_point as fp
+from cohortium.core.examples import Examples
+from cohortium.core.parameters import Parameters
+from cohortium.core.verdicts import LEAST_PUBLISHED, Evidence, Repair
+from cohortium.quality.calibrate import clipped_mean, margin
+from cohortium.quality.evidence import (
+    SUSPECT,
+    SiteEvidence,
+    posterior,
+    record_suspicion,
+    site_evidence,
+    sound_terms,
+    trust,
+)
+from cohortium.quality.novelty import (
+    Basis,
+    Spread,
+    basis_of,
+    distances,
+    record_oddity,
+    site_novelty,
+    site_oddity,
+)
+from cohortium.quality.pool import Pool, Scale, flat
+from cohortium.quality.protection import Ranking, protects, ranking
+from cohortium.quality.repairs import LabelPolarity, gain_class, offered
+from cohortium.quality.slots import X_BITS, Slots, logits
+
+__all__ = [
+    "Heads",
+    "Judged",
+    "PassModels",
+    "SiteJudged",
+    "judge",
+    "mended",
+    "oddities",
+    "published",
+    "read_basis",
+    "read_spreads",
+    "scores",
+]
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+_AS_GOOD = 3.0  # nats, log 19
+
+LABELS = LabelPolarity().name
+"""The one repair that changes labels: not offered to sites that cannot be told from a different population."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Heads:
+    """The probes of one pass. member: (sites, slots); usable: slots whose bisection was not voided."""
+
+    member: NDArray[np.bool_]
+    usable: NDArray[np.bool_]
+    point: Floats
+
+    @classmethod
+    def read(cls, state: Parameters, prefix: str) -> Heads:
+        """Of a pass whose probes are trained."""
+        return cls(
+            member=np.asarray(state[f"{prefix}/member"], dtype=bool),
+            usable=np.asarray(state[f"{prefix}/usable"], dtype=bool),
+            point=Slots.read(state, f"{prefix}/slots").point,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PassModels:
+    """What one pass leaves in the state: probes, calibration u = slope z + offset, and what is usual of records."""
+
+    heads: Heads
+    slope: float
+    offset: float
+    basis: Basis
+    spreads: tuple[Spread, ...]
+    usual: float
+
+    @classmethod
+    def read(cls, state: Parameters, prefix: str) -> PassModels:
+        """Of a finished pass."""
+        slope, offset = (float(v) for v in state[f"{prefix}/calibration"])
+        return cls(
+            heads=Heads.read(state, prefix),
+            slope=slope,
+            offset=offset,
+            basis=read_basis(state, prefix),
+            spreads=read_spreads(state, prefix),
+            usual=float(state[f"{prefix}/usual"][0]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteJudged:
+    """One site after a pass. harmful: p_s, 0 where the ranking protects it."""
+
+    evidence: SiteEvidence
+    ranking: Ranking
+    harmful: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Judged:
+    """All rows of a pool after a pass, (n,) each, and its sites by place. q: trust for the next pass."""
+
+    z: Floats
+    margin: Floats
+    oddity: Floats
+    suspicion: Floats
+    q: Floats
+    sites: Mapping[int, SiteJudged]
+
+
+def read_basis(state: Parameters, prefix: str) -> Basis:
+    """Mean and directions of the trusted records of a pass, from exact totals."""
+    n = float(state[f"{prefix}/moments/n"][0])
+    total = fp.from_fixed(state[f"{prefix}/moments/sum"], X_BITS)
+    packed = fp.from_fixed(state[f"{prefix}/moments/products"], 2 * X_BITS)
+    square = np.zeros((len(total), len(total)))
+    rows, columns = np.triu_indices(len(total))
+    square[rows, columns] = square[columns, rows] = packed
+    return basis_of(max(n, 1.0), total, square)
+
+
+def read_spreads(state: Parameters, prefix: str) -> tuple[Spread, ...]:
+    """Median and spread of each novelty distance of a pass."""
+    return tuple(Spread(float(median), float(sd)) for median, sd in state[f"{prefix}/spreads"])
+
+
+def scores(x: Integers, site: Integers, heads: Heads) -> Floats:
+    """z of every row: the mean clipped logit of the usable probes that never saw its site."""
+    return clipped_mean(logits(x, heads.point), ~heads.member[site] & heads.usable)
+
+
+def oddities(x: Integers, basis: Basis, spreads: tuple[Spread, ...]) -> Floats:
+    """o of every row."""
+    return record_oddity(distances(fp.from_fixed(x, X_BITS), basis), spreads)
+
+
+def judge(pool: Pool, x: Integers, models: PassModels, *, anchors: frozenset[int]) -> Judged:
+    """Steps 2 and 5 to 8 of a pass. x: the pool's rows, scaled, at 2^-12; anchors: places of trusted sites."""
+    z = scores(x, pool.site, models.heads)
+    m = margin(z, pool.y, models.slope, models.offset)
+    oddity = oddities(x, models.basis, models.spreads)
+    suspicion = record_suspicion(m, oddity)
+    q = np.ones(len(z))
+    sites = {}
+    for site in pool.examples:
+        rows = pool.rows(site)
+        novelty = site_novelty(site_oddity(oddity[rows]), usual=models.usual, n=len(rows))
+        found = site_evidence(m[rows], pool.y[rows], novelty=novelty)
+        ranked = ranking(z[rows], pool.y[rows]) if found.two_class else Ranking(0.5, 0.0)
+        harmful = posterior(found)
+        if harmful > SUSPECT and protects(ranked.errors, two_class=found.two_class):
+            harmful = 0.0
+        sites[site] = SiteJudged(evidence=found, ranking=ranked, harmful=harmful)
+        q[rows] = trust(harmful, suspicion[rows], anchor=site in anchors)
+    return Judged(z=z, margin=m, oddity=oddity, suspicion=suspicion, q=q, sites=sites)
+
+
+def published(
+    name: str, site: int, pool: Pool, judged: Judged, models: PassModels, scale: Scale, repairs: Sequence[Repair]
+) -> Evidence | None:
+    """What leaves the site after the last pass; None below five records."""
+    rows = pool.rows(site)
+    if len(rows) < LEAST_PUBLISHED:
+        return None
+    one = judged.sites[site]
+    told, coins = one.evidence, one.evidence.unrelated - one.evidence.novelty
+    repair, gain = mended(site, pool, judged, models, scale, repairs)
+    return Evidence(
+        site=name,
+        n=told.n,
+        two_class=told.two_class,
+        sound=told.sound - coins,
+        reversed=told.reversed - coins,
+        shifted=told.shifted - coins,
+        novelty=told.novelty,
+        contradicted=int((judged.margin[rows] < 0).sum()),
+        flagged=int((judged.suspicion[rows] > SUSPECT).sum()),
+        majority=int(2 * pool.y[rows].sum() > len(rows)),
+        auroc=one.ranking.auroc,
+        ranking=one.ranking.errors,
+        repair=repair,
+        gain=gain,
+    )
+
+
+def mended(
+    site: int, pool: Pool, judged: Judged, models: PassModels, scale: Scale, repairs: Sequence[Repair]
+) -> tuple[str, int]:
+    """The repair after which the site's labels agree best with the others' models, and the class of its gain.
+
+    Empty and 0 where no repair gains enough. Labels are not turned where the site cannot be told from a different
+    population: with one class, or while its patients are ranked rightly. Where another repair is hardly better (a
+    linear probe cannot tell reversed labels from reversed columns) labels are named: the commoner mistake.
+    """
+    one, labels = judged.sites[site], [repair for repair in repairs if repair.name == LABELS]
+    if not one.evidence.two_class or protects(one.ranking.errors, two_class=True):
+        repairs, labels = [repair for repair in repairs if repair.name != LABELS], []
+    before, after = float(sound_terms(judged.margin[pool.rows(site)]).sum()), []
+
+    def score(changed: Examples) -> float:
+        after.append(float(sound_terms(_margins(changed, site, models, scale)).sum()))
+        return after[-1]
+
+    examples = pool.examples[site]
+    found, gain = offered(examples, repairs, score)
+    if not labels or found in ("", LABELS):
+        return found, gain
+    turned = score(labels[0].apply(examples)) - before
+    return (LABELS, min(gain, gain_class(turned))) if turned > max(after) - before - _AS_GOOD else (found, gain)
+
+
+def _margins(examples: Examples, site: int, models: PassModels, scale: Scale) -> Floats:
+    x = scale.fixed(flat(examples))
+    z = scores(x, np.full(len(x), site, dtype=np.int64), models.heads)
+    return margin(z, np.asarray(examples.y, dtype=np.float64), models.slope, models.offset)
