@@ -1,0 +1,128 @@
+"""Copies: recall and precision on images with 40 near-copies, keys that matter, and what each site is told."""
+
+import os
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from cohortium.errors import UsageError
+from cohortium.quality.gate_copies import (
+    CopyTokens,
+    check_copies,
+    directions,
+    known_elsewhere,
+    near_copies,
+    new_secret,
+    standardised,
+    tokens,
+)
+from cohortium.sim.harm.corruptions import near_copy
+
+SECRET = bytes(range(32))
+
+
+def pictures(n=600, seed=0):
+    """Smooth random images: neighbours correlate, as in real ones, over a common shape."""
+    rng = np.random.default_rng(seed)
+    common = ndimage.gaussian_filter(np.random.default_rng(99).normal(size=(14, 14)), 3)
+    raw = ndimage.gaussian_filter(rng.normal(size=(n, 14, 14)), (0, 0.8, 0.8)) + 2 * common
+    scaled = (raw - raw.min()) / (raw.max() - raw.min())
+    return scaled.reshape(n, -1)
+
+
+def told(x):
+    return tokens(x, mean=standardised(x).mean(axis=0), secret=SECRET)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_forty_near_copies_among_six_hundred_records_are_found_and_nobody_else(seed):
+    x = pictures(seed=seed)
+    x[:40] = near_copy(x[100:140], side=14, rng=np.random.default_rng(seed))
+    found = {tuple(pair) for pair in near_copies(told(x), told(x), same=True).tolist()}
+    true = {(at, at + 100) for at in range(40)}
+    assert len(found & true) / 40 >= 0.98
+    assert len(found & true) / len(found) >= 0.95
+
+
+def test_a_published_set_finds_the_same_records():
+    x = pictures()
+    x[:40] = near_copy(x[300:340], side=14, rng=np.random.default_rng(0))
+    made = told(x)
+    rows = known_elsewhere(made[:300], np.unique(made[300:]))
+    assert set(range(40)) <= set(rows.tolist())
+    assert len(rows) <= 42
+
+
+def test_another_secret_gives_tokens_that_match_nothing():
+    x = pictures(50)
+    mean = standardised(x).mean(axis=0)
+    ours, theirs = tokens(x, mean=mean, secret=SECRET), tokens(x, mean=mean, secret=new_secret(os.urandom))
+    assert not np.isin(ours, theirs).any()
+    assert not np.allclose(directions(SECRET, n_features=64), directions(b"another secret!!", n_features=64))
+
+
+def test_a_known_patient_cannot_be_looked_up_without_the_secret():
+    """A dictionary of all 2^16 band values, hashed without the key, holds no token."""
+    x = pictures(20)
+    made = told(x)
+    import hashlib
+
+    plain = {
+        int.from_bytes(hashlib.sha256(bytes([0]) + word.to_bytes(2, "big")).digest()[:8], "big")
+        for word in range(1 << 16)
+    }
+    assert not plain & {int(token) for token in made[:, 0]}
+
+
+def test_a_published_set_does_not_link_the_bands_of_a_record():
+    made = told(pictures(30))
+    own = CopyTokens(training=made[:20], held_out=made[20:])
+    training, held_out = own.published
+    assert training.ndim == held_out.ndim == 1
+    assert np.array_equal(training, np.sort(training))
+
+
+def test_gain_and_offset_of_a_record_do_not_matter():
+    x = pictures(10)
+    np.testing.assert_allclose(standardised(3 * x + 1), standardised(x), atol=1e-12)
+    assert not standardised(np.full((1, 70), 4.0)).any()
+
+
+def site(x):
+    half = len(x) // 2
+    return CopyTokens(training=told(ALL)[x][:half], held_out=told(ALL)[x][half:])
+
+
+ALL = pictures(120)
+
+
+def test_each_site_is_told_of_its_own_rows_only():
+    ALL[5] = near_copy(ALL[65:66], side=14, rng=np.random.default_rng(1))[0]
+    one, two = site(np.arange(0, 60)), site(np.arange(60, 120))
+    checks, rows = check_copies(one, {"other": two.published})
+    assert ([c.level for c in checks], rows.tolist()) == (["warn"], [5])
+    checks, rows = check_copies(two, {"other": one.published})
+    assert ([c.level for c in checks], rows.tolist()) == (["warn"], [5])
+    assert not any("65" in c.found for c in checks)
+
+
+def test_a_copy_across_training_and_held_out_records_is_a_fail():
+    made = told(ALL)
+    same = CopyTokens(training=made[10:30], held_out=np.concatenate([made[30:40], made[12:13]]))
+    assert [c.level for c in check_copies(same, {})[0]] == ["fail"]
+    elsewhere = CopyTokens(training=made[40:50], held_out=made[15:16])
+    clean = CopyTokens(training=made[10:30], held_out=made[30:40])
+    assert check_copies(clean, {"other": elsewhere.published})[0][0].level == "fail"
+
+
+def test_no_copy_is_a_pass():
+    checks, rows = check_copies(site(np.arange(10, 50)), {"other": site(np.arange(70, 110)).published})
+    assert ([c.level for c in checks], len(rows)) == (["ok"], 0)
+
+
+def test_short_secrets_and_narrow_records_are_refused():
+    with pytest.raises(UsageError, match="at least 16 bytes, got 3"):
+        tokens(ALL, mean=np.zeros(196), secret=b"abc")
+    with pytest.raises(UsageError, match="records of at least 64 values, got 7"):
+        tokens(np.zeros((3, 7)), mean=np.zeros(7), secret=SECRET)
