@@ -18,7 +18,7 @@ def test_gradient_agrees_with_finite_differences():
     probe = RelayProbe(n_features=3, hidden=4)
     state, x, y = probe.initial(rng=rng), rng.normal(size=(5, 3)), np.array([0, 1, 1, 0, 1.0])
     w = np.array(state["w"])
-    found = probe._gradient(w, x, y)
+    found = probe.gradient(w, x, y)
     for at in range(len(w)):
         up, down = w.copy(), w.copy()
         up[at] += 1e-6

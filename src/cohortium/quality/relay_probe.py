@@ -42,7 +42,7 @@ class RelayProbe:
         """One Adam step on the mean log loss of a batch (m, n_features); the state given stays as it is."""
         mean = _OLD * _vector(state, "mean") + (1 - _OLD) * x.mean(axis=0)
         variance = _OLD * _vector(state, "variance") + (1 - _OLD) * ((x - mean) ** 2).mean(axis=0)
-        g, t = self._gradient(_vector(state, "w"), _normal(x, mean, variance), y), int(state["steps"]) + 1
+        g, t = self.gradient(_vector(state, "w"), _normal(x, mean, variance), y), int(state["steps"]) + 1
         m = _BETA_1 * _vector(state, "m") + (1 - _BETA_1) * g
         v = _BETA_2 * _vector(state, "v") + (1 - _BETA_2) * g * g
         rate = learning_rate * np.sqrt(1 - _BETA_2**t) / (1 - _BETA_1**t)
@@ -56,6 +56,13 @@ class RelayProbe:
         logits: Floats = self._forward(_vector(state, "w"), seen)[1]
         return 1.0 / (1.0 + np.exp(-np.clip(logits, -500.0, 500.0)))
 
+    def gradient(self, w: Floats, x: Floats, y: Floats) -> Floats:
+        """Of the mean log loss on a batch of normalised inputs, for weights (d,)."""
+        inner, logits = self._forward(w, x)
+        error = (1.0 / (1.0 + np.exp(-np.clip(logits, -500.0, 500.0))) - y) / len(y)
+        back = (error[:, None] * self._split(w)[2]) * (inner > 0)
+        return np.concatenate([(x.T @ back).ravel(), back.sum(axis=0), inner.T @ error, [error.sum()]])
+
     def _split(self, w: Floats) -> tuple[Floats, Floats, Floats, float]:
         at = self.n_features * self.hidden
         first = w[:at].reshape(self.n_features, self.hidden)
@@ -65,12 +72,6 @@ class RelayProbe:
         first, bias, last, offset = self._split(w)
         inner = np.maximum(x @ first + bias, 0.0)
         return inner, inner @ last + offset
-
-    def _gradient(self, w: Floats, x: Floats, y: Floats) -> Floats:
-        inner, logits = self._forward(w, x)
-        error = (1.0 / (1.0 + np.exp(-np.clip(logits, -500.0, 500.0))) - y) / len(y)
-        back = (error[:, None] * self._split(w)[2]) * (inner > 0)
-        return np.concatenate([(x.T @ back).ravel(), back.sum(axis=0), inner.T @ error, [error.sum()]])
 
 
 def _vector(state: Parameters, name: str) -> Floats:
