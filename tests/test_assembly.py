@@ -1,5 +1,7 @@
 """A study becomes objects, or every reason why it cannot, each at its key."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -23,6 +25,8 @@ from cohortium.errors import DataError, StudyError
 from cohortium.models import MODELS
 from cohortium.privacy.dp.distributed import NoiseGuard
 from cohortium.privacy.dp.site_level import SiteLevel
+from cohortium.privacy.he import terms
+from cohortium.privacy.he.guard import CKKS
 from cohortium.strategies import STRATEGIES
 
 LAYOUT = Layout(features=("a", "b"), outcome="binary", classes=("0", "1"))
@@ -168,6 +172,33 @@ def test_word_width_and_hidden_weights_reach_the_guard():
     assert (guard.word_bits, guard.largest_weight, guard.recipe.hidden_weights) == (16, 0, False)
     guard = guard_of(study_of(privacy={"weights": "hidden", "largest_weight": 1000}), 4)
     assert (guard.word_bits, guard.largest_weight, guard.recipe.hidden_weights) == (32, 1000, True)
+
+
+ENCRYPTED = {"method": "threshold-ckks"}
+
+
+def test_threshold_encryption_needs_every_site_and_a_model_whose_sums_are_counts(monkeypatch):
+    monkeypatch.setattr(terms, "missing", lambda: "")
+    monkeypatch.setattr("cohortium.assembly.require_scheme", lambda: SimpleNamespace(n_values=1, shape=(1, 1)))
+    study = study_of({"name": "kaplan-meier"}, privacy=ENCRYPTED)
+    assert guard_of(study, 5).recipe is CKKS
+    assert (quorum(study, 5), problems(study, n_sites=5)) == (5, {})
+    said = problems(study_of(privacy=ENCRYPTED), n_sites=5)["privacy.method"]
+    assert "model 'logistic' adds whole numbers of up to 2^55" in said
+    assert said.endswith("set model.learn = \"weights\" where it has that, or method = 'masks'")
+    assert problems(study_of({"name": "logistic", "learn": "weights"}, privacy=ENCRYPTED), n_sites=5) == {}
+
+
+def test_threshold_encryption_that_is_not_here_is_refused_or_becomes_masks(monkeypatch):
+    monkeypatch.setattr(terms, "missing", lambda: "openfhe is not installed")
+    model = {"name": "kaplan-meier"}
+    study = study_of(model, privacy=ENCRYPTED)
+    assert "pip install 'cohortium[he]'" in problems(study, n_sites=5)["privacy.method"]
+    with pytest.raises(StudyError, match="is not available here: openfhe is not installed"):
+        guard_of(study, 5)
+    instead = study_of(model, privacy={**ENCRYPTED, "fallback": "masks"})
+    assert (problems(instead, n_sites=5), guard_of(instead, 5).recipe) == ({}, MASKED)
+    assert quorum(instead, 5) == quorum(study_of(model), 5)
 
 
 @pytest.mark.parametrize(("n", "least"), [(3, 3), (4, 3), (5, 3), (6, 4), (20, 11)])

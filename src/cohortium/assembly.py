@@ -26,7 +26,9 @@ from cohortium.models.patient_gradients import PrivateLearner
 from cohortium.models.private_training import SharedSteps
 from cohortium.privacy.dp.distributed import NoiseGuard
 from cohortium.privacy.dp.site_level import SiteLevel
-from cohortium.privacy.dp.terms import check_size, refusals, terms_of
+from cohortium.privacy.dp.terms import COUNTING_MODELS, check_size, refusals, terms_of
+from cohortium.privacy.he.terms import encrypted, unencryptable
+from cohortium.privacy.he.threshold import require_scheme
 from cohortium.privacy.secagg.terms import LEAST_MASKED, unmaskable
 from cohortium.strategies import STRATEGIES
 from cohortium.swarm.program import Program, Stage, Stop
@@ -54,7 +56,7 @@ def default_min_sites(n_sites: int) -> int:
 
 
 def build_guard(study: Study, site: str, *, n_sites: int, entropy: Callable[[int], bytes]) -> Guard:
-    """How a site's updates travel: open to the members, or under masks. entropy: n secret bytes.
+    """How a site's updates travel: open to the members, under masks, or encrypted. entropy: n secret bytes.
 
     Where sites share out the noise of a private run, a sum with too little of it is never opened. n_sites: of the run
     as it is proposed; the same number at every site, or they would not speak the same protocol.
@@ -62,6 +64,12 @@ def build_guard(study: Study, site: str, *, n_sites: int, entropy: Callable[[int
     plan = study.privacy
     if not plan.masked(n_sites):
         return PlainGuard()
+    if encrypted(study, n_sites):
+        from cohortium.privacy.he.guard import CkksGuard
+
+        if problems := unencryptable(study, n_sites):
+            raise StudyError(problems)
+        return CkksGuard(site, scheme=require_scheme())
     from cohortium.privacy.secagg.guard import MaskedGuard  # loads the ciphers
 
     largest = plan.largest_weight if plan.weights == "hidden" else 0
@@ -71,10 +79,12 @@ def build_guard(study: Study, site: str, *, n_sites: int, entropy: Callable[[int
 
 
 def quorum(study: Study, n_sites: int) -> int:
-    """Fewest sites a round may close with: the study's word, or more than half; under masks at least 3.
+    """Fewest sites a round may close with: the study's word, or more than half; under masks at least 3, encrypted all.
 
     Where sites share out the noise of a private run, as many as its sums need.
     """
+    if encrypted(study, n_sites):
+        return n_sites
     least = study.strategy.min_sites or default_min_sites(n_sites)
     if (terms := terms_of(study, n_sites=n_sites)) is not None:
         least = max(least, terms.least_survivors)
@@ -148,7 +158,8 @@ def build_program(study: Study, layout: Layout, *, sites: Sequence[str], chance:
 def check_study(study: Study, *, n_sites: int | None = None) -> tuple[Problem, ...]:
     """Everything that cannot work, all at once; empty when the study can be run."""
     if study.synth is not None:
-        return (*check_synth(study), *(unmaskable(study, n_sites) if study.privacy.masked(n_sites) else ()))
+        masks = unmaskable(study, n_sites) if study.privacy.masked(n_sites) else ()
+        return (*check_synth(study), *masks, *unencryptable(study, n_sites))
     problems: list[Problem] = []
     learner = strategy = None
     try:
@@ -165,6 +176,7 @@ def check_study(study: Study, *, n_sites: int | None = None) -> tuple[Problem, .
         problems += _impossible(study, learner, strategy, n_sites)
     if study.privacy.masked(n_sites):
         problems += unmaskable(study, n_sites)
+    problems += unencryptable(study, n_sites)
     if learner is not None and study.privacy.dp is not None:
         able, name = _can_be_private(learner), strategy_name(study, learner)
         problems += refusals(study, n_sites=n_sites, can_train=able, strategy=name)
@@ -204,6 +216,10 @@ def _impossible(study: Study, learner: Learner, strategy: Strategy, n_sites: int
         sentence = f"merge '{name}' needs single updates, but secure aggregation{how} reveals only their sum"
         hint = "choose 'fedavg', or say secure_aggregation = false under [privacy]"
         return [Problem("strategy.name", f"{sentence}; {hint}")]
+    if encrypted(study, n_sites) and learner.learns_by == "sums" and model not in COUNTING_MODELS:
+        sentence = f"model '{model}' adds whole numbers of up to 2^55, threshold encryption carries counts up to 2^38"
+        hint = 'set model.learn = "weights" where it has that' if _has_field(learner, "learn") else "choose another"
+        return [Problem("privacy.method", f"{sentence}; {hint}, or method = 'masks'")]
     if learner.learns_by == "sums" and study.strategy.stop is not None:
         return [Problem("strategy.stop", f"model '{model}' ends by itself when it has converged; leave stop out")]
     return []

@@ -17,6 +17,7 @@ EXTRAS = (
     "trie",
     "vyper",
     "grpc",
+    "openfhe",
 )
 HEAVY = ("torch", "web3", "pandas", "eth", "sklearn", "grpc", "numpy", "scipy")
 
@@ -30,6 +31,7 @@ def modules_after(code):
 BEHIND_A_REGISTRY = {
     **{f"cohortium.ledger.{n}": "evm" for n in ("hosted", "local", "replica", "replicated", "shared_replica")},
     **{f"cohortium.transport.{name}": "node" for name in ("dialing", "grpc", "listening")},
+    "cohortium.privacy.he.openfhe": "he",
 }
 
 HIDE = f"""

@@ -96,6 +96,12 @@ def test_facts_are_those_of_the_program_that_would_run(make_study):
     )
 
 
+def test_a_node_does_not_guess_what_others_can_do_instead(make_study):
+    study = make_study(privacy={"method": "threshold-ckks", "fallback": "masks"})
+    assert "privacy.fallback: 'masks' is for simulations" in verdict(study).reason
+    assert verdict(make_study(privacy={"method": "threshold-ckks"})) == Allowed(by_itself=False)
+
+
 RULES = st.fixed_dictionaries(
     {
         "models": st.none() | st.lists(st.sampled_from(["logistic", "cox"]), unique=True),

@@ -185,11 +185,14 @@ class PrivacyPlan(_Plan):
     """What members may see of each other's updates.
 
     secure_aggregation: whether a merge sees only their sum; None: from three sites on, wherever that is possible.
+    method: how; threshold encryption is for small updates and needs the extra `he`. fallback: where that is missing.
     word_bits: of a masked number. weights: on the ledger, or masked too, then none is above largest_weight.
     dp: differential privacy; without it nothing formal is promised to patients. audit: attacks on the own model.
     """
 
     secure_aggregation: bool | None = None
+    method: Literal["masks", "threshold-ckks"] = "masks"
+    fallback: Literal["refuse", "masks"] = "refuse"
     word_bits: Literal[16, 32, 64] = 32
     weights: Literal["public", "hidden"] = "public"
     largest_weight: Annotated[int, Field(ge=1, le=1 << 29)] = 4096
@@ -284,6 +287,8 @@ class Study(_Plan):
         content = self.model_dump(mode="json")
         if self.synth is None:  # studies without synthesis keep the digest they had before there was any
             del content["synth"]
+        if self.privacy.method == "masks" and self.privacy.fallback == "refuse":  # as before there was a choice
+            del content["privacy"]["method"], content["privacy"]["fallback"]
         return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
 
     @cached_property

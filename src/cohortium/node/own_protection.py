@@ -22,6 +22,7 @@ from cohortium.node.work import Ward, ward_work
 from cohortium.privacy.dp.accounting import accountant, epsilon
 from cohortium.privacy.dp.budget import Caps, cap_delta
 from cohortium.privacy.dp.purse import Plan, Purse, Terms, version_of
+from cohortium.privacy.he.terms import method_of
 from cohortium.privacy.leakage.verdict import together
 from cohortium.reports.privacy import AuditRecord, PrivacyRecord
 from cohortium.sim.protection import attacks_of, code_of_study, patients_of, promise_of, spending_of
@@ -102,9 +103,10 @@ class Guarding:
     def record(self, ledger: Path) -> PrivacyRecord:
         """Privacy of the run as this site can show it. ledger: the exported chain."""
         study, program = self._ward.study, self._program
-        masked = study.privacy.masked(len(program.sites))
+        method = method_of(study, len(program.sites))
+        masked = method == "masks"
         return PrivacyRecord(
-            method="masks" if masked else "none",
+            method=method,
             noise="operating system",
             colluders=n_colluders(len(program.sites)) if masked else 0,
             word_bits=study.privacy.word_bits if masked else 0,

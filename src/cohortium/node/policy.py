@@ -69,6 +69,8 @@ def facts_of(study: Study, *, n_sites: int, cohort: int | None = None, epsilon: 
 def _objections(study: Study, facts: Facts, consent: ConsentPlan) -> Iterator[str]:
     yield from _unlisted("models", study.model.name, consent.models)
     yield from _unlisted("strategies", facts.strategy, consent.strategies)
+    if study.privacy.method == "threshold-ckks" and study.privacy.fallback == "masks":
+        yield "privacy.fallback: 'masks' is for simulations; nodes cannot see what others have installed"
     code = study.model.code_digest
     if code is not None and code not in consent.code_digests:
         yield f"consent.code_digests: the study brings code {code[:16]}... that this site has not approved"

@@ -93,10 +93,23 @@ def _features(record: RunRecord) -> tuple[str, ...]:
     return tuple(str(name) for name in named) if isinstance(named, list) else ()
 
 
+_TRAVEL = {
+    "masks": "updates travel under masks; ",
+    "threshold-ckks": "updates travel encrypted, opened only by all sites together; ",
+    "none": "updates can be read by the members; ",
+}
+_AGAINST_READING = {
+    "masks": "masks: no single update can be opened",
+    "threshold-ckks": "threshold encryption: no single update can be opened by sites that follow the protocol",
+    "none": "none beyond checking each update before it leaves",
+}
+
+
 def checklist(record: RunRecord, proof: Proof, audit: AuditRecord | None) -> tuple[Item, ...]:
     """The nine questions of an officer, each with the evidence in this run."""
     privacy = record.privacy
-    masked = privacy is not None and privacy.method == "masks"
+    method = privacy.method if privacy is not None else "none"
+    masked = method != "none"
     promise = privacy.promise if privacy is not None else None
     random = record.randomness == "operating system"
     return (
@@ -147,8 +160,7 @@ def checklist(record: RunRecord, proof: Proof, audit: AuditRecord | None) -> tup
         Item(
             number=7,
             asked="Security",
-            evidence=("updates travel under masks; " if masked else "updates can be read by the members; ")
-            + f"keys and noise: {record.randomness}",
+            evidence=_TRAVEL[method] + f"keys and noise: {record.randomness}",
             missing="versions and patch state of the node's machine; the drill of an excluded key",
             met=masked and random,
         ),
@@ -172,7 +184,7 @@ def checklist(record: RunRecord, proof: Proof, audit: AuditRecord | None) -> tup
 def _risks(record: RunRecord, audit: AuditRecord | None) -> tuple[tuple[str, str, str], ...]:
     """(risk, measure, what was measured) for the impact assessment."""
     privacy = record.privacy
-    masked = privacy is not None and privacy.method == "masks"
+    method = privacy.method if privacy is not None else "none"
     promise = privacy.promise if privacy is not None else None
     found = {one.name: one for one in audit.attacks if not one.site} if audit is not None else {}
 
@@ -188,7 +200,7 @@ def _risks(record: RunRecord, audit: AuditRecord | None) -> tuple[tuple[str, str
     return (
         (
             "A patient's record is read out of an update",
-            "masks: no single update can be opened" if masked else "none beyond checking each update before it leaves",
+            _AGAINST_READING[method],
             measured("inversion"),
         ),
         ("It is found out that a patient was in the data", formal, measured("model", "one-run", "lira-online", "rmia")),

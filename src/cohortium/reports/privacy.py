@@ -99,8 +99,9 @@ class AuditRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class PrivacyRecord:
-    """Privacy of one run. method: `masks` or `none`. colluders: sites that may conspire without seeing an update.
+    """Privacy of one run. method: `masks`, `threshold-ckks` or `none`.
 
+    colluders: sites that may conspire without seeing an update, whatever they do; 0 without masks.
     word_bits: of a masked word, 0 without masks. noise: where randomness came from. promise: None without noise.
     """
 

@@ -18,6 +18,10 @@ CONTENTS = {
     "offer shares": "shares of this site's mask keys, each sealed for one other site",
     "offer masked": "digest of this site's arrays under masks and, if small, these: random words to everybody",
     "offer unmask": "one share of each mask key, after the survivors were agreed",
+    "offer promises": "digest of this site's share of the public key; how large the update's values are",
+    "offer publics": "this site's share of the public key",
+    "offer ciphertexts": "this site's update, encrypted under the key of all sites",
+    "offer partials": "this site's part in opening the sum of all ciphertexts",
     "offer merge": "the merged model of the round, made by this site",
     "offer final": "the merged model that all have attested",
     "chunk": "a piece of a payload offered before",
@@ -37,6 +41,7 @@ CONTENTS = {
 
 _METHODS = {
     "masks": "masks: only the sum of the survivors' updates can be opened",
+    "threshold-ckks": "threshold encryption: a sum opens only with a part of every site that keeps to the rules",
     "none": "none: members can read each other's updates",
 }
 _ATTACKS = {

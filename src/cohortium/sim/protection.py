@@ -30,6 +30,7 @@ from cohortium.privacy.dp.accounting import accountant, epsilon, micro
 from cohortium.privacy.dp.budget import Caps, cap_delta
 from cohortium.privacy.dp.purse import Plan, Purse, Terms, version_of
 from cohortium.privacy.dp.statement import Statement, statements
+from cohortium.privacy.he.terms import method_of
 from cohortium.privacy.leakage.membership import Membership
 from cohortium.privacy.leakage.site_audit import SiteAudit, pooled
 from cohortium.privacy.leakage.verdict import together
@@ -190,9 +191,10 @@ class Protection:
 
     def record(self, events: Sequence[LedgerEvent], found: Verified) -> PrivacyRecord:
         """Everything the report shows. events: of the run; found: the export's offline replay."""
-        masked = self._study.privacy.masked(len(self._auditors))
+        method = method_of(self._study, len(self._auditors))
+        masked = method == "masks"
         return PrivacyRecord(
-            method="masks" if masked else "none",
+            method=method,
             noise=self._chance.source,
             colluders=n_colluders(len(self._auditors)) if masked else 0,
             word_bits=self._study.privacy.word_bits if masked else 0,

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from cohortium.core.exchange import n_colluders, threshold
 from cohortium.core.study import Study
 from cohortium.errors import Problem
+from cohortium.privacy.he.terms import encrypted
+from cohortium.privacy.he.terms import sentence_on as sentence_on_encryption
 from cohortium.privacy.secagg.context import MAX_SITES
 from cohortium.privacy.secagg.fixed_point import LEAST_HIDDEN_BITS, FixedPoint
 from cohortium.privacy.secagg.survivors import warnings_of
@@ -52,6 +54,8 @@ def _too_coarse(study: Study, n_sites: int) -> list[Problem]:
 def sentence_on(study: Study, n_sites: int) -> str:
     """Whether a run of so many sites is under secure aggregation, and what that means, in one sentence."""
     plan = study.privacy
+    if encrypted(study, n_sites):
+        return sentence_on_encryption(study, n_sites)
     if plan.masked(n_sites):
         needed = max(threshold(n_sites, n_sites), n_colluders(n_sites) + 2, LEAST_MASKED)
         spare = n_sites - needed
@@ -66,6 +70,8 @@ def sentence_on(study: Study, n_sites: int) -> str:
 
 def notes_on(study: Study, n_sites: int, merged: Mapping[int, tuple[str, ...]]) -> tuple[str, ...]:
     """What the record of a run says of its secure aggregation. merged: contributors by round, in order."""
+    asked = sentence_on_encryption(study, n_sites)
+    said = tuple(dict.fromkeys(one for one in (asked, sentence_on(study, n_sites)) if one))
     if not study.privacy.masked(n_sites) or study.privacy.dp is not None:
-        return (sentence_on(study, n_sites),)
-    return (sentence_on(study, n_sites), *warnings_of(list(merged.values()), list(merged)))
+        return said
+    return (*said, *warnings_of(list(merged.values()), list(merged)))
