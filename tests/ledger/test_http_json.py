@@ -106,6 +106,24 @@ def test_nobody_answering_is_said_server_by_server_in_bounded_time():
     assert "connection refused" in str(error.value)
 
 
+def test_closing_frees_whoever_waits_for_an_answer_and_nothing_is_asked_afterwards():
+    said = []
+
+    def ask():
+        with pytest.raises(LedgerUnreachable) as raised:
+            http_json.post("/x", {})
+        said.append(str(raised.value))
+
+    with dead() as gone, client(gone, deadline_s=60.0) as http_json:
+        waiting = threading.Thread(target=ask)
+        waiting.start()
+        http_json.close()
+        waiting.join(5)
+        assert not waiting.is_alive()
+        ask()
+    assert said == ["the way to etcd was closed"] * 2
+
+
 @pytest.mark.parametrize(
     ("endpoints", "says"),
     [

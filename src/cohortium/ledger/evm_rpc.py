@@ -190,10 +190,10 @@ class EvmRpcLedger:
         write_evm_export(path, self.genesis, [(call, _events(call)) for call in calls], head, heads=heads)
 
     def close(self) -> None:
-        """Let file and connection go."""
+        """Let file and connection go; whoever waits for the node gives up first."""
+        self._rpc.close()
         with self._turn, self._lock:
             self._file.close()
-            self._rpc.close()
 
     def _put(self, raw: bytes) -> Receipt:
         with self._turn:

@@ -14,6 +14,7 @@ import http.client
 import json
 import random
 import ssl
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,7 +66,10 @@ class _Endpoint:
 
 
 class HttpJson:
-    """One site's way to the servers; for one thread at a time. deadline_s: of a call; attempt_s: at one server."""
+    """One site's way to the servers; for one thread at a time. deadline_s: of a call; attempt_s: at one server.
+
+    `close` may be called from any thread: what is being asked is given up at the end of its attempt.
+    """
 
     def __init__(
         self,
@@ -86,6 +90,7 @@ class HttpJson:
         self._deadline_s, self._attempt_s = deadline_s, attempt_s
         self._at = 0
         self._connection: http.client.HTTPConnection | None = None
+        self._asking, self._closed = threading.Lock(), threading.Event()
 
     @property
     def endpoints(self) -> list[str]:
@@ -95,10 +100,18 @@ class HttpJson:
     def post(self, path: str, body: Any) -> Any:
         """What the first server that can answers. Raises LedgerUnreachable with each server's trouble."""
         packed = json.dumps(body).encode()
+        with self._asking:
+            try:
+                return self._first_answer(path, packed)
+            finally:
+                if self._closed.is_set():
+                    self._drop()
+
+    def _first_answer(self, path: str, packed: bytes) -> Any:
         until = time.monotonic() + self._deadline_s
         troubles: dict[str, str] = {}
         pause_s = _PAUSE_S
-        while (left := until - time.monotonic()) > 0:
+        while (left := until - time.monotonic()) > 0 and not self._closed.is_set():
             endpoint = self._endpoints[self._at]
             try:
                 return self._post(endpoint, path, packed, min(self._attempt_s, left))
@@ -106,8 +119,10 @@ class HttpJson:
                 troubles[endpoint.url] = _said(error)
                 self._leave()
             if self._at == 0:  # once round: give the servers time to elect a leader
-                time.sleep(pause_s * random.uniform(0.5, 1))  # noqa: S311 - no secret
+                self._closed.wait(pause_s * random.uniform(0.5, 1))  # noqa: S311 - no secret
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        if self._closed.is_set():
+            raise LedgerUnreachable(f"the way to {self._what} was closed")
         said = "; ".join(f"{url}: {trouble}" for url, trouble in sorted(troubles.items()))
         raise LedgerUnreachable(
             f"no server of {self._what} answered within {self._deadline_s:g} s ({said})",
@@ -126,7 +141,15 @@ class HttpJson:
         return found
 
     def close(self) -> None:
-        """Let the connection go."""
+        """Ask nobody any more, and let the connection go."""
+        self._closed.set()
+        if self._asking.acquire(blocking=False):  # else whoever asks lets it go
+            try:
+                self._drop()
+            finally:
+                self._asking.release()
+
+    def _drop(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -139,7 +162,7 @@ class HttpJson:
             try:
                 return _post(self._connection, path, packed)
             except (ConnectionError, http.client.CannotSendRequest):
-                self.close()
+                self._drop()
         self._connection = self._connect(endpoint, timeout_s)
         return _post(self._connection, path, packed)
 
@@ -150,7 +173,7 @@ class HttpJson:
 
     def _leave(self) -> None:
         """The next server is tried from now on."""
-        self.close()
+        self._drop()
         self._at = (self._at + 1) % len(self._endpoints)
 
 

@@ -173,10 +173,10 @@ class ReplicatedLedger:
         self._chain.export(path, heads)
 
     def close(self) -> None:
-        """Let file and connection go."""
+        """Let file and connection go; whoever waits for etcd gives up first."""
+        self._log.close()
         with self._turn:
             self._chain.close()
-            self._log.close()
 
     def _put(self, raw: bytes) -> Receipt:
         self.sync()
