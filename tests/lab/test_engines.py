@@ -44,6 +44,17 @@ def test_anvil_is_looked_for_where_the_user_says_and_in_node_modules(monkeypatch
     assert asked == ["/opt/anvil", "anvil"]
 
 
+def test_npms_script_is_passed_by_for_the_program_beside_it(monkeypatch, tmp_path):
+    script, program = tmp_path / "@foundry-rs/anvil/bin.mjs", tmp_path / "@foundry-rs/anvil-linux-amd64/bin/anvil"
+    for one in (script, program):
+        one.parent.mkdir(parents=True)
+        one.touch(mode=0o755)
+    monkeypatch.setenv("COHORTIUM_ANVIL", str(script))
+    assert engines._anvil() == str(program)
+    program.unlink()
+    assert engines._anvil() == str(script)
+
+
 def test_an_engine_that_cannot_be_started_is_refused_before_anything_is_made(monkeypatch, tmp_path):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(UsageError, match="needs etcd"):

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -14,6 +15,13 @@ STUBBORN = [
     sys.executable,
     "-c",
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)",
+]
+
+HEADLESS = [
+    sys.executable,
+    "-c",
+    "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(60,)).start(); print('up', flush=True); "
+    "ctypes.CDLL(None).pthread_exit(None)",
 ]
 
 
@@ -51,6 +59,17 @@ def test_one_that_does_not_stop_when_asked_is_made_to(start, tmp_path):
     until_up(proc, tmp_path / "porto.log")
     proc.end(patience_s=0.2)
     assert not proc.is_alive
+
+
+def test_one_whose_first_thread_has_ended_still_holds_its_sockets_and_is_alive(start, tmp_path):
+    proc = start(HEADLESS)
+    until_up(proc, tmp_path / "porto.log")
+    state = Path(f"/proc/{proc.pid}/stat")
+    while state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert proc.is_alive
+    assert proc.is_alive
+    assert proc.send(signal.SIGKILL)
+    assert proc.wait(timeout_s=5)
 
 
 def test_one_that_is_frozen_is_alive_and_can_be_ended(start, tmp_path):

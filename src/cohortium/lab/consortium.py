@@ -165,14 +165,14 @@ class Consortium:
         return proc
 
     def down(self, *, remove: bool = False) -> None:
-        """Stop everything this lab has started. remove: the folder too."""
+        """Stop everything this lab has started, the ledger's own processes last. remove: the folder too."""
         procs = self.lab.procs
-        order = [proc for proc in procs if proc.role == "site"] + [proc for proc in procs if proc.role != "site"]
-        for proc in order:
-            proc.send(signal.SIGCONT)
-            proc.send(signal.SIGTERM)
-        for proc in order:
-            proc.end()
+        for part in ([one for one in procs if one.role == "site"], [one for one in procs if one.role != "site"]):
+            for proc in part:
+                proc.send(signal.SIGCONT)
+                proc.send(signal.SIGTERM)
+            for proc in part:
+                proc.end()
         with changing(self.folder):
             write_lab(self.folder, msgspec.structs.replace(self.lab, procs=()))
         if remove:

@@ -55,7 +55,14 @@ def _etcd() -> str | None:
 def _anvil() -> str | None:
     named = os.environ.get("COHORTIUM_ANVIL", "")
     places = [named] if named else [str(Path(place).expanduser()) for place in _ANVIL_PLACES]
-    return next((found for place in [*places, "anvil"] if (found := shutil.which(place)) is not None), None)
+    found = next((found for place in [*places, "anvil"] if (found := shutil.which(place)) is not None), None)
+    return found and _program_of(Path(found).resolve())
+
+
+def _program_of(anvil: Path) -> str:
+    """npm's `anvil` is a script that starts a program beside it; the program is what can be killed and stopped."""
+    programs = list(anvil.parents[1].glob("anvil-*/bin/anvil")) if anvil.name == "bin.mjs" else []
+    return str(programs[0] if len(programs) == 1 else anvil)
 
 
 def member_names(engine: str) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from cohortium.errors import CohortiumError
 __all__ = ["Proc", "children_of", "spawn"]
 
 _PROC = Path("/proc")
-_START_FIELD = 19  # of /proc/PID/stat, counted after the name
+_THREADS_FIELD, _START_FIELD = 17, 19  # of /proc/PID/stat, counted after the name
 _LOOK_S = 0.02
 
 
@@ -109,11 +109,14 @@ def children_of(pid: int, *, word: str) -> list[int]:
 
 
 def _birth_of(pid: int) -> str | None:
-    """When a process was born; None for one that is gone or only waits to be buried."""
+    """When a process was born; None for one that is gone or only waits to be buried.
+
+    A killed process whose first thread has ended already holds its sockets and locks until its last one has.
+    """
     if not _PROC.is_dir():
         return _birth_elsewhere(pid)
     stat = _stat(pid)
-    if stat is None or stat[0] in ("Z", "X"):
+    if stat is None or stat[0] == "X" or (stat[0] == "Z" and int(stat[_THREADS_FIELD]) < 2):
         return None
     return f"{stat[_START_FIELD]}@{_boot()}"
 
