@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import itertools
 import json
 import multiprocessing
 import os
@@ -65,6 +66,7 @@ SEAL = {site: bytes([i]) * 32 for i, site in enumerate(SITES, 1)}
 CHAIN = 7001
 LANE = "run/fuzz"
 BATCH = 50
+VOLLEY = 504
 GROWTH_MB = 96
 """Memory may grow by this much after the first tenth of the frames: queues of one sender have 48 MiB."""
 
@@ -84,7 +86,8 @@ class Frames:
         self.rng = random.Random(seed)
         self.at: Counter[str] = Counter()
         self._consortium, self._to, self._run = consortium, to, run
-        self._sequence = seed << 40
+        self._numbers = itertools.count(1)
+        self._sent: dict[str, bytes] = {}
         self._sealer = Sealer("liar", sign=KEYS["liar"].sign)
         self._contact = Contact(name=to, certificate=b"-", seal=seal_public(SEAL[to]))
         packed = pack(Parameters({"w": np.arange(4.0)}), {"site": "liar", "run": run, "round": 1, "salt": "00" * 16})
@@ -92,7 +95,7 @@ class Frames:
             step="updates", digest=packed.digest, header=packed.header, chunks=packed.chunk_digests, contributors=SITES
         )
         large = m.Manifest(step="merge", digest=bytes(32), header=packed.header, chunks=(bytes(32),) * 200)
-        self._bodies: list[tuple[str, m.Body]] = [
+        bodies: list[tuple[str, m.Body]] = [
             ("hello", m.Hello(study=bytes(32))),
             ("progress", m.Progress(stage="train", fraction=0.5, eta_s=3.0)),
             ("trouble", m.Trouble(stage="train", code="device", where="models.torch:81", fix="restart")),
@@ -105,10 +108,10 @@ class Frames:
             ("result", m.Result(measures={"auroc": 0.8, "brier": float("nan")})),
             ("bye", m.Bye(reason="stopping")),
         ]
+        self._bodies = [(kind, msgspec.msgpack.encode(body)) for kind, body in bodies]
 
     def envelope(self, kind: str, body: bytes, *, round: int) -> bytes:
         """A frame whose signature is right, whatever its body."""
-        self._sequence += 1
         bare = m.Envelope(
             version=1,
             consortium=self._consortium,
@@ -119,7 +122,7 @@ class Frames:
             kind=kind,  # type: ignore[arg-type]
             sender="liar",
             receiver="",
-            sequence=self._sequence,
+            sequence=next(self._numbers),
             head_height=0,
             head_hash=bytes(32),
             body=memoryview(body),
@@ -129,18 +132,20 @@ class Frames:
 
     def good(self) -> bytes:
         """A frame as it should be."""
-        return self.envelope("progress", msgspec.msgpack.encode(self._bodies[1][1]), round=self.rng.randint(0, 3))
+        return self.envelope("progress", self._bodies[1][1], round=self.rng.randint(0, 3))
 
     def next(self) -> tuple[str, bytes]:
         """(depth, message of a stream): the next changed one."""
         kind, body = self.rng.choice(self._bodies)
         depth = self.rng.choice(("body", "envelope", "parcel", "message"))
         self.at[f"{depth} of {kind}"] += 1
-        encoded = msgspec.msgpack.encode(body)
-        frame = self.envelope(
-            kind, self.changed(encoded) if depth == "body" else encoded, round=self.rng.choice((0, 1, 1, 2, 2**32 - 1))
-        )
+        if depth == "envelope" and kind in self._sent:  # whatever is changed in it, its signature holds no more
+            frame = self._sent[kind]
+        else:
+            round = self.rng.choice((0, 1, 1, 2, 2**32 - 1))
+            frame = self.envelope(kind, self.changed(body) if depth == "body" else body, round=round)
         if depth == "envelope":
+            self._sent[kind] = frame
             frame = self.changed(frame)
         parcel = msgspec.msgpack.encode(self._parcel(frame))
         if depth == "parcel":
@@ -534,8 +539,7 @@ def attack(
     from cohortium.transport.certificates import server_name
     from cohortium.transport.handshake import Greeting
 
-    sent = 0
-    sources = {site: Frames(consortium, seed=seed + i, to=site) for i, site in enumerate(ports)}
+    sent, lock = 0, threading.Lock()
     channels = {
         site: grpc.secure_channel(
             f"127.0.0.1:{port}",
@@ -545,26 +549,39 @@ def attack(
         for site, port in ports.items()
     }
 
-    def volley(site: str, size: int) -> Any:
+    def taken(size: int) -> int:
+        """How many of so many frames are still to be sent."""
         nonlocal sent
-        source = sources[site]
+        with lock:
+            size = min(size, n_frames - sent)
+            sent += size
+        return size
+
+    def volley(source: Frames, size: int) -> Any:
         for number in range(size):
             if number % 8 == 7:  # the gate stops reading after ten refusals in a row
                 yield msgspec.msgpack.encode([1, LANE, source.good()])
-            sent += 1
             yield source.next()[1]
 
-    while sent < n_frames:
-        for site, channel in channels.items():
-            for method in ("/cohortium.v1/control", "/cohortium.v1/bulk"):
-                size = min(500, n_frames - sent)
-                call = channel.stream_stream(method)(
-                    volley(site, size), metadata=Greeting(instance=b"liarliar", relays=True).metadata(), timeout=120
-                )
-                reader = threading.Thread(target=_read, args=(call,), daemon=True)
-                reader.start()
-                reader.join(120)
-        told.send(sent)
+    def fire(site: str, source: Frames) -> None:
+        """One stream after the other until all is sent; what a cut stream did not take counts as sent all the same."""
+        for method in itertools.cycle(("/cohortium.v1/control", "/cohortium.v1/bulk")):
+            if not (size := taken(VOLLEY)):
+                return
+            call = channels[site].stream_stream(method)(
+                volley(source, size), metadata=Greeting(instance=b"liarliar", relays=True).metadata(), timeout=120
+            )
+            _read(call)
+
+    guns = [
+        threading.Thread(target=fire, args=(site, Frames(consortium, seed=2 * seed + i, to=site)))
+        for i, site in enumerate(ports)
+    ]
+    for gun in guns:
+        gun.start()
+    while any(gun.is_alive() for gun in guns):
+        guns[0].join(0.5)
+        told.send(min(sent, n_frames - 1))
     told.send(n_frames)
 
 
