@@ -148,7 +148,7 @@ class Service:
             sent_bytes=lambda: sum(one.sent_bytes for one in network.traffic().values()),
             work=self._wrap.work,
             heartbeat_s=beat,
-            poll_s=min(2.0, beat / 2),
+            poll_s=min(2.0, beat),
             figures_s=20 * beat,
         )
         self.runs = Runs(self.means, spawn=self._spawn)
