@@ -2,14 +2,17 @@
 
 import itertools
 import tomllib
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import numpy as np
 
 from cohortium.data.table import Table
 from cohortium.lab.catalogue import do_fault
 from cohortium.lab.consortium import Consortium
+from cohortium.lab.engines import member_names
 from cohortium.lab.hospitals import Hospitals
+from cohortium.ledger.etcd import EtcdClient
+from cohortium.ledger.http_json import ClientTls
 from cohortium.node.control import watch_node
 from cohortium.sim.pinning import pin
 from cohortium.sim.simulate import run_simulation
@@ -119,3 +122,22 @@ def mend(lab):
 
 def content_of(study):
     return tomllib.loads(study.read_text(encoding="utf-8"))
+
+
+def leader_of_etcd(lab):
+    """The name of the member all others follow."""
+    folder, site = lab.folder / "etcd", lab.lab.names[0]
+    tls = ClientTls(ca=folder / "ca.crt", certificate=folder / f"{site}.crt", key=folder / f"{site}.key")
+    names = member_names("replicated")
+    with closing(EtcdClient([f"https://127.0.0.1:{lab.lab.ports[name]}" for name in names], tls=tls)) as client:
+        (leader,) = (name for name, one in zip(names, client.members(), strict=True) if one.member == one.leader != "")
+    return leader
+
+
+def one_chain(lab):
+    """Wait until all replicas have the same newest block; its hash covers the state root."""
+
+    def heads():
+        return {about["node"]["ledger"]["hash"] for about in lab.status()["sites"].values() if about["node"]}
+
+    lab.wait_until("all replicas have one head", lambda: len(heads()) == 1, timeout_s=30)
