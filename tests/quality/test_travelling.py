@@ -7,7 +7,8 @@ import pytest
 
 from cohortium.core.examples import Examples, Layout
 from cohortium.errors import DataError, UsageError
-from cohortium.quality.travelling import RelaySite, Travelling, measures
+from cohortium.quality.travelling import RelaySite, Travelling, measures, verdict_of
+from cohortium.strategies.travelling import Rates, Relay
 
 LAYOUT = Layout(features=("a", "b"), outcome="binary", classes=("0", "1"))
 
@@ -43,6 +44,18 @@ def test_verdicts_follow_from_what_was_banned():
         assert (verdict.kind == "quarantine") == (share == 1)
         assert verdict.posterior == share
         assert verdict.look == (0.5 <= share < 1)
+
+
+@pytest.mark.parametrize(
+    ("banned", "kind", "look", "left_out"),
+    [(0, "keep", False, False), (1, "keep", False, False), (2, "keep", True, False), (4, "quarantine", False, True)],
+)
+def test_a_site_is_out_when_all_its_records_are_banned(banned, kind, look, left_out):
+    relay = Relay.begin({"a": 4}, Rates(0.1, 0.1))
+    for row in range(banned):
+        relay = relay.tried("a", row, kept=False)
+    found = verdict_of("a", relay)
+    assert (found.kind, found.look, found.left_out, found.posterior) == (kind, look, left_out, banned / 4)
 
 
 def test_the_threshold_decides_between_nobody_and_somebody():

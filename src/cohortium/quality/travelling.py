@@ -30,7 +30,7 @@ from cohortium.quality.relay_probe import RelayProbe
 from cohortium.reports.discrimination import auroc
 from cohortium.strategies.travelling import Counts, Relay, RelayRules
 
-__all__ = ["CycleMeasures", "RelaySite", "Travelling", "TravellingResult", "measures"]
+__all__ = ["CycleMeasures", "RelaySite", "Travelling", "TravellingResult", "measures", "verdict_of"]
 
 Floats = NDArray[np.float64]
 Table = tuple[Floats, Floats]
@@ -181,7 +181,7 @@ class Travelling:
         )
         plain = rules.cycles * sum(len(rules.batches(range(len(t[1])))) for t in tables.values())
         return TravellingResult(
-            sites={site: _verdict(site, journey.relay) for site in sorted(sites)},
+            sites={site: verdict_of(site, journey.relay) for site in sorted(sites)},
             journey=journey,
             cycles=tuple(seen),
             training_steps_ratio=journey.evaluations / plain,
@@ -227,10 +227,11 @@ def _measured(probe: RelayProbe, model: Parameters, test: Examples) -> CycleMeas
     return measures(y, probe.predict(model, x), subgroups=test.subgroups)
 
 
-def _verdict(site: str, relay: Relay) -> Verdict:
+def verdict_of(site: str, relay: Relay) -> Verdict:
+    """Quarantine where every training record is banned, else keep; a look where half of them are."""
     share = float(relay.banned[site].mean()) if len(relay.banned[site]) else 0.0
     if relay.out(site):
         reason = "every training record was banned: with each, more held-out patients of all sites were called wrongly"
-        return Verdict(site=site, kind="quarantine", posterior=1.0, channel="unrelated", reason=reason)
+        return Verdict(site=site, kind="quarantine", posterior=1.0, channel="unrelated", reason=reason, left_out=True)
     reason = "most records were banned by all sites' held-out patients" if share >= _LOOK else "most records were kept"
     return Verdict(site=site, kind="keep", posterior=share, channel="sound", reason=reason, look=share >= _LOOK)
