@@ -137,8 +137,9 @@ def test_masked_run_of_exact_sums_ends_with_the_very_bits_of_the_plain_run(study
         found.ledger.close()
 
 
-def test_masked_run_of_averaged_weights_ends_within_fixed_point_of_the_plain_run(make_study, works_of):
-    plan = make_study(strategy={"name": "fedavg", "rounds": 3, "stop": {"patience": 3}})
+@pytest.mark.parametrize("name", ["fedavg", "norm-bound", "centred-clipping", "geometric-median"])
+def test_masked_run_of_averaged_weights_ends_within_fixed_point_of_the_plain_run(name, make_study, works_of):
+    plan = make_study(strategy={"name": name, "rounds": 3, "stop": {"patience": 3}})
     plain, hidden = run(plan, works_of(plan)), run(masked(plan), works_of(plan))
     one, other = (hidden.state.under("model"), plain.state.under("model"))
     assert one.like(other)
