@@ -58,6 +58,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 _AS_GOOD = 3.0  # nats, log 19
+_ODD = 2.0
 
 LABELS = LabelPolarity().name
 """The one repair that changes labels: not offered to sites that cannot be told from a different population."""
@@ -207,28 +208,56 @@ def mended(
 ) -> tuple[str, int]:
     """The repair after which the site's labels agree best with the others' models, and the class of its gain.
 
-    Empty and 0 where no repair gains enough. Labels are not turned where the site cannot be told from a different
-    population: with one class, or while its patients are ranked rightly. Where another repair is hardly better (a
-    linear probe cannot tell reversed labels from reversed columns) labels are named: the commoner mistake.
+    Empty and 0 where no repair gains enough. Labels are not turned, and values of a table not changed, where the site
+    cannot be told from a different population: with one class, or while its patients are ranked rightly. Where another
+    repair is hardly better than turned labels, labels are meant: the commoner mistake.
     """
     one, labels = judged.sites[site], [repair for repair in repairs if repair.name == LABELS]
-    if not one.evidence.two_class or protects(one.ranking.errors, two_class=True):
-        repairs, labels = [repair for repair in repairs if repair.name != LABELS], []
-    before, after = float(sound_terms(judged.margin[pool.rows(site)]).sum()), []
+    protected = protects(one.ranking.errors, two_class=True)
+    examples, x = pool.examples[site], scale.fixed(flat(pool.examples[site]))
+    if examples.layout.image is None and (protected or not one.evidence.two_class):
+        return "", 0
+    after: list[float] = []
 
     def score(changed: Examples) -> float:
-        after.append(float(sound_terms(_margins(changed, site, models, scale)).sum()))
+        values = scale.fixed(flat(changed))
+        after.append(_fit(values, np.asarray(changed.y, dtype=np.float64), site, models))
         return after[-1]
 
-    examples = pool.examples[site]
-    found, gain = offered(examples, repairs, score)
-    if not labels or found in ("", LABELS):
+    found, gain = offered(examples, [one for one in repairs if _plausible(one, examples, x, scale)], score)
+    if not labels or not found:
         return found, gain
-    turned = score(labels[0].apply(examples)) - before
-    return (LABELS, min(gain, gain_class(turned))) if turned > max(after) - before - _AS_GOOD else (found, gain)
+    turned = score(labels[0].apply(examples))
+    if found != LABELS and turned <= max(after) - _AS_GOOD:
+        return found, gain
+    told = one.evidence
+    allowed = told.two_class and not protected and told.reversed > told.unrelated
+    return (LABELS, min(gain, gain_class(turned - after[0]))) if allowed else ("", 0)
 
 
-def _margins(examples: Examples, site: int, models: PassModels, scale: Scale) -> Floats:
-    x = scale.fixed(flat(examples))
+def _plausible(repair: Repair, examples: Examples, x: Integers, scale: Scale) -> bool:
+    """Whether a repair of a table's values brings the columns it changes nearer to the consortium's means.
+
+    In a table any factor that shrinks a noisy column makes bad records agree a little better; a wrong unit is one only
+    where the site's median lies a standard deviation away, and no longer does afterwards.
+    """
+    if examples.layout.image is not None or repair.name == LABELS:
+        return True
+    try:
+        changed = scale.fixed(flat(repair.apply(examples)))
+    except ValueError:
+        return False
+    moved = (changed != x).any(axis=0)
+    before, after = (np.abs(np.median(values[:, moved], axis=0)) / (1 << X_BITS) for values in (x, changed))
+    return bool(moved.any() and (before > 1.0).all() and (after < before).all() and (after < 1.0).all())
+
+
+def _fit(x: Integers, y: Floats, site: int, models: PassModels) -> float:
+    """How well records agree with the others' models and look like theirs, in nats.
+
+    Oddity counts at most `_ODD` nats a record: it tells an inverted image from a reversed label, which a linear probe
+    alone cannot.
+    """
     z = scores(x, np.full(len(x), site, dtype=np.int64), models.heads)
-    return margin(z, np.asarray(examples.y, dtype=np.float64), models.slope, models.offset)
+    odd = np.clip(oddities(x, models.basis, models.spreads), 0.0, 2.0 * _ODD) / 2.0
+    return float(sound_terms(margin(z, y, models.slope, models.offset)).sum() - odd.sum())
