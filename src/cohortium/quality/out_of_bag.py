@@ -110,6 +110,10 @@ class AuditResult:
         """What the site itself knows: like the verdict's, also below five records."""
         return self._held.posterior(site)
 
+    def judged(self) -> Judged:
+        """What every row that is here was found to be; in a benchmark, all of them."""
+        return self._held.judged()
+
 
 @dataclass(frozen=True, kw_only=True)
 class OutOfBag:
@@ -256,6 +260,11 @@ class _Held:
     def __init__(self, auditor: Auditor, state: Parameters, pool: Pool | None) -> None:
         self._auditor, self._state, self._pool = auditor, state, pool
         self._last = auditor.plan.passes - 1
+
+    def judged(self) -> Judged:
+        if self._pool is None:
+            raise UsageError("no records are here")
+        return self._auditor.judged(self._state, self._last, self._pool)
 
     def _judged(self, site: str) -> tuple[Judged, Pool, int]:
         if site not in self._auditor.plan.sites:
