@@ -12,6 +12,7 @@ audit the same pooled logistic model is trained anew on what is left and judged 
     unguarded as `look`, without ranking guard, shift, question and novelty condition
     loss      told how many: sites by their mean out-of-bag loss       outlier  by their mean oddity
 
+Site AUROC is that of the evidence, `guarded` after sites that still rank rightly were set to 0.
 S5 is collusion (sites of 83, anchors), S6 (copies and free-riders) belongs to the local gate, S7 to the noisy evidence.
 """
 
@@ -41,8 +42,9 @@ __all__ = ["main", "one_run", "summary"]
 Mask = NDArray[np.bool_]
 CONVICT, LOOK = 0.95, 0.5
 _LEAST_IS_WORST = {
-    "site_auroc", "site_auroc_two", "site_auroc_20", "precision", "recall_two", "recall_two_look", "record_auroc",
-    "flip_auroc", "flip_top5", "noise_recall", "listed_precision", "repair", "repair_flip",
+    "site_auroc", "site_auroc_two", "site_auroc_two_guarded", "site_auroc_20", "precision", "recall_two",
+    "recall_two_look", "record_auroc", "flip_auroc", "flip_top5", "noise_recall", "listed_precision", "repair",
+    "repair_flip",
 }  # fmt: skip
 
 
@@ -73,6 +75,7 @@ class _Known:
         scored = result.status == "decided"
         self.posterior = np.array([result.posterior(name) if scored else 0.0 for name in self.names])
         self.look = self.posterior > LOOK
+        self.evidence = self.posterior.copy()  # as if nobody were protected: what the site AUROC is about
         judged = result.judged() if scored else None
         self.suspicion = np.zeros(len(world.y)) if judged is None else judged.suspicion
         self.loss = np.zeros(len(self.n))
@@ -81,6 +84,7 @@ class _Known:
         if judged is not None:
             for at in range(len(self.n)):
                 rows, told = world.rows(at), judged.sites[at].evidence
+                self.evidence[at] = posterior(told)
                 self.loss[at] = float(np.logaddexp(0.0, -judged.margin[rows]).mean())
                 self.oddity[at] = float(judged.oddity[rows].mean())
                 plain = SiteEvidence(n=told.n, two_class=True, sound=told.sound, reversed=told.reversed, shifted=0.0,
@@ -103,9 +107,10 @@ def _of_sites(k: _Known) -> dict[str, float]:
         return share(out[k.world.site], minority)
 
     return {
-        "site_auroc": _auroc(k.posterior, harmful),
-        "site_auroc_two": _auroc(k.posterior[k.two], harmful[k.two]),
-        "site_auroc_20": _auroc(k.posterior[k.n >= 20], harmful[k.n >= 20]),
+        "site_auroc": _auroc(k.evidence, harmful),
+        "site_auroc_two": _auroc(k.evidence[k.two], harmful[k.two]),
+        "site_auroc_20": _auroc(k.evidence[k.n >= 20], harmful[k.n >= 20]),
+        "site_auroc_two_guarded": _auroc(k.posterior[k.two], harmful[k.two]),
         "precision": float((~good)[k.out].mean()) if k.out.any() else np.nan,
         "recall_two": share(k.out, harmful & k.two & enough),
         "recall_two_look": share(k.look, harmful & k.two & enough),

@@ -13,6 +13,7 @@ __all__ = ["DETECTORS"]
 DETECTORS = Registry(
     "detector",
     {
+        "agreement": "cohortium.quality.agreement:Agreement",
         "out-of-bag": "cohortium.quality.out_of_bag:OutOfBag",
         "travelling": "cohortium.quality.travelling:Travelling",
     },
@@ -20,6 +21,7 @@ DETECTORS = Registry(
 )
 
 _PLACES: dict[str, str] = {
+    "Agreement": "cohortium.quality.agreement",
     "OutOfBag": "cohortium.quality.out_of_bag",
     "Travelling": "cohortium.quality.travelling",
 }

@@ -210,7 +210,8 @@ def mended(
 
     Empty and 0 where no repair gains enough. Labels are not turned, and values of a table not changed, where the site
     cannot be told from a different population: with one class, or while its patients are ranked rightly. Where another
-    repair is hardly better than turned labels, labels are meant: the commoner mistake.
+    repair is hardly better than turned labels, labels are meant: the commoner mistake. They are named only where the
+    site's patients are ranked the wrong way round, by as much as would protect it the right way round.
     """
     one, labels = judged.sites[site], [repair for repair in repairs if repair.name == LABELS]
     protected = protects(one.ranking.errors, two_class=True)
@@ -230,8 +231,7 @@ def mended(
     turned = score(labels[0].apply(examples))
     if found != LABELS and turned <= max(after) - _AS_GOOD:
         return found, gain
-    told = one.evidence
-    allowed = told.two_class and not protected and told.reversed > told.unrelated
+    allowed = one.evidence.two_class and protects(-one.ranking.errors, two_class=True)
     return (LABELS, min(gain, gain_class(turned - after[0]))) if allowed else ("", 0)
 
 
