@@ -1,0 +1,60 @@
+"""An audit as an ordinary run: the unchanged round machine, ledger and masks carry the stages of a detector by sums.
+
+    result, run = run_audit(study, {"porto": examples, ...}, detector=OutOfBag(), seed=0)
+
+Every node commits, exchanges, merges and attests as in any run; the merged state of the last round holds the evidence
+table, from which every node computes the same verdicts. In a simulation the rows of all sites are in this process, so
+the result also shows each site's own records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cohortium.core.examples import Examples
+from cohortium.core.randomness import Chance
+from cohortium.core.study import Study
+from cohortium.quality.out_of_bag import Audit, AuditResult, OutOfBag
+from cohortium.quality.pool import pool_of
+from cohortium.quality.repairs import library
+from cohortium.sim.swarm import Setting, SwarmRun, run_swarm
+from cohortium.strategies.exact_sums import ExactSums
+from cohortium.swarm.program import Program, SiteWork, Stage
+
+__all__ = ["audit_works", "run_audit"]
+
+
+def audit_works(
+    study: Study, sites: Mapping[str, Examples], *, detector: OutOfBag, chance: Chance
+) -> dict[str, SiteWork]:
+    """Every site's half of an audit of these records (training and held-out together), under the study's masks.
+
+    Raises UsageError for too few sites.
+    """
+    names = sorted(sites)
+    layout = sites[names[0]].layout if names else None
+    repairs = library(layout) if layout is not None else ()
+    plan = detector.plan(names, seed=chance.seed, masked=study.privacy.masked(len(names)), repairs=repairs)
+    found = {}
+    for name in names:
+        learner = Audit(plan=plan, site=name, repairs=repairs)
+        stage = Stage(name="audit", learner=learner, strategy=ExactSums(), max_rounds=learner.max_rounds)
+        program = Program([stage], sites[name].layout, sites=names, chance=chance)
+        found[name] = SiteWork(program, site=name, training=sites[name])
+    return found
+
+
+def run_audit(
+    study: Study, sites: Mapping[str, Examples], *, detector: OutOfBag, seed: int = 0, ledger: str = "memory"
+) -> tuple[AuditResult, SwarmRun]:
+    """Audit these sites by nodes in virtual time; masks as the study says. Raises RunFailed as any run does."""
+    chance = Chance(seed, secrets_from_system=False)
+    works = audit_works(study, sites, detector=detector, chance=chance)
+    run = run_swarm(Setting(study=study, works=works, chance=chance, ledger=ledger))
+    names = sorted(sites)
+    program = works[names[0]].program
+    learner = program.learner
+    assert isinstance(learner, Audit)  # noqa: S101 - built above
+    pool = pool_of({at: sites[name] for at, name in enumerate(names)})
+    exchanges = sum(event.name == "Final" for event in run.events)
+    return detector.result(learner.auditor, program.model(run.state), pool, exchanges=exchanges), run

@@ -1,0 +1,95 @@
+"""An audit through the round machine: masked or open, the verdict table is that of all rows in one process."""
+
+import numpy as np
+import pytest
+
+from cohortium.core.examples import Examples, Layout
+from cohortium.core.randomness import Chance
+from cohortium.core.study import Study
+from cohortium.privacy.secagg.guard import MaskedGuard
+from cohortium.quality.out_of_bag import OutOfBag
+from cohortium.sim.auditing import audit_works, run_audit
+
+LAYOUT = Layout(features=("x0", "x1", "x2"), outcome="binary", classes=("0", "1"))
+NAMES = [f"site-{k:02}" for k in range(8)]
+DETECTOR = OutOfBag(halves=6, passes=1)
+
+ALLOWED = {
+    "count", "sum", "square", "loss", "gradient", "hessian", "used", "cases", "others", "five", "n", "products",
+    "cells", "sites", "table",
+}  # fmt: skip
+
+
+def study(**privacy):
+    content = {"study": {"name": "audit", "outcome": "label"}, "model": {"name": "logistic"}, "privacy": privacy}
+    return Study.model_validate(content)
+
+
+@pytest.fixture(scope="module")
+def sites():
+    return consortium(NAMES)
+
+
+def consortium(names):
+    rng = np.random.default_rng(0)
+    found = {}
+    for name in names:
+        y = (np.arange(24) % 2).astype(float)
+        x = rng.normal(size=(24, 3))
+        x[:, 0] += 2.5 * (y - 0.5)
+        found[name] = Examples(layout=LAYOUT, x=x, y=1.0 - y if name == "site-03" else y)
+    return found
+
+
+@pytest.fixture(scope="module")
+def masked(sites):
+    return run_audit(study(secure_aggregation=True), sites, detector=DETECTOR, seed=5)
+
+
+def test_under_masks_a_reversed_site_is_found_and_named_on_the_ledger(masked):
+    result, run = masked
+    assert str(run.outcome) == "complete"
+    assert result.status == "decided"
+    assert result.left_out == ("site-03",)
+    assert result.sites["site-03"].repair == "label-polarity"
+    assert result.cost.exchanges == sum(event.name == "Final" for event in run.events)
+    run.ledger.close()
+
+
+def test_without_masks_the_table_has_the_same_digest_as_with_all_rows_in_one_process(sites):
+    result, run = run_audit(study(secure_aggregation=False), sites, detector=DETECTOR, seed=5)
+    run.ledger.close()
+    assert result.table.digest == DETECTOR.run(sites, seed=5).table.digest
+
+
+def test_only_sums_and_a_sites_own_row_of_the_table_are_ever_sent(sites):
+    works = audit_works(study(secure_aggregation=True), sites, detector=DETECTOR, chance=Chance(5))
+    state = works["site-00"].start()
+    seen = set()
+    while not works["site-00"].finished(state):
+        updates = [works[name].train(1, state) for name in NAMES]
+        for at, update in enumerate(updates):
+            MaskedGuard(update.site, entropy=bytes).check(update)
+            seen |= set(update.parameters)
+            assert update.weight == 1
+            assert all(array.dtype == np.int64 for array in update.parameters.values())
+            if "table" in update.parameters:
+                assert not np.delete(update.parameters["table"], at, axis=0).any()
+        state = works["site-00"].merge(state, updates)
+    assert seen == ALLOWED
+
+
+def test_masks_change_the_draw_of_halves_and_nothing_else(sites, masked):
+    open_audit = DETECTOR.run(sites, seed=5)
+    assert {v.site: v.kind for v in open_audit.table.verdicts} == {v.site: v.kind for v in masked[0].table.verdicts}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_twelve_nodes_under_masks_find_the_reversed_site_in_two_passes():
+    twelve = consortium([f"site-{k:02}" for k in range(12)])
+    result, run = run_audit(study(secure_aggregation=True), twelve, detector=OutOfBag(), seed=5)
+    run.ledger.close()
+    assert result.left_out == ("site-03",)
+    assert result.sites["site-03"].repair == "label-polarity"
+    assert not any(v.repair for name, v in result.sites.items() if name != "site-03")
