@@ -16,7 +16,7 @@ from cohortium.core.private import PrivacyTerms
 from cohortium.core.randomness import Chance
 from cohortium.core.registry import Registry
 from cohortium.core.seams import Learner, Preparation, Strategy
-from cohortium.core.study import Study
+from cohortium.core.study import ModelPlan, StrategyPlan, Study
 from cohortium.data import PREPARATIONS
 from cohortium.data.public_scale import PublicScale
 from cohortium.data.spread import Spread
@@ -30,11 +30,15 @@ from cohortium.privacy.dp.terms import COUNTING_MODELS, check_size, refusals, te
 from cohortium.privacy.he.terms import encrypted, unencryptable
 from cohortium.privacy.he.threshold import require_scheme
 from cohortium.privacy.secagg.terms import LEAST_MASKED, unmaskable
+from cohortium.quality.out_of_bag import Audit, OutOfBag
+from cohortium.quality.repairs import library
+from cohortium.quality.study import check_quality
 from cohortium.strategies import STRATEGIES
 from cohortium.swarm.program import Program, Stage, Stop
 from cohortium.synth.study import check_synth
 
 __all__ = [
+    "build_audit",
     "build_guard",
     "build_learner",
     "build_program",
@@ -42,9 +46,11 @@ __all__ = [
     "check_fit",
     "check_study",
     "default_min_sites",
+    "detector_of",
     "learner_options",
     "quorum",
     "strategy_name",
+    "study_of_audit",
 ]
 
 _MAX_ROUNDS_BY_SUMS = 400
@@ -155,6 +161,36 @@ def build_program(study: Study, layout: Layout, *, sites: Sequence[str], chance:
     return Program(stages, layout, sites=sites, chance=chance, stop=stop, privacy=terms)
 
 
+def study_of_audit(study: Study) -> Study:
+    """The audit of a study's data as a study of its own: the same sites, columns and masks, another thing to learn."""
+    return study.with_plans(model=ModelPlan(name=study.quality.detector), strategy=StrategyPlan())
+
+
+def detector_of(study: Study) -> OutOfBag:
+    """The study's detector. Raises ValueError."""
+    plan = study.quality
+    return OutOfBag(
+        halves=plan.halves,
+        passes=plan.passes,
+        convict=plan.convict,
+        anchors=tuple(plan.anchors),
+        one_class_unconfirmed=plan.one_class_unconfirmed,
+    )
+
+
+def build_audit(study: Study, layout: Layout, *, sites: Sequence[str], site: str, chance: Chance) -> Program:
+    """The audit's one stage as `site` takes part in it; the draws of all sites follow from the seed. Raises StudyError."""
+    try:
+        repairs = library(layout, study.quality.repairs)
+        seed = int(chance.stream("audit").integers(2**63))
+        agreed = detector_of(study).plan(sites, seed=seed, masked=study.privacy.masked(len(sites)), repairs=repairs)
+    except (ValueError, UsageError) as error:
+        raise StudyError([Problem("quality", str(error))]) from None
+    learner = Audit(plan=agreed, site=site, repairs=repairs)
+    stage = Stage(name="audit", learner=learner, strategy=_sums(), max_rounds=learner.max_rounds)
+    return Program([stage], layout, sites=sites, chance=chance)
+
+
 def check_study(study: Study, *, n_sites: int | None = None) -> tuple[Problem, ...]:
     """Everything that cannot work, all at once; empty when the study can be run."""
     if study.synth is not None:
@@ -180,6 +216,7 @@ def check_study(study: Study, *, n_sites: int | None = None) -> tuple[Problem, .
     if learner is not None and study.privacy.dp is not None:
         able, name = _can_be_private(learner), strategy_name(study, learner)
         problems += refusals(study, n_sites=n_sites, can_train=able, strategy=name)
+    problems += check_quality(study, n_sites)
     if n_sites is not None:
         problems += _too_few(study, strategy, n_sites)
     return tuple(problems)

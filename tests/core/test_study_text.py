@@ -73,7 +73,7 @@ def test_features_and_exclude_together_are_refused():
 
 def test_what_this_release_cannot_do_is_said_not_ignored():
     found = problems(GOOD + '[quality]\ndetector = "influence"\n')
-    assert "not available in this release" in found[0]
+    assert "quality.detector: input should be 'out-of-bag'" in found[0]
     found = problems(GOOD + "[privacy]\nepsilon = 3.0\n")
     assert "unknown key 'epsilon'" in found[0]
 

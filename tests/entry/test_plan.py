@@ -43,3 +43,8 @@ def test_one_site_is_no_swarm():
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UsageError, match=r"cannot read study .*none\.toml"):
         read_plan(tmp_path / "none.toml")
+
+
+def test_a_loop_of_ones_own_is_not_audited_and_says_so():
+    with pytest.raises(StudyError, match="trains without an audit"):
+        read_plan({**SECTIONS, "quality": {"detector": "out-of-bag"}})

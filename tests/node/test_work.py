@@ -100,6 +100,12 @@ def test_a_study_that_is_not_pinned_is_refused_with_the_command_that_pins_it(mak
         open_ward(study, little(), site="bonn", secret=bytes(32))
 
 
+def test_a_study_with_an_audit_is_refused_not_run_without_it():
+    study = pinned({"bonn": little()}, quality={"detector": "out-of-bag"})
+    assert [p.key for p in deployable(study)] == ["quality.detector"]
+    assert deployable(pinned({"bonn": little()})) == ()
+
+
 def test_an_own_loop_cannot_be_run_by_a_node():
     assert [p.key for p in deployable(pinned({"bonn": little()}, model={"name": "own-loop"}))] == ["model.name"]
 

@@ -95,7 +95,7 @@ def test_the_checks_of_the_page_follow_the_audit_and_the_budget(small_record, pr
 
 def test_the_page_shows_what_an_officer_asks(small_record, privacy):
     page = Report(replace(small_record, privacy=privacy)).html()
-    for words in ("6 Privacy", "only the sum of the survivors", "epsilon 3 at delta 1e-05 for one patient",
+    for words in ("7 Privacy", "only the sum of the survivors", "epsilon 3 at delta 1e-05 for one patient",
                   "Epsilon spent", "Budget history", "Everything that left, by kind", "random words to everybody",
                   "Attacks on our own model: pass", "cohortium audit privacy budget ledger.jsonl"):  # fmt: skip
         assert words in page

@@ -1,4 +1,4 @@
-"""`cohortium demo`: real patients, five simulated hospitals, one command."""
+"""`cohortium demo`: real patients, eight simulated hospitals, one of them with reversed labels, one command."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["demo"]
 
 def demo(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the results.")] = Path("demo-run"),
-    sites: Annotated[int, typer.Option("--sites", min=2, max=20, help="Simulated hospitals.")] = 5,
+    sites: Annotated[int, typer.Option("--sites", min=2, max=20, help="Simulated hospitals.")] = 8,
     model: Annotated[str, typer.Option("--model", help="logistic, or mlp-nature with torch.")] = "logistic",
     ledger: Annotated[str, typer.Option("--ledger", help="local (embedded EVM) or memory.")] = "local",
     engine: Engine = "auto",
@@ -25,16 +25,17 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Train a swarm on real breast-cancer patients split over hospitals of unequal mix; open the report."""
-    from cohortium.sim.demonstration import demo_study, demo_tables
+    from cohortium.sim.demonstration import demo_study, demo_tables, with_reversed_labels
     from cohortium.sim.simulate import Options, run_simulation
 
     screen = Screen(as_json=as_json, quiet=quiet)
     screen.say("real patients (Wisconsin breast cancer, 569), simulated sites")
     options = Options(ledger=ledger, engine=engine, seed=seed, discard=True, note="real patients, simulated sites")
-    tables = demo_tables(n_sites=sites, seed=seed)
-    result = run_simulation(
-        demo_study(model=model, seed=seed), tables, out=out, options=options, screen=screen.say, warn=screen.warn
-    )
+    tables, harmful = with_reversed_labels(demo_tables(n_sites=sites, seed=seed))
+    if harmful:
+        screen.say(f"{harmful} has its labels reversed on purpose")
+    study = demo_study(model=model, seed=seed, audited=bool(harmful))
+    result = run_simulation(study, tables, out=out, options=options, screen=screen.say, warn=screen.warn)
     _open_if_possible(out / "report.html", screen)
     finish(screen, result, out)
 

@@ -20,6 +20,7 @@ __all__ = [
     "EvaluationPlan",
     "ModelPlan",
     "PrivacyPlan",
+    "QualityDp",
     "QualityPlan",
     "StopPlan",
     "StrategyPlan",
@@ -209,10 +210,32 @@ class PrivacyPlan(_Plan):
         return n_sites is None or 3 <= n_sites <= 64
 
 
-class QualityPlan(_Plan):
-    """This release runs no harmful-data detector; nothing else can be asked for yet."""
+class QualityDp(_Plan):
+    """Noise on the evidence of an audit. epsilon: of one audit; alpha: chance that noise alone convicts a site."""
 
-    detector: Literal["none"] = "none"
+    epsilon: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.01
+
+
+class QualityPlan(_Plan):
+    """The audit of the sites' data before training, and what a verdict does.
+
+    detector: `out-of-bag` (sums only), `agreement` (single-site models, 3 to 9 sites) or none. on_harm: only tell;
+    apply the repair an audit names and audit again; leave a convicted site out. halves: of the sites, each trains a
+    probe; passes: over the records. convict: posterior for action. exclude_records: `local` leaves out a site's own
+    records above `convict`, `list` only ranks them. anchors: sites whose trust stays 1. repairs: those that are tried.
+    """
+
+    detector: Literal["out-of-bag", "agreement", "none"] = "none"
+    on_harm: Literal["report", "repair", "quarantine"] = "quarantine"
+    halves: Annotated[int, Field(ge=4, le=16, multiple_of=2)] = 8
+    passes: Annotated[int, Field(ge=1, le=3)] = 2
+    convict: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    exclude_records: Literal["local", "list"] = "list"
+    one_class_unconfirmed: Literal["keep", "quarantine"] = "keep"
+    anchors: list[Name] = []
+    repairs: list[Name] = ["label-polarity", "intensity", "axes", "units", "code-map"]
+    dp: QualityDp | None = None
 
 
 class ValidationPlan(_Plan):
@@ -278,7 +301,11 @@ class Study(_Plan):
         """The same plan under another seed; itself for None."""
         if seed is None:
             return self
-        copy = self.model_copy(update={"evaluation": self.evaluation.model_copy(update={"seed": seed})})
+        return self.with_plans(evaluation=self.evaluation.model_copy(update={"seed": seed}))
+
+    def with_plans(self, **sections: _Plan) -> Study:
+        """The same plan with these sections in the place of its own."""
+        copy = self.model_copy(update=sections)
         copy.__dict__.pop("digest", None)  # the copy must not keep the digest of the original
         return copy
 
@@ -289,6 +316,8 @@ class Study(_Plan):
             del content["synth"]
         if self.privacy.method == "masks" and self.privacy.fallback == "refuse":  # as before there was a choice
             del content["privacy"]["method"], content["privacy"]["fallback"]
+        if self.quality.detector == "none":  # the same for studies without an audit
+            content["quality"] = {"detector": "none"}
         return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
 
     @cached_property

@@ -117,8 +117,6 @@ def _problem(found: Mapping[str, Any], lines: Mapping[str, int], plan: type[Base
         near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.6)
         guess = f"; did you mean '{near[0]}'?" if near else f"; known here: {', '.join(sorted(known))}"
         return Problem(key, f"unknown key '{where[-1]}'{guess}", _line(key, lines))
-    if where[:1] == ["quality"] and kind == "literal_error":
-        return Problem(key, f"{found['input']!r} is not available in this release; leave it out", _line(key, lines))
     if key == "study.outcome" and kind in ("string_type", "model_type", "dataclass_type"):
         wanted = "must be a column name or { time = ..., event = ... }"
         return Problem(key, f"{wanted}, got {found['input']!r:.60}", _line(key, lines))

@@ -1,7 +1,7 @@
 """`Report`: a run record as one self-contained HTML page, written for a clinician-statistician.
 
-Sections: 1 Summary, 2 Does it help?, 3 Can it be used?, 4 Patients, 5 Training, 6 Privacy, 7 Ledger, 8 Words,
-method, limits. The page holds no script but the record as a `type="application/json"` block, refers to nothing outside
+Sections: 1 Summary, 2 Does it help?, 3 Can it be used?, 4 Patients, 5 Training, 6 Harmful data, 7 Privacy,
+8 Ledger, 9 Words, method, limits. The page holds no script but the record as a `type="application/json"` block, refers to nothing outside
 itself and forbids it by policy; same record, same bytes. What it shows is chosen in `sections`; how, in
 `templates/`.
 """
@@ -19,6 +19,7 @@ from markupsafe import Markup
 from cohortium.reports.drawing import FIGURE_CSS
 from cohortium.reports.glossary import label, words_for
 from cohortium.reports.privacy_sections import PrivacySections
+from cohortium.reports.quality_sections import QualitySections
 from cohortium.reports.record import RunRecord
 from cohortium.reports.scope import Scope, scoped
 from cohortium.reports.sections import Sections
@@ -57,6 +58,7 @@ class Report:
                 sentences=three_sentences(record),
                 checks=[(check, *_SIGNS[check.level], CHECKED_IN.get(check.id, "")) for check in checks],
                 sections=Sections(record),
+                quality=None if record.quality is None else QualitySections(record.quality),
                 privacy=None if record.privacy is None else PrivacySections(record.privacy, record.sites),
                 words=words_for(_names_used(record)),
                 label=label,

@@ -29,6 +29,7 @@ from cohortium.reports.comparison import Comparison
 from cohortium.reports.fairness import Gap, Subgroup
 from cohortium.reports.measure import Measure
 from cohortium.reports.privacy import PrivacyRecord
+from cohortium.reports.quality import QualityRecord
 from cohortium.reports.recalibration import Recalibration, Threshold
 from cohortium.reports.site_matrix import SiteMatrix
 
@@ -253,6 +254,7 @@ class RunRecord:
     gaps: tuple[Gap, ...] = ()
     shared: dict[str, SharedFigures] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
+    quality: QualityRecord | None = None
     privacy: PrivacyRecord | None = None
     notes: tuple[str, ...] = ()
     timings: Timings = field(default_factory=Timings)

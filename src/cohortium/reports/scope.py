@@ -24,6 +24,7 @@ from cohortium.reports.comparison import Comparison, Gain, SiteComparison, summa
 from cohortium.reports.fairness import Gap, Subgroup
 from cohortium.reports.measure import Measure
 from cohortium.reports.privacy import Attack, PrivacyRecord
+from cohortium.reports.quality import QualityRecord, SiteVerdict
 from cohortium.reports.record import Flow, Measures, Results, RoundRecord, RunRecord, SiteCalibration
 from cohortium.reports.site_matrix import Cell, SiteMatrix
 from cohortium.reports.suppression import complement, tell, too_small, withhold_sum
@@ -82,6 +83,7 @@ class _View:
             gaps=tuple(gap for gap in whole.gaps if _both_told(gap, told)),
             shared=self.keyed(whole.shared, lambda _, told: replace(told, missing=self.text(told.missing))),
             checks=tuple(self.check(check) for check in whole.checks),
+            quality=None if whole.quality is None else self.quality(whole.quality),
             privacy=None if whole.privacy is None else self.privacy(whole.privacy),
             notes=tuple(self.text(note) for note in whole.notes),
             timings=replace(
@@ -199,6 +201,33 @@ class _View:
             bins_after=(),
         )
 
+    def quality(self, held: QualityRecord) -> QualityRecord:
+        """Names replaced; sentences and counts with a small number in them stay at their site."""
+        flagged = self.keyed(held.records_flagged, lambda site, n: n if site in self.own else tell(n))
+        effects = (
+            replace(one, without=_gone(), under=_gone()) if too_small(one.under.n) or too_small(one.without.n) else one
+            for one in held.effects
+        )
+        return replace(
+            held,
+            why=self.text(held.why),
+            sites=self.keyed(held.sites, self.verdict),
+            records_flagged=flagged,
+            repaired=self.keyed(held.repaired, lambda _, name: name),
+            again=self.keyed(held.again, self.verdict),
+            left_out=self.several(held.left_out),
+            effects=tuple(effects),
+        )
+
+    def verdict(self, site: str, one: SiteVerdict) -> SiteVerdict:
+        if site in self.own:
+            return one
+        reason, question = (
+            "the figures stay at the site" if _few_inside(words) else self.text(words)
+            for words in (one.reason, one.question)
+        )
+        return replace(one, reason=reason, question=question)
+
     def privacy(self, held: PrivacyRecord) -> PrivacyRecord:
         """Names replaced; what a site's own attacks found stays there, but for the verdict."""
         audit = held.audit
@@ -300,6 +329,11 @@ def _small_table(measures: Measures) -> bool:
             if too_small(hits) or too_small(held.n - hits):
                 return True
     return False
+
+
+def _few_inside(sentence: str) -> bool:
+    """Whether a sentence holds a count of 1 to 4."""
+    return any(too_small(int(n)) for n in re.findall(r"(?<![\d.])\d+(?![\d.]*\d)", sentence))
 
 
 def _gone() -> Measure:

@@ -35,6 +35,7 @@ CHECKED_IN = {
     "within": "help",
     "attested": "ledger",
     "verified": "ledger",
+    "harm": "quality",
     "leakage": "privacy",
     "budget": "privacy",
     "randomness": "training",
@@ -62,6 +63,11 @@ def three_sentences(record: RunRecord) -> tuple[str, str, str]:
     return _done(record), _helped(record), _usable(record)
 
 
+def _expected(record: RunRecord) -> set[str]:
+    """The sites that should be in every merge: all but those an audit left out."""
+    return set(record.sites) - set(() if record.quality is None else record.quality.left_out)
+
+
 def named(sites: tuple[str, ...] | list[str], *, most: int = 6) -> str:
     """`a`, `a and b`, `a, b and c`, or the first few `and 12 more`."""
     shown = list(sites[:most])
@@ -79,9 +85,10 @@ def _done(record: RunRecord) -> str:
     did = f"{_count(n, 'site')} trained one {record.model.name} model together in {_count(rounds, 'round')}{patients}"
     if state(record) == "failed":
         return f"The run {record.status} and left no model."
-    whole = sum(set(names) == set(record.sites) for names in record.included)
+    whole = sum(set(names) == _expected(record) for names in record.included)
     if state(record) == "complete" and whole == rounds:
-        return f"{did}; every merge holds every site."
+        audited = set(record.sites) - _expected(record)
+        return f"{did}; every merge holds every site{f' but {named(sorted(audited))}' if audited else ''}."
     return f"{did}; the run is {record.status}, and {whole} of {rounds} merges hold every site."
 
 
@@ -170,6 +177,7 @@ def run_checks(record: RunRecord, limits: Limits | None = None) -> tuple[Check, 
         _slope,
         _attested,
         _verified,
+        _harm,
         _leakage,
         _budget,
         _randomness,
@@ -180,10 +188,10 @@ def run_checks(record: RunRecord, limits: Limits | None = None) -> tuple[Check, 
 def _run_complete(record: RunRecord, _: Limits) -> Check:
     if state(record) == "failed":
         return Check(id="run-complete", level="fail", found=f"the run {record.status}")
-    short = [i for i, names in enumerate(record.included, start=1) if set(names) != set(record.sites)]
+    short = [i for i, names in enumerate(record.included, start=1) if set(names) != _expected(record)]
     if state(record) == "complete" and not short:
         return Check(id="run-complete", level="ok", found="every merge holds every site")
-    left_out = sorted({site for names in record.included for site in set(record.sites) - set(names)})
+    left_out = sorted({site for names in record.included for site in _expected(record) - set(names)})
     found = f"the run is {record.status}; {_count(len(short), 'merge')} without {named(left_out)}"
     return Check(id="run-complete", level="warn", found=found, fix="see who was missing, and why, in section 5")
 
@@ -281,6 +289,27 @@ def _verified(record: RunRecord, _: Limits) -> Check:
     )
 
 
+def _harm(record: RunRecord, _: Limits) -> Check:
+    found = record.quality
+    if found is None:
+        return Check(id="harm", level="skipped", found="the sites' data were not audited")
+    if found.status == "inconclusive":
+        return Check(id="harm", level="skipped", found=f"the audit of the data is inconclusive: {found.why}")
+    now = {**found.sites, **found.again}
+    bad = sorted(site for site, one in now.items() if one.verdict in ("repair", "quarantine", "eliminate"))
+    open_ = [site for site in bad if site not in found.left_out]
+    if open_:
+        text = f"the data of {named(open_)} look harmful, and they trained the model"
+        return Check(id="harm", level="warn", found=text, fix='look at section 6; quality.on_harm = "repair" acts on it')
+    if found.left_out:
+        text = f"the data of {named(list(found.left_out))} are in quarantine and did not train the model"
+        return Check(id="harm", level="warn", found=text, fix="look at section 6: repair, appeal, or a new data version")
+    if found.repaired:
+        repairs = ", ".join(f"{site} ({name})" for site, name in sorted(found.repaired.items()))
+        return Check(id="harm", level="ok", found=f"harmful data were found and repaired: {repairs}")
+    return Check(id="harm", level="ok", found="no site's data look harmful")
+
+
 def _leakage(record: RunRecord, _: Limits) -> Check:
     audit = record.privacy.audit if record.privacy is not None else None
     if audit is None:
@@ -289,7 +318,7 @@ def _leakage(record: RunRecord, _: Limits) -> Check:
         return Check(id="leakage", level="ok", found="attacks on the model stay below what was agreed")
     said = [one for one in audit.attacks if not one.site and one.verdict == audit.verdict]
     if audit.verdict == "fail":
-        text = f"attacks on the model succeed: {said[0].reason if said else 'see section 6'}"
+        text = f"attacks on the model succeed: {said[0].reason if said else 'see section 7'}"
         return Check(id="leakage", level="fail", found=text, fix="do not release the model; train with privacy.dp")
     needed = max((one.needed or 0 for one in said), default=0)
     more = f"; about {needed:,} patients would decide" if needed else ""

@@ -38,6 +38,7 @@ from cohortium.reports.record import RunRecord
 from cohortium.sim.cohorts import gather
 from cohortium.sim.comparison import SiteRows, TrainedModel, train_plainly
 from cohortium.sim.own_code import blamed_on, loaded_code
+from cohortium.sim.quality import screen_sites
 from cohortium.sim.results import load_model, read_record
 from cohortium.sim.round_measures import cause_of
 from cohortium.sim.site_auditor import thresholds_of
@@ -84,6 +85,7 @@ def deep_audit(
     chance = Chance(record.seed, secrets_from_system=False)
     rows = gather(study, tables, chance=chance).rows()
     _check_tables(record, rows)
+    rows = screen_sites(study, rows, chance=chance, say=say).rows  # what trained, repaired or left out as in the run
     with blamed_on(loaded_code(study)):
         world = _World(study, rows, chance)
         target = world.losses(saved.model)

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cohortium.assembly import build_program, check_fit, check_study, strategy_name
@@ -28,7 +28,8 @@ from cohortium.models.newton import out_of_rounds
 from cohortium.privacy.dp.terms import check_delta, sentences
 from cohortium.privacy.secagg.terms import notes_on, sentence_on
 from cohortium.reports.pages import Report
-from cohortium.reports.record import LedgerRecord, Member, ModelRecord, RoundRecord, RunRecord, Timings
+from cohortium.reports.quality import QualityRecord
+from cohortium.reports.record import LedgerRecord, Member, ModelRecord, Results, RoundRecord, RunRecord, Timings
 from cohortium.sim.cohorts import Gathered, flow_of, gather
 from cohortium.sim.comparison import SiteRows, TrainedModel, compare
 from cohortium.sim.engines import ENGINES as TRAINING_ENGINES
@@ -40,7 +41,8 @@ from cohortium.sim.folds import cross_validate, draw
 from cohortium.sim.leaks import leakage_checks, refuse_leaks
 from cohortium.sim.own_code import blamed_on, loaded_code
 from cohortium.sim.progress import Progress
-from cohortium.sim.protection import Protection, patients_of
+from cohortium.sim.protection import PatientSet, Protection, patients_of
+from cohortium.sim.quality import Screened, effects_of, screen_sites
 from cohortium.sim.results import model_file, page_file, write_report
 from cohortium.sim.round_measures import cause_of, measure_round
 from cohortium.sim.scenarios import published
@@ -160,9 +162,9 @@ def run_simulation(
         with folder as home:
             warnings = _warnings(gathered, checks)
             _say_warnings(warnings, warn)
-            result, exported = _run(study, gathered, checks, warnings, chance, options, home, began, screen, warn)
+            result, chains = _run(study, gathered, checks, warnings, chance, options, home, began, screen, warn)
             if out is not None:
-                _write(out, result, exported)
+                _write(out, result, chains)
     return result
 
 
@@ -177,16 +179,18 @@ def _run(
     began: float,
     screen: Say,
     warn: Say,
-) -> tuple[Result, bytes]:
-    """Everything after the checks; the result and the exported chain."""
-    rows = gathered.rows()
+) -> tuple[Result, dict[str, bytes]]:
+    """Everything after the checks; the result and the exported chains by file name."""
+    screened = screen_sites(study, gathered.rows(), chance=chance, say=screen)
+    rows = screened.rows
+    audited = time.monotonic()
     swarm, model, progress, engine, protection = _train(
-        study, gathered, chance=chance, options=options, home=home, screen=screen
+        study, rows, patients=patients_of(gathered), chance=chance, options=options, home=home, screen=screen
     )
     for told in swarm.told if options.faults else ():
         screen(f"told: {told}")
     trained = time.monotonic()
-    scored, missing = _compared(study, gathered, model, chance=chance, engine=options.engine, screen=screen)
+    scored, missing = _compared(study, gathered, rows, model, chance=chance, engine=options.engine, screen=screen)
     if cut_off := _cut_off(model):
         warn(cut_off)
     if not_trained := _grouped(missing):
@@ -232,6 +236,7 @@ def _run(
         time_unit="d" if gathered.schema.outcome_kind == "survival" else "",
         subgroups=measured.subgroups,
         gaps=measured.gaps,
+        quality=_quality(study, screened, measured.results, chance=chance, engine=options.engine),
         checks=tuple(checks),
         privacy=protection.record(swarm.events, verified),
         notes=(
@@ -245,10 +250,28 @@ def _run(
         ),
         timings=Timings(
             rounds=tuple(progress.seconds),
-            stages={"train": trained - began, "compare and evaluate": time.monotonic() - trained},
+            stages={
+                **({"audit the data": audited - began} if screened.runs else {}),
+                "train": trained - audited,
+                "compare and evaluate": time.monotonic() - trained,
+            },
         ),
     )
-    return Result(record=record, model=model, gathered=gathered, study=study, rows=rows), exported
+    chains = {"ledger.jsonl": exported}
+    chains |= {f"audit-{number}.jsonl": _export(one)[0] for number, one in enumerate(screened.runs, start=1)}
+    return Result(record=record, model=model, gathered=gathered, study=study, rows=rows), chains
+
+
+def _quality(
+    study: Study, screened: Screened, under: Results, *, chance: Chance, engine: str
+) -> QualityRecord | None:
+    """What the audit found, and what acting on it did to the model."""
+    if screened.record is None:
+        return None
+    rng = chance.stream("bootstrap", "audit")
+    return replace(
+        screened.record, effects=effects_of(study, screened, under, chance=chance, engine=engine, rng=rng)
+    )
 
 
 def _cut_off(model: TrainedModel) -> str:
@@ -262,14 +285,21 @@ def _cut_off(model: TrainedModel) -> str:
 
 
 def _compared(
-    study: Study, gathered: Gathered, swarm: TrainedModel, *, chance: Chance, engine: str, screen: Say
+    study: Study,
+    gathered: Gathered,
+    rows: list[SiteRows],
+    swarm: TrainedModel,
+    *,
+    chance: Chance,
+    engine: str,
+    screen: Say,
 ) -> tuple[Scored, Mapping[str, str]]:
     """Predictions of the swarm and of all it is compared with, for one split or out of fold; who is missing, why."""
     if study.evaluation.folds:
         found = cross_validate(study, gathered, swarm, chance=chance, engine=engine, say=screen)
         return found.scored, found.missing
-    others = compare(study, gathered.rows(), chance=chance, engine=engine, say=screen)
-    return score_models({"swarm": swarm, **others.models}, gathered.rows()), others.missing
+    others = compare(study, rows, chance=chance, engine=engine, say=screen)
+    return score_models({"swarm": swarm, **others.models}, rows), others.missing
 
 
 def _export(swarm: SwarmRun) -> tuple[bytes, Verified]:
@@ -298,13 +328,17 @@ def _ledger_record(swarm: SwarmRun, found: Verified, engine: str) -> LedgerRecor
 
 
 def _train(
-    study: Study, gathered: Gathered, *, chance: Chance, options: Options, home: Path | None, screen: Say
+    study: Study,
+    rows: list[SiteRows],
+    *,
+    patients: Mapping[str, PatientSet],
+    chance: Chance,
+    options: Options,
+    home: Path | None,
+    screen: Say,
 ) -> tuple[SwarmRun, TrainedModel, Progress, str, Protection]:
-    rows = gathered.rows()
     program = build_program(study, rows[0].training.layout, sites=[one.site for one in rows], chance=chance)
-    protection = Protection(
-        study, program, rows, patients=patients_of(gathered), chance=chance, home=home, cap=options.cap
-    )
+    protection = Protection(study, program, rows, patients=patients, chance=chance, home=home, cap=options.cap)
     works = {
         one.site: SiteWork(
             program,
@@ -382,15 +416,19 @@ def _why(swarm: SwarmRun, site: str) -> str:
     return "; ".join(swarm.outcome.reasons.get(site, ())) or "not in the merge"
 
 
-def _write(out: Path, result: Result, exported: bytes) -> None:
+def _write(out: Path, result: Result, chains: Mapping[str, bytes]) -> None:
+    """All files of the run; chains of an earlier run's audits go."""
     write_together(
         {
             out / "model.safetensors": model_file(result.model, study=result.study, schema=result.gathered.schema),
-            out / "ledger.jsonl": [exported],
+            **{out / name: [chain] for name, chain in chains.items()},
             out / "report.html": page_file(result.record, scope="site"),
             out / "run.json": [result.record.to_json().encode()],
         }
     )
+    for old in out.glob("audit-[0-9]*.jsonl"):
+        if old.name not in chains:
+            old.unlink()
 
 
 def _folder(

@@ -1,0 +1,49 @@
+"""What a study asks of its audit of harmful data, and what rules it out."""
+
+from __future__ import annotations
+
+from cohortium.core.study import Study
+from cohortium.errors import Problem
+from cohortium.quality.out_of_bag import LEAST_SITES
+
+__all__ = ["check_quality", "least_half"]
+
+_FEWEST_AGREEING, _MOST_AGREEING = 3, 9
+
+
+def least_half(n_sites: int) -> int:
+    """Fewest sites in a half under masks: no third of all sites that conspire may see fewer than two others."""
+    return max(3, n_sites // 3 + 2)
+
+
+def check_quality(study: Study, n_sites: int | None) -> list[Problem]:
+    """Why the audit cannot be made as the study says; n_sites: None where it is not known yet."""
+    plan, masked = study.quality, study.privacy.masked(n_sites)
+    key, name = "quality.detector", plan.detector
+    if name == "none":
+        return []
+    if study.privacy.dp is not None:
+        why = f"detector '{name}' trains its probe without noise, which privacy.dp rules out; set detector = \"none\""
+        return [Problem(key, why)]
+    if name == "agreement" and masked:
+        why = (
+            "detector 'agreement' needs single-site models, but secure aggregation hides them; switch it off or use "
+            "'out-of-bag' with at least 10 sites"
+        )
+        return [Problem(key, why)]
+    if study.evaluation.folds:
+        return [Problem(key, "an audit is made of one split; leave evaluation.folds out")]
+    if n_sites is None:
+        return []
+    if name == "agreement" and not _FEWEST_AGREEING <= n_sites <= _MOST_AGREEING:
+        return [Problem(key, f"detector 'agreement' needs {_FEWEST_AGREEING} to {_MOST_AGREEING} sites, got {n_sites}")]
+    half = n_sites // 2
+    if name == "out-of-bag" and masked and half < least_half(n_sites):
+        why = (
+            f"detector 'out-of-bag': {n_sites} sites give halves of {half}; "
+            f"with secure aggregation a half needs {least_half(n_sites)}"
+        )
+        return [Problem(key, why)]
+    if name == "out-of-bag" and n_sites < LEAST_SITES:
+        return [Problem(key, f"detector 'out-of-bag' needs at least {LEAST_SITES} sites, got {n_sites}")]
+    return []

@@ -1,0 +1,72 @@
+"""What a run record says of harmful data: a verdict a site, what was done about it, and what it did to the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cohortium.reports.measure import Measure
+
+__all__ = ["AuditCost", "Effect", "QualityRecord", "SiteVerdict"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteVerdict:
+    """One site's data. verdict: keep, keep-shifted, repair, quarantine, eliminate. reason: one sentence in words.
+
+    posterior: probability that the labels are reversed, or unrelated to the patients. look: shown to people, weight
+    unchanged. question: what a person at the site should confirm. gain: of the repair, nats, rounded down.
+    """
+
+    verdict: str
+    posterior: float
+    reason: str
+    repair: str = ""
+    gain: int = 0
+    look: bool = False
+    question: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditCost:
+    """Counted, not estimated. training_steps_ratio: passes over the patients, relative to one probe trained on all.
+
+    model_transfers: payloads that left a site for the audit.
+    """
+
+    training_steps_ratio: float
+    model_transfers: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """The model trained without and with the verdicts, on the same test patients, labels mended in both.
+
+    name: of the figure; subgroup: empty for all patients.
+    """
+
+    name: str
+    without: Measure
+    under: Measure
+    subgroup: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualityRecord:
+    """One audit of the sites' data before training. status: `decided` or `inconclusive`.
+
+    sites: site -> its verdict; again: after repairs, where some were made. records_flagged: site -> records whose label
+    the others' models contradict (None: withheld). repaired: site -> repair; left_out: sites that did not train.
+    """
+
+    status: Literal["decided", "inconclusive"]
+    detector: str
+    on_harm: str
+    why: str
+    sites: dict[str, SiteVerdict]
+    records_flagged: dict[str, int | None]
+    cost: AuditCost
+    repaired: dict[str, str] = field(default_factory=dict)
+    again: dict[str, SiteVerdict] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    effects: tuple[Effect, ...] = ()

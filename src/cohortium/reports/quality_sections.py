@@ -1,0 +1,133 @@
+"""The section on harmful data: what each site's data look like to the others, what was done, and what it changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cohortium.reports import figures
+from cohortium.reports.drawing import Figure
+from cohortium.reports.figures import Dot
+from cohortium.reports.glossary import label
+from cohortium.reports.quality import QualityRecord, SiteVerdict
+from cohortium.reports.sections import Table
+
+__all__ = ["QualitySections"]
+
+_DETECTORS = {
+    "out-of-bag": "out of bag: every patient is judged by models of other sites that never saw the patient's site",
+    "agreement": "agreement: every site's own model judges the patients of every other site",
+}
+_EFFECTS = {
+    "report": "nothing; the verdicts are told",
+    "repair": "named repairs are applied, and the data are audited again",
+    "quarantine": "a convicted site does not train until its data are mended or cleared",
+}
+_WORDS = {
+    "keep": "keep",
+    "keep-shifted": "keep: different, not harmful",
+    "repair": "repair",
+    "quarantine": "quarantine",
+    "eliminate": "eliminate",
+}
+
+
+@dataclass(frozen=True)
+class QualitySections:
+    """One audit of the sites' data, table by table; each is None where there is nothing to show."""
+
+    record: QualityRecord
+
+    def facts(self) -> list[tuple[str, str]]:
+        """The audit in a few lines."""
+        found, cost = self.record, self.record.cost
+        lines = [
+            ("Detector", _DETECTORS.get(found.detector, found.detector)),
+            ("A verdict means", _EFFECTS.get(found.on_harm, found.on_harm)),
+            ("Outcome", "decided" if found.status == "decided" else f"inconclusive: {found.why}"),
+        ]
+        if found.repaired:
+            lines.append(("Repaired", ", ".join(f"{site} ({name})" for site, name in sorted(found.repaired.items()))))
+        if found.left_out:
+            lines.append(("Did not train", ", ".join(found.left_out)))
+        steps = f"{cost.training_steps_ratio:.1f} times the passes over the patients that one probe trained on all takes"
+        lines.append(("Cost", f"{steps}, {cost.model_transfers} payloads sent"))
+        return lines
+
+    def verdicts(self) -> Table | None:
+        """A line per site: verdict, how sure, reason, what to do."""
+        if not self.record.sites:
+            return None
+        rows = tuple(
+            (
+                site,
+                _verdict(one),
+                f"{one.posterior:.2f}",
+                one.reason,
+                _to_do(one, repaired=site in self.record.repaired),
+                _count(self.record.records_flagged.get(site)),
+                "" if site not in self.record.again else _verdict(self.record.again[site]),
+            )
+            for site, one in sorted(self.record.sites.items())
+        )
+        columns = ("Site", "Verdict", "Harmful with probability", "Why", "What to do", "Records to look at", "After repair")
+        return Table(caption="Verdicts on the sites' data", columns=columns, rows=rows)
+
+    def effects(self) -> Table | None:
+        """The model without and with the verdicts."""
+        if not self.record.effects:
+            return None
+        rows = tuple(
+            (
+                f"{label(one.name)}{f', {one.subgroup}' if one.subgroup else ''}",
+                one.without.text(),
+                one.under.text(),
+                _difference(one.without.value, one.under.value),
+            )
+            for one in self.record.effects
+        )
+        columns = ("", "Without the audit", "Under its verdicts", "Difference")
+        return Table(caption="The model before and after, on the same test patients", columns=columns, rows=rows)
+
+    def change(self) -> Figure | None:
+        """The same as a picture: what is compared over all patients."""
+        held = [one for one in self.record.effects if not one.subgroup and one.without.value is not None]
+        if not held:
+            return None
+        groups = [
+            (
+                label(one.name),
+                [
+                    Dot(name="without the audit", value=one.without.value, low=one.without.low, high=one.without.high, style=1),
+                    Dot(name="under its verdicts", value=one.under.value, low=one.under.low, high=one.under.high, style=0),
+                ],
+            )
+            for one in held
+        ]  # fmt: skip
+        sentence = "The model trained on the data as they came, and under the verdicts. Whiskers: 95 % intervals."
+        return figures.dots("Before and after the audit", groups, x_label="value", sentence=sentence)
+
+
+def _verdict(one: SiteVerdict) -> str:
+    words = _WORDS.get(one.verdict, one.verdict)
+    words += f": {one.repair}" if one.repair else ""
+    return f"{words}, look" if one.look else words
+
+
+def _to_do(one: SiteVerdict, *, repaired: bool) -> str:
+    if repaired:
+        return "repaired for this run; at the hospital, mend the data where they are kept"
+    if one.question:
+        return one.question
+    if one.repair:
+        return f"check the data and apply '{one.repair}'; the next audit looks at the new data version"
+    if one.verdict in ("quarantine", "eliminate"):
+        return "look at the records listed at the site; appeal, or bring a new data version"
+    return "look at the records listed at the site" if one.look else "nothing"
+
+
+def _count(n: int | None) -> str:
+    return "withheld" if n is None else str(n)
+
+
+def _difference(without: float | None, under: float | None) -> str:
+    return "–" if without is None or under is None else f"{under - without:+.3f}"

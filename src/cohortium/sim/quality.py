@@ -1,0 +1,206 @@
+"""The audit of the sites' data before a simulated training: a run of its own, then what its verdicts change.
+
+The nodes, the ledger and the masks of the study carry the audit; its evidence is the final state of that run, so every
+node attests the verdicts. What follows is the study's `on_harm`: nothing, the named repairs and a second audit, or a
+training without the convicted sites. Test patients of a site that is left out are not measured: their labels are
+what is in doubt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cohortium.assembly import build_audit, detector_of, study_of_audit
+from cohortium.core.examples import Examples, concatenate
+from cohortium.core.randomness import Chance
+from cohortium.core.study import Study
+from cohortium.core.verdicts import Verdict
+from cohortium.errors import Problem, StudyError
+from cohortium.quality.out_of_bag import Audit, AuditResult
+from cohortium.quality.pool import pool_of
+from cohortium.quality.repairs import find_repair
+from cohortium.reports.observed import Observed
+from cohortium.reports.panel import measure_all
+from cohortium.reports.quality import AuditCost, Effect, QualityRecord, SiteVerdict
+from cohortium.reports.record import Results
+from cohortium.sim.comparison import SiteRows, train_plainly
+from cohortium.sim.evaluation import score
+from cohortium.sim.swarm import Setting, SwarmRun, run_swarm
+from cohortium.swarm.program import SiteWork
+
+__all__ = ["Screened", "effects_of", "screen_sites", "without_suspects"]
+
+_TOLD = ("auroc", "auroc_within", "sensitivity", "specificity", "brier")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Screened:
+    """What the audit leaves. rows: of the sites that train, as they train; as_they_came: of all sites, with the
+
+    training rows nobody touched. runs: the swarms of the audits. record: None where the study names no detector.
+    """
+
+    rows: list[SiteRows]
+    as_they_came: list[SiteRows] = field(default_factory=list)
+    runs: tuple[SwarmRun, ...] = ()
+    record: QualityRecord | None = None
+
+    @property
+    def changed(self) -> bool:
+        """Whether the training is another one than without the audit."""
+        came = {one.site: one.training for one in self.as_they_came}
+        return self.record is not None and {one.site: one.training for one in self.rows} != came
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Audit:
+    result: AuditResult
+    run: SwarmRun
+
+
+def screen_sites(
+    study: Study, rows: Sequence[SiteRows], *, chance: Chance, say: Callable[[str], None] = lambda _: None
+) -> Screened:
+    """Audit the sites' records and do what the study says. Raises StudyError where its outcome cannot be audited."""
+    plan = study.quality
+    if plan.detector == "none":
+        return Screened(rows=list(rows))
+    if (kind := rows[0].training.layout.outcome) != "binary":
+        why = f"detector '{plan.detector}' judges labels of 0 and 1, not an outcome of kind '{kind}'"
+        raise StudyError([Problem("quality.detector", why)])
+    say(f"auditing the data of {len(rows)} sites before they train: {plan.detector}")
+    audits = [_audit(study, rows, chance=chance, number=1)]
+    repaired = _repairs(audits[0].result) if plan.on_harm == "repair" else {}
+    now = [_mended(one, repaired[one.site]) if one.site in repaired else one for one in rows]
+    for site, name in repaired.items():
+        say(f"{site}: {audits[0].result.sites[site].reason}; repaired: {name}")
+    if repaired:
+        audits.append(_audit(study, now, chance=chance, number=2))
+    last = audits[-1].result
+    left_out = last.left_out if plan.on_harm != "report" else ()
+    for site in left_out:
+        say(f"{site}: {last.sites[site].reason}; does not train")
+    held = [one for one in now if one.site not in left_out]
+    if plan.exclude_records == "local":
+        held = [without_suspects(one, last.suspicion(one.site), convict=plan.convict) for one in held]
+    if not repaired and not left_out:
+        say(_calm(audits[0].result))
+    tested = {one.site: one for one in now}
+    return Screened(
+        rows=held,
+        as_they_came=[
+            replace(one, calibration=tested[one.site].calibration, test=tested[one.site].test) for one in rows
+        ],
+        runs=tuple(one.run for one in audits),
+        record=_record(study, audits, repaired, left_out),
+    )
+
+
+def effects_of(
+    study: Study, screened: Screened, under: Results, *, chance: Chance, engine: str, rng: np.random.Generator
+) -> tuple[Effect, ...]:
+    """The figures of the model as it would be without the audit, beside those under it, on the same test patients."""
+    if not screened.changed:
+        return ()
+    untouched = train_plainly(study, screened.as_they_came, chance=chance, engine=engine)
+    tested = [one for one in screened.rows if len(one.test)]
+    observed = Observed.of({one.site: one.test for one in tested})
+    scores = score({"swarm": untouched}, tested)["swarm"]
+    without = measure_all(observed.stack(scores), observed, rng=rng)
+    names = [name for name in _TOLD if name in without and name in under.swarm]
+    return tuple(Effect(name=name, without=without[name], under=under.swarm[name]) for name in names)
+
+
+def _audit(study: Study, rows: Sequence[SiteRows], *, chance: Chance, number: int) -> _Audit:
+    """One audit as a run of the nodes, on a ledger in memory."""
+    own = Chance(int(chance.stream("audit", number).integers(2**32)), secrets_from_system=chance.secrets_from_system)
+    audited = study_of_audit(study)
+    records = {one.site: _records(one) for one in rows}
+    layout, sites = rows[0].training.layout, [one.site for one in rows]
+    programs = {site: build_audit(study, layout, sites=sites, site=site, chance=own) for site in sites}
+    works = {site: SiteWork(programs[site], site=site, training=records[site]) for site in sites}
+    run = run_swarm(Setting(study=audited, works=works, chance=own))
+    program = programs[sites[0]]
+    pool = pool_of({at: records[site] for at, site in enumerate(sorted(sites))})
+    learner = cast(Audit, program.learner)
+    found = detector_of(study).result(learner.auditor, program.model(run.state), pool, exchanges=run.outcome.rounds)
+    return _Audit(result=found, run=run)
+
+
+def _records(one: SiteRows) -> Examples:
+    """All records of a site, training and held out alike, one of each patient: several would count as evidence twice."""
+    whole = concatenate([one.training, one.calibration, one.test])
+    _, first = np.unique(whole.patient, return_index=True)
+    return whole.take(np.sort(first))
+
+
+def _repairs(found: AuditResult) -> dict[str, str]:
+    return {one.site: one.repair for one in found.table.verdicts if one.kind == "repair"}
+
+
+def _mended(one: SiteRows, name: str) -> SiteRows:
+    repair = find_repair(name, one.training.layout)
+    return replace(
+        one,
+        training=repair.apply(one.training),
+        calibration=repair.apply(one.calibration),
+        test=repair.apply(one.test),
+    )
+
+
+def without_suspects(one: SiteRows, suspicion: NDArray[np.float64], *, convict: float) -> SiteRows:
+    """The site without those of its own training records that are wrong with more than this probability."""
+    _, first = np.unique(one.training.patient, return_index=True)
+    judged = np.sort(first)
+    suspects = one.training.patient[judged[suspicion[: len(judged)] > convict]]
+    keep = ~np.isin(one.training.patient, suspects)
+    return one if keep.all() else replace(one, training=one.training.take(keep))
+
+
+def _record(study: Study, audits: Sequence[_Audit], repaired: Mapping[str, str], left_out: Sequence[str]) -> QualityRecord:
+    first, last = audits[0].result, audits[-1].result
+    return QualityRecord(
+        status=first.status,
+        detector=study.quality.detector,
+        on_harm=study.quality.on_harm,
+        why=_why(first),
+        sites={site: _told(one) for site, one in first.sites.items()},
+        records_flagged={site: first.flagged.get(site) for site in first.sites},
+        cost=AuditCost(
+            training_steps_ratio=sum(one.result.cost.training_steps_ratio for one in audits),
+            model_transfers=sum(one.result.cost.model_transfers for one in audits),
+        ),
+        repaired=dict(repaired),
+        again={site: _told(last.sites[site]) for site in repaired},
+        left_out=tuple(left_out),
+    )
+
+
+def _told(one: Verdict) -> SiteVerdict:
+    return SiteVerdict(
+        verdict=one.kind,
+        posterior=one.posterior,
+        reason=one.reason,
+        repair=one.repair,
+        gain=one.gain,
+        look=one.look,
+        question=one.question,
+    )
+
+
+def _why(found: AuditResult) -> str:
+    if found.status == "decided":
+        return ""
+    return f"the models of the other sites rank patients too weakly to judge labels (AUROC {found.table.auroc:.2f})"
+
+
+def _calm(found: AuditResult) -> str:
+    if found.status == "inconclusive":
+        return f"the audit is inconclusive: {_why(found)}"
+    accused = [one.site for one in found.table.verdicts if one.kind not in ("keep", "keep-shifted")]
+    return f"the data of {', '.join(accused)} look harmful; they train all the same" if accused else "no site's data look harmful"

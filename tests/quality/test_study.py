@@ -1,0 +1,73 @@
+"""What a study may ask of its audit, and the sentences for what it may not."""
+
+import pytest
+
+from cohortium.assembly import check_study
+from cohortium.core.study_text import study_of
+from cohortium.errors import StudyError
+from cohortium.quality.study import least_half
+
+BASE = {"study": {"name": "s", "outcome": "sick"}, "model": {"name": "logistic"}}
+
+
+def problems(n_sites=None, **sections):
+    return [one.message for one in check_study(study_of({**BASE, **sections}), n_sites=n_sites)]
+
+
+def quality(**facts):
+    return {"quality": facts}
+
+
+CLEAR = {"privacy": {"secure_aggregation": False}}
+
+
+@pytest.mark.parametrize("n", [8, 10, 11, 12, 24, 64])
+def test_halves_that_hide_a_site_are_accepted_under_masks(n):
+    assert problems(n, **quality(detector="out-of-bag")) == []
+
+
+@pytest.mark.parametrize(("n", "half", "needed"), [(9, 4, 5), (7, 3, 4), (6, 3, 4), (5, 2, 3)])
+def test_halves_that_do_not_are_refused(n, half, needed):
+    assert problems(n, **quality(detector="out-of-bag")) == [
+        f"detector 'out-of-bag': {n} sites give halves of {half}; with secure aggregation a half needs {needed}"
+    ]
+    few = [f"detector 'out-of-bag' needs at least 6 sites, got {n}"] if n < 6 else []
+    assert problems(n, **quality(detector="out-of-bag"), **CLEAR) == few
+
+
+def test_an_audit_needs_one_split():
+    folded = problems(12, **quality(detector="out-of-bag"), evaluation={"folds": 5})
+    assert folded == ["an audit is made of one split; leave evaluation.folds out"]
+
+
+def test_the_least_half_withstands_a_third_of_the_sites():
+    assert [least_half(n) for n in (3, 6, 8, 9, 12, 30)] == [3, 4, 4, 5, 6, 12]
+
+
+def test_agreement_shows_models_and_needs_few_sites():
+    assert problems(5, **quality(detector="agreement")) == [
+        "detector 'agreement' needs single-site models, but secure aggregation hides them; switch it off or use "
+        "'out-of-bag' with at least 10 sites"
+    ]
+    assert problems(5, **quality(detector="agreement"), **CLEAR) == []
+    assert problems(10, **quality(detector="agreement"), **CLEAR) == ["detector 'agreement' needs 3 to 9 sites, got 10"]
+
+
+def test_a_probe_without_noise_is_refused_beside_noise():
+    private = {"privacy": {"dp": {"epsilon": 3.0}}, **quality(detector="out-of-bag")}
+    assert any("trains its probe" in one for one in problems(12, **private))
+    assert not any("trains its probe" in one for one in problems(12, privacy=private["privacy"]))
+
+
+@pytest.mark.parametrize("wrong", [{"detector": "typical"}, {"halves": 7}, {"passes": 4}, {"convict": 0.3}, {"on_harm": "x"}])
+def test_a_wrong_value_is_named(wrong):
+    with pytest.raises(StudyError) as refused:
+        study_of({**BASE, "quality": {"detector": "out-of-bag", **wrong}})
+    assert f"quality.{next(iter(wrong))}" in str(refused.value)
+
+
+def test_a_study_without_an_audit_keeps_its_digest():
+    plain, said = study_of(BASE), study_of({**BASE, **quality(detector="none", halves=6)})
+    assert plain.digest == said.digest
+    assert plain.digest != study_of({**BASE, **quality(detector="out-of-bag")}).digest
+    assert b'"quality":{"detector":"none"}' in plain.canonical()

@@ -1,0 +1,132 @@
+"""The audit before a simulated training: a site with reversed labels is found under masks, named, and mended or left out."""
+
+import numpy as np
+import pytest
+
+from cohortium.core.examples import Examples, Layout
+from cohortium.core.randomness import Chance
+from cohortium.core.study_text import study_of
+from cohortium.errors import StudyError
+from cohortium.ledger.archive import verify
+from cohortium.sim.comparison import SiteRows
+from cohortium.sim.quality import effects_of, screen_sites, without_suspects
+from cohortium.reports.measure import Measure
+from cohortium.reports.record import Results
+
+SITES = ("aa", "bb", "cc", "dd", "ee", "ff", "gg", "hh")
+LAYOUT = Layout(features=("x", "y", "z"), outcome="binary", classes=("0", "1"))
+CHANCE = Chance(3, secrets_from_system=False)
+
+
+def study(*, masks=False, **quality):
+    return study_of({
+        "study": {"name": "audited", "outcome": "sick"},
+        "model": {"name": "logistic", "l2": 0.1},
+        "privacy": {"secure_aggregation": masks},
+        "quality": {"detector": "out-of-bag", "halves": 6, "passes": 1, "repairs": ["label-polarity"], **quality},
+    })  # fmt: skip
+
+
+def rows(*, reverse=()):
+    made = []
+    for number, site in enumerate(SITES):
+        rng = np.random.default_rng(number)
+
+        def part(n, rng=rng, site=site):
+            x = rng.normal(size=(n, 3))
+            y = (x @ [1.5, -1.0, 0.5] + rng.logistic(size=n) * 0.7 > 0).astype(float)
+            return Examples(layout=LAYOUT, x=x, y=1 - y if site in reverse else y)
+
+        made.append(SiteRows(site=site, training=part(30), calibration=part(5), test=part(15)))
+    return made
+
+
+@pytest.fixture(scope="module")
+def mended():
+    said = []
+    found = screen_sites(study(masks=True, on_harm="repair"), rows(reverse=("cc",)), chance=CHANCE, say=said.append)
+    return found, said
+
+
+def test_the_reversed_site_is_named_and_no_other(mended):
+    found, said = mended
+    record = found.record
+    assert record.status == "decided"
+    assert {site: one.verdict for site, one in record.sites.items() if one.verdict != "keep"} == {"cc": "repair"}
+    assert record.sites["cc"].repair == "label-polarity"
+    assert record.sites["cc"].reason.startswith("labels look reversed: the model of the other 7 sites contradicts")
+    assert record.again["cc"].verdict == "keep"
+    assert record.repaired == {"cc": "label-polarity"}
+    assert any(line.startswith("cc: labels look reversed") for line in said)
+
+
+def test_repaired_rows_train_and_are_tested_with_the_labels_they_should_have(mended):
+    found, _ = mended
+    right = {one.site: one for one in rows()}
+    assert found.changed
+    assert found.record.left_out == ()
+    for one in found.rows:
+        np.testing.assert_array_equal(one.training.y, right[one.site].training.y)
+        np.testing.assert_array_equal(one.test.y, right[one.site].test.y)
+    came = {one.site: one for one in found.as_they_came}
+    np.testing.assert_array_equal(came["cc"].training.y, 1 - right["cc"].training.y)
+    np.testing.assert_array_equal(came["cc"].test.y, right["cc"].test.y)
+
+
+def test_both_audits_are_runs_on_ledgers_that_hold(mended, tmp_path):
+    found, _ = mended
+    assert len(found.runs) == 2
+    for number, run in enumerate(found.runs):
+        path = tmp_path / f"{number}.jsonl"
+        run.ledger.export(path)
+        assert [one.state for one in verify(path, evm=False).runs] == ["finished"]
+    exchanges = sum(run.outcome.rounds for run in found.runs)
+    assert found.record.cost.model_transfers == exchanges * len(SITES)
+
+
+def test_the_effect_compares_two_models_on_the_same_patients(mended):
+    found, _ = mended
+    under = Results(swarm={"auroc": Measure(value=0.9, n=120), "brier": Measure(value=0.1, n=120)})
+    effects = effects_of(study(), found, under, chance=CHANCE, engine="auto", rng=np.random.default_rng(0))
+    assert [one.name for one in effects] == ["auroc", "brier"]
+    assert 0.5 < effects[0].without.value < 1.0
+    assert effects[0].without.n == 120
+
+
+def test_in_quarantine_a_site_does_not_train():
+    found = screen_sites(study(repairs=[]), rows(reverse=("cc",)), chance=CHANCE)
+    assert found.record.left_out == ("cc",)
+    assert [one.site for one in found.rows] == [site for site in SITES if site != "cc"]
+    assert found.changed
+
+
+def test_a_report_changes_nothing():
+    found = screen_sites(study(on_harm="report"), rows(reverse=("cc",)), chance=CHANCE)
+    assert found.record.sites["cc"].verdict == "repair"
+    assert not found.changed
+    assert effects_of(study(), found, Results(), chance=CHANCE, engine="auto", rng=np.random.default_rng(0)) == ()
+
+
+def test_without_a_detector_nothing_is_audited():
+    whole = rows(reverse=("cc",))
+    found = screen_sites(study(detector="none"), whole, chance=CHANCE)
+    assert found.record is None
+    assert found.rows == whole
+    assert not found.changed
+
+
+def test_another_outcome_is_refused():
+    counted = Layout(features=("x",), outcome="count")
+    one = Examples(layout=counted, x=np.zeros((4, 1)), y=np.arange(4.0))
+    with pytest.raises(StudyError, match="judges labels of 0 and 1"):
+        screen_sites(study(), [SiteRows(site="aa", training=one, calibration=one, test=one)] * 8, chance=CHANCE)
+
+
+def test_suspects_are_left_out_with_all_rows_of_their_patient():
+    patient = np.array([0, 0, 1, 2])
+    held = Examples(layout=LAYOUT, x=np.arange(12.0).reshape(4, 3), y=np.zeros(4), patient=patient)
+    one = SiteRows(site="aa", training=held, calibration=held, test=held)
+    kept = without_suspects(one, np.array([0.99, 0.5, 0.2, *[0.0] * 6]), convict=0.95)
+    assert kept.training.patient.tolist() == [1, 2]
+    assert kept.test is one.test
+    assert without_suspects(one, np.zeros(9), convict=0.95) is one
