@@ -179,7 +179,7 @@ def detector_of(study: Study) -> OutOfBag:
 
 
 def build_audit(study: Study, layout: Layout, *, sites: Sequence[str], site: str, chance: Chance) -> Program:
-    """The audit's one stage as `site` takes part in it; the draws of all sites follow from the seed. Raises StudyError."""
+    """The audit's one stage as `site` takes part in it; all draws follow from the seed. Raises StudyError."""
     try:
         repairs = library(layout, study.quality.repairs)
         seed = int(chance.stream("audit").integers(2**63))

@@ -59,7 +59,9 @@ def test_a_probe_without_noise_is_refused_beside_noise():
     assert not any("trains its probe" in one for one in problems(12, privacy=private["privacy"]))
 
 
-@pytest.mark.parametrize("wrong", [{"detector": "typical"}, {"halves": 7}, {"passes": 4}, {"convict": 0.3}, {"on_harm": "x"}])
+@pytest.mark.parametrize(
+    "wrong", [{"detector": "typical"}, {"halves": 7}, {"passes": 4}, {"convict": 0.3}, {"on_harm": "x"}]
+)
 def test_a_wrong_value_is_named(wrong):
     with pytest.raises(StudyError) as refused:
         study_of({**BASE, "quality": {"detector": "out-of-bag", **wrong}})

@@ -42,8 +42,8 @@ def read(page):
 def test_the_page_has_its_sections_and_no_others(heart_record):
     page = Report(heart_record).html()
     heads = re.findall(r"<h2>(.*?)</h2>", page)
-    assert heads == ["1 Summary", "2 Does it help?", "3 Can it be used?", "4 Patients", "5 Training", "6 Harmful data", "7 Privacy",
-                     "8 Ledger", "9 Words, method, limits"]  # fmt: skip
+    assert heads == ["1 Summary", "2 Does it help?", "3 Can it be used?", "4 Patients", "5 Training",
+                     "6 Harmful data", "7 Privacy", "8 Ledger", "9 Words, method, limits"]  # fmt: skip
     ids = re.findall(r'<section id="(\w+)"', page)
     assert set(re.findall(r'href="#(\w+)"', page)) <= set(ids)
 

@@ -15,7 +15,8 @@ def test_a_good_run_passes_where_it_was_looked_at(small_record):
     found = levels(record)
     assert found == {
         "run-complete": "ok", "gain": "skipped", "within": "ok", "accuracy": "skipped", "slope": "skipped",
-        "attested": "ok", "verified": "ok", "harm": "skipped", "leakage": "skipped", "budget": "skipped", "randomness": "ok",
+        "attested": "ok", "verified": "ok", "harm": "skipped", "leakage": "skipped",
+            "budget": "skipped", "randomness": "ok",
     }  # fmt: skip
     assert set(found) == set(CHECKED_IN)
 

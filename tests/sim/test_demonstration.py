@@ -39,7 +39,9 @@ def test_one_hospital_has_its_labels_reversed_where_an_audit_can_find_it():
     assert len(whole[site]) == max(len(table) for table in whole.values() if len(table) <= 569 / 6)
 
 
-@pytest.mark.parametrize(("n_sites", "audited"), [(2, False), (5, False), (7, False), (8, True), (9, False), (10, True)])
+@pytest.mark.parametrize(
+    ("n_sites", "audited"), [(2, False), (5, False), (7, False), (8, True), (9, False), (10, True)]
+)
 def test_only_numbers_of_hospitals_that_masks_allow_are_audited(n_sites, audited):
     assert bool(with_reversed_labels(demo_tables(n_sites=n_sites, seed=0))[1]) is audited
 

@@ -1,4 +1,4 @@
-"""The audit before a simulated training: a site with reversed labels is found under masks, named, and mended or left out."""
+"""The audit before a training: a site with reversed labels is found under masks, named, and mended or left out."""
 
 import numpy as np
 import pytest
@@ -8,10 +8,10 @@ from cohortium.core.randomness import Chance
 from cohortium.core.study_text import study_of
 from cohortium.errors import StudyError
 from cohortium.ledger.archive import verify
-from cohortium.sim.comparison import SiteRows
-from cohortium.sim.quality import effects_of, screen_sites, without_suspects
 from cohortium.reports.measure import Measure
 from cohortium.reports.record import Results
+from cohortium.sim.comparison import SiteRows
+from cohortium.sim.quality import effects_of, screen_sites, without_suspects
 
 SITES = ("aa", "bb", "cc", "dd", "ee", "ff", "gg", "hh")
 LAYOUT = Layout(features=("x", "y", "z"), outcome="binary", classes=("0", "1"))

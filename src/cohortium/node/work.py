@@ -48,7 +48,7 @@ def deployable(study: Study) -> tuple[Problem, ...]:
     if study.model.name == "own-loop":
         problems.append(Problem("model.name", "'own-loop' is trained by a script, which a node does not run"))
     if study.quality.detector != "none":
-        sentence = "nodes train without an audit in this release; audit the data in a simulation, and leave [quality] out"
+        sentence = "nodes train without an audit in this release; audit in a simulation, and leave [quality] out"
         problems.append(Problem("quality.detector", sentence))
     return tuple(problems)
 

@@ -1,8 +1,8 @@
 """`Report`: a run record as one self-contained HTML page, written for a clinician-statistician.
 
-Sections: 1 Summary, 2 Does it help?, 3 Can it be used?, 4 Patients, 5 Training, 6 Harmful data, 7 Privacy,
-8 Ledger, 9 Words, method, limits. The page holds no script but the record as a `type="application/json"` block, refers to nothing outside
-itself and forbids it by policy; same record, same bytes. What it shows is chosen in `sections`; how, in
+Sections: 1 Summary, 2 Does it help?, 3 Can it be used?, 4 Patients, 5 Training, 6 Harmful data, 7 Privacy, 8 Ledger,
+9 Words, method, limits. The page holds no script but the record as a `type="application/json"` block, refers to nothing
+outside itself and forbids it by policy; same record, same bytes. What it shows is chosen in `sections`; how, in
 `templates/`.
 """
 

@@ -8,6 +8,7 @@ from cohortium.reports import figures
 from cohortium.reports.drawing import Figure
 from cohortium.reports.figures import Dot
 from cohortium.reports.glossary import label
+from cohortium.reports.measure import Measure
 from cohortium.reports.quality import QualityRecord, SiteVerdict
 from cohortium.reports.sections import Table
 
@@ -49,7 +50,7 @@ class QualitySections:
             lines.append(("Repaired", ", ".join(f"{site} ({name})" for site, name in sorted(found.repaired.items()))))
         if found.left_out:
             lines.append(("Did not train", ", ".join(found.left_out)))
-        steps = f"{cost.training_steps_ratio:.1f} times the passes over the patients that one probe trained on all takes"
+        steps = f"{cost.training_steps_ratio:.1f} times the passes over the patients of one probe trained on all"
         lines.append(("Cost", f"{steps}, {cost.model_transfers} payloads sent"))
         return lines
 
@@ -69,7 +70,15 @@ class QualitySections:
             )
             for site, one in sorted(self.record.sites.items())
         )
-        columns = ("Site", "Verdict", "Harmful with probability", "Why", "What to do", "Records to look at", "After repair")
+        columns = (
+            "Site",
+            "Verdict",
+            "Probability of harm",
+            "Why",
+            "What to do",
+            "Suspect records",
+            "After repair",
+        )
         return Table(caption="Verdicts on the sites' data", columns=columns, rows=rows)
 
     def effects(self) -> Table | None:
@@ -94,17 +103,15 @@ class QualitySections:
         if not held:
             return None
         groups = [
-            (
-                label(one.name),
-                [
-                    Dot(name="without the audit", value=one.without.value, low=one.without.low, high=one.without.high, style=1),
-                    Dot(name="under its verdicts", value=one.under.value, low=one.under.low, high=one.under.high, style=0),
-                ],
-            )
+            (label(one.name), [_dot("without the audit", one.without, 1), _dot("under its verdicts", one.under, 0)])
             for one in held
-        ]  # fmt: skip
+        ]
         sentence = "The model trained on the data as they came, and under the verdicts. Whiskers: 95 % intervals."
         return figures.dots("Before and after the audit", groups, x_label="value", sentence=sentence)
+
+
+def _dot(name: str, found: Measure, style: int) -> Dot:
+    return Dot(name=name, value=found.value, low=found.low, high=found.high, style=style)
 
 
 def _verdict(one: SiteVerdict) -> str:

@@ -300,10 +300,14 @@ def _harm(record: RunRecord, _: Limits) -> Check:
     open_ = [site for site in bad if site not in found.left_out]
     if open_:
         text = f"the data of {named(open_)} look harmful, and they trained the model"
-        return Check(id="harm", level="warn", found=text, fix='look at section 6; quality.on_harm = "repair" acts on it')
+        return Check(
+            id="harm", level="warn", found=text, fix='look at section 6; quality.on_harm = "repair" acts on it'
+        )
     if found.left_out:
         text = f"the data of {named(list(found.left_out))} are in quarantine and did not train the model"
-        return Check(id="harm", level="warn", found=text, fix="look at section 6: repair, appeal, or a new data version")
+        return Check(
+            id="harm", level="warn", found=text, fix="look at section 6: repair, appeal, or a new data version"
+        )
     if found.repaired:
         repairs = ", ".join(f"{site} ({name})" for site, name in sorted(found.repaired.items()))
         return Check(id="harm", level="ok", found=f"harmful data were found and repaired: {repairs}")

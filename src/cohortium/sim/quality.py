@@ -133,7 +133,7 @@ def _audit(study: Study, rows: Sequence[SiteRows], *, chance: Chance, number: in
 
 
 def _records(one: SiteRows) -> Examples:
-    """All records of a site, training and held out alike, one of each patient: several would count as evidence twice."""
+    """All records of a site, training and held out alike, one of each patient, so that nobody counts twice."""
     whole = concatenate([one.training, one.calibration, one.test])
     _, first = np.unique(whole.patient, return_index=True)
     return whole.take(np.sort(first))
@@ -162,7 +162,9 @@ def without_suspects(one: SiteRows, suspicion: NDArray[np.float64], *, convict: 
     return one if keep.all() else replace(one, training=one.training.take(keep))
 
 
-def _record(study: Study, audits: Sequence[_Audit], repaired: Mapping[str, str], left_out: Sequence[str]) -> QualityRecord:
+def _record(
+    study: Study, audits: Sequence[_Audit], repaired: Mapping[str, str], left_out: Sequence[str]
+) -> QualityRecord:
     first, last = audits[0].result, audits[-1].result
     return QualityRecord(
         status=first.status,
@@ -203,4 +205,8 @@ def _calm(found: AuditResult) -> str:
     if found.status == "inconclusive":
         return f"the audit is inconclusive: {_why(found)}"
     accused = [one.site for one in found.table.verdicts if one.kind not in ("keep", "keep-shifted")]
-    return f"the data of {', '.join(accused)} look harmful; they train all the same" if accused else "no site's data look harmful"
+    return (
+        f"the data of {', '.join(accused)} look harmful; they train all the same"
+        if accused
+        else "no site's data look harmful"
+    )

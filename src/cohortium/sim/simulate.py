@@ -262,16 +262,12 @@ def _run(
     return Result(record=record, model=model, gathered=gathered, study=study, rows=rows), chains
 
 
-def _quality(
-    study: Study, screened: Screened, under: Results, *, chance: Chance, engine: str
-) -> QualityRecord | None:
+def _quality(study: Study, screened: Screened, under: Results, *, chance: Chance, engine: str) -> QualityRecord | None:
     """What the audit found, and what acting on it did to the model."""
     if screened.record is None:
         return None
     rng = chance.stream("bootstrap", "audit")
-    return replace(
-        screened.record, effects=effects_of(study, screened, under, chance=chance, engine=engine, rng=rng)
-    )
+    return replace(screened.record, effects=effects_of(study, screened, under, chance=chance, engine=engine, rng=rng))
 
 
 def _cut_off(model: TrainedModel) -> str:
