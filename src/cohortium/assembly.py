@@ -16,7 +16,7 @@ from cohortium.core.private import PrivacyTerms
 from cohortium.core.randomness import Chance
 from cohortium.core.registry import Registry
 from cohortium.core.seams import Learner, Preparation, Strategy
-from cohortium.core.study import ModelPlan, StrategyPlan, Study
+from cohortium.core.study import Study
 from cohortium.data import PREPARATIONS
 from cohortium.data.public_scale import PublicScale
 from cohortium.data.spread import Spread
@@ -30,15 +30,12 @@ from cohortium.privacy.dp.terms import COUNTING_MODELS, check_size, refusals, te
 from cohortium.privacy.he.terms import encrypted, unencryptable
 from cohortium.privacy.he.threshold import require_scheme
 from cohortium.privacy.secagg.terms import LEAST_MASKED, unmaskable
-from cohortium.quality.out_of_bag import Audit, OutOfBag
-from cohortium.quality.repairs import library
 from cohortium.quality.study import check_quality
 from cohortium.strategies import STRATEGIES
 from cohortium.swarm.program import Program, Stage, Stop
 from cohortium.synth.study import check_synth
 
 __all__ = [
-    "build_audit",
     "build_guard",
     "build_learner",
     "build_program",
@@ -46,11 +43,9 @@ __all__ = [
     "check_fit",
     "check_study",
     "default_min_sites",
-    "detector_of",
     "learner_options",
     "quorum",
     "strategy_name",
-    "study_of_audit",
 ]
 
 _MAX_ROUNDS_BY_SUMS = 400
@@ -159,36 +154,6 @@ def build_program(study: Study, layout: Layout, *, sites: Sequence[str], chance:
     plan = study.strategy.stop
     stop = None if plan is None or by_sums else Stop(patience=plan.patience, min_delta=plan.min_delta)
     return Program(stages, layout, sites=sites, chance=chance, stop=stop, privacy=terms)
-
-
-def study_of_audit(study: Study) -> Study:
-    """The audit of a study's data as a study of its own: the same sites, columns and masks, another thing to learn."""
-    return study.with_plans(model=ModelPlan(name=study.quality.detector), strategy=StrategyPlan())
-
-
-def detector_of(study: Study) -> OutOfBag:
-    """The study's detector. Raises ValueError."""
-    plan = study.quality
-    return OutOfBag(
-        halves=plan.halves,
-        passes=plan.passes,
-        convict=plan.convict,
-        anchors=tuple(plan.anchors),
-        one_class_unconfirmed=plan.one_class_unconfirmed,
-    )
-
-
-def build_audit(study: Study, layout: Layout, *, sites: Sequence[str], site: str, chance: Chance) -> Program:
-    """The audit's one stage as `site` takes part in it; all draws follow from the seed. Raises StudyError."""
-    try:
-        repairs = library(layout, study.quality.repairs)
-        seed = int(chance.stream("audit").integers(2**63))
-        agreed = detector_of(study).plan(sites, seed=seed, masked=study.privacy.masked(len(sites)), repairs=repairs)
-    except (ValueError, UsageError) as error:
-        raise StudyError([Problem("quality", str(error))]) from None
-    learner = Audit(plan=agreed, site=site, repairs=repairs)
-    stage = Stage(name="audit", learner=learner, strategy=_sums(), max_rounds=learner.max_rounds)
-    return Program([stage], layout, sites=sites, chance=chance)
 
 
 def check_study(study: Study, *, n_sites: int | None = None) -> tuple[Problem, ...]:

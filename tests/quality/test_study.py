@@ -53,6 +53,11 @@ def test_agreement_shows_models_and_needs_few_sites():
     assert problems(10, **quality(detector="agreement"), **CLEAR) == ["detector 'agreement' needs 3 to 9 sites, got 10"]
 
 
+def test_agreement_judges_no_records():
+    found = problems(5, **quality(detector="agreement", exclude_records="local"), **CLEAR)
+    assert found == ["detector 'agreement' judges sites, no records; set \"list\""]
+
+
 def test_a_probe_without_noise_is_refused_beside_noise():
     private = {"privacy": {"dp": {"epsilon": 3.0}}, **quality(detector="out-of-bag")}
     assert any("trains its probe" in one for one in problems(12, **private))

@@ -11,7 +11,7 @@ from cohortium.ledger.archive import verify
 from cohortium.reports.measure import Measure
 from cohortium.reports.record import Results
 from cohortium.sim.comparison import SiteRows
-from cohortium.sim.quality import effects_of, screen_sites, without_suspects
+from cohortium.sim.quality import screen_sites, with_effects, without_suspects
 
 SITES = ("aa", "bb", "cc", "dd", "ee", "ff", "gg", "hh")
 LAYOUT = Layout(features=("x", "y", "z"), outcome="binary", classes=("0", "1"))
@@ -87,7 +87,7 @@ def test_both_audits_are_runs_on_ledgers_that_hold(mended, tmp_path):
 def test_the_effect_compares_two_models_on_the_same_patients(mended):
     found, _ = mended
     under = Results(swarm={"auroc": Measure(value=0.9, n=120), "brier": Measure(value=0.1, n=120)})
-    effects = effects_of(study(), found, under, chance=CHANCE, engine="auto", rng=np.random.default_rng(0))
+    effects = with_effects(study(), found, under, chance=CHANCE, engine="auto").effects
     assert [one.name for one in effects] == ["auroc", "brier"]
     assert 0.5 < effects[0].without.value < 1.0
     assert effects[0].without.n == 120
@@ -100,17 +100,32 @@ def test_in_quarantine_a_site_does_not_train():
     assert found.changed
 
 
+def test_few_sites_are_audited_by_agreement():
+    asked = study(detector="agreement", on_harm="repair")
+    found = screen_sites(asked, rows(reverse=("bb",))[:4], chance=CHANCE)
+    assert found.record.repaired == {"bb": "label-polarity"}
+    assert {one.verdict for one in found.record.again.values()} == {"keep"}
+    assert found.runs == ()
+    assert found.record.cost.model_transfers == 24  # two audits, every model to three others
+
+
+def test_an_unknown_anchor_is_named():
+    with pytest.raises(StudyError, match="unknown anchor 'zz'"):
+        screen_sites(study(anchors=["zz"]), rows(), chance=CHANCE)
+
+
 def test_a_report_changes_nothing():
     found = screen_sites(study(on_harm="report"), rows(reverse=("cc",)), chance=CHANCE)
     assert found.record.sites["cc"].verdict == "repair"
     assert not found.changed
-    assert effects_of(study(), found, Results(), chance=CHANCE, engine="auto", rng=np.random.default_rng(0)) == ()
+    assert with_effects(study(), found, Results(), chance=CHANCE, engine="auto").effects == ()
 
 
 def test_without_a_detector_nothing_is_audited():
     whole = rows(reverse=("cc",))
     found = screen_sites(study(detector="none"), whole, chance=CHANCE)
     assert found.record is None
+    assert with_effects(study(), found, Results(), chance=CHANCE, engine="auto") is None
     assert found.rows == whole
     assert not found.changed
 

@@ -31,6 +31,8 @@ def check_quality(study: Study, n_sites: int | None) -> list[Problem]:
             "'out-of-bag' with at least 10 sites"
         )
         return [Problem(key, why)]
+    if name == "agreement" and plan.exclude_records == "local":
+        return [Problem("quality.exclude_records", "detector 'agreement' judges sites, no records; set \"list\"")]
     if study.evaluation.folds:
         return [Problem(key, "an audit is made of one split; leave evaluation.folds out")]
     if n_sites is None:

@@ -9,14 +9,14 @@ the result also shows each site's own records.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from cohortium.core.examples import Examples
 from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
 from cohortium.quality.out_of_bag import Audit, AuditResult, OutOfBag
 from cohortium.quality.pool import pool_of
-from cohortium.quality.repairs import library
+from cohortium.quality.repairs import KINDS, library
 from cohortium.sim.swarm import Setting, SwarmRun, run_swarm
 from cohortium.strategies.exact_sums import ExactSums
 from cohortium.swarm.program import Program, SiteWork, Stage
@@ -25,15 +25,20 @@ __all__ = ["audit_works", "run_audit"]
 
 
 def audit_works(
-    study: Study, sites: Mapping[str, Examples], *, detector: OutOfBag, chance: Chance
+    study: Study,
+    sites: Mapping[str, Examples],
+    *,
+    detector: OutOfBag,
+    chance: Chance,
+    kinds: Sequence[str] = KINDS[:-1],
 ) -> dict[str, SiteWork]:
     """Every site's half of an audit of these records (training and held-out together), under the study's masks.
 
-    Raises UsageError for too few sites.
+    kinds: of repairs that are tried. Raises UsageError for too few sites.
     """
     names = sorted(sites)
     layout = sites[names[0]].layout if names else None
-    repairs = library(layout) if layout is not None else ()
+    repairs = library(layout, kinds) if layout is not None else ()
     plan = detector.plan(names, seed=chance.seed, masked=study.privacy.masked(len(names)), repairs=repairs)
     found = {}
     for name in names:
@@ -45,11 +50,17 @@ def audit_works(
 
 
 def run_audit(
-    study: Study, sites: Mapping[str, Examples], *, detector: OutOfBag, seed: int = 0, ledger: str = "memory"
+    study: Study,
+    sites: Mapping[str, Examples],
+    *,
+    detector: OutOfBag,
+    seed: int = 0,
+    ledger: str = "memory",
+    kinds: Sequence[str] = KINDS[:-1],
 ) -> tuple[AuditResult, SwarmRun]:
     """Audit these sites by nodes in virtual time; masks as the study says. Raises RunFailed as any run does."""
     chance = Chance(seed, secrets_from_system=False)
-    works = audit_works(study, sites, detector=detector, chance=chance)
+    works = audit_works(study, sites, detector=detector, chance=chance, kinds=kinds)
     run = run_swarm(Setting(study=study, works=works, chance=chance, ledger=ledger))
     names = sorted(sites)
     program = works[names[0]].program

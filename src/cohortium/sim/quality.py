@@ -10,30 +10,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cohortium.assembly import build_audit, detector_of, study_of_audit
 from cohortium.core.examples import Examples, concatenate
 from cohortium.core.randomness import Chance
-from cohortium.core.study import Study
+from cohortium.core.study import ModelPlan, StrategyPlan, Study
 from cohortium.core.verdicts import Verdict
-from cohortium.errors import Problem, StudyError
-from cohortium.quality.out_of_bag import Audit, AuditResult
-from cohortium.quality.pool import pool_of
+from cohortium.errors import Problem, StudyError, UsageError
+from cohortium.quality.agreement import Agreement
+from cohortium.quality.decide import Table
+from cohortium.quality.out_of_bag import Cost, OutOfBag
 from cohortium.quality.repairs import find_repair
 from cohortium.reports.observed import Observed
 from cohortium.reports.panel import measure_all
 from cohortium.reports.quality import AuditCost, Effect, QualityRecord, SiteVerdict
 from cohortium.reports.record import Results
+from cohortium.sim.auditing import run_audit
 from cohortium.sim.comparison import SiteRows, train_plainly
 from cohortium.sim.evaluation import score
-from cohortium.sim.swarm import Setting, SwarmRun, run_swarm
-from cohortium.swarm.program import SiteWork
+from cohortium.sim.swarm import SwarmRun
 
-__all__ = ["Screened", "effects_of", "screen_sites", "without_suspects"]
+__all__ = ["Screened", "screen_sites", "with_effects", "without_suspects"]
 
 _TOLD = ("auroc", "auroc_within", "sensitivity", "specificity", "brier")
 
@@ -59,8 +58,21 @@ class Screened:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Audit:
-    result: AuditResult
-    run: SwarmRun
+    """table: the verdicts; suspicion: of a site's own records; run: None where no node was needed."""
+
+    table: Table
+    cost: Cost
+    flagged: Mapping[str, int] = field(default_factory=dict)
+    suspicion: Callable[[str], NDArray[np.float64]] | None = None
+    run: SwarmRun | None = None
+
+    @property
+    def sites(self) -> dict[str, Verdict]:
+        return {one.site: one for one in self.table.verdicts}
+
+    @property
+    def left_out(self) -> list[str]:
+        return [one.site for one in self.table.verdicts if one.left_out]
 
 
 def screen_sites(
@@ -75,33 +87,44 @@ def screen_sites(
         raise StudyError([Problem("quality.detector", why)])
     say(f"auditing the data of {len(rows)} sites before they train: {plan.detector}")
     audits = [_audit(study, rows, chance=chance, number=1)]
-    repaired = _repairs(audits[0].result) if plan.on_harm == "repair" else {}
-    now = [_mended(one, repaired[one.site]) if one.site in repaired else one for one in rows]
+    first, now = audits[0], list(rows)
+    repaired = {one.site: one.repair for one in first.table.verdicts if one.kind == "repair"}
+    repaired = repaired if plan.on_harm == "repair" else {}
     for site, name in repaired.items():
-        say(f"{site}: {audits[0].result.sites[site].reason}; repaired: {name}")
+        say(f"{site}: {first.sites[site].reason}; repaired: {name}")
     if repaired:
+        now = [_mended(one, repaired[one.site]) if one.site in repaired else one for one in rows]
         audits.append(_audit(study, now, chance=chance, number=2))
-    last = audits[-1].result
-    left_out = last.left_out if plan.on_harm != "report" else ()
+    last = audits[-1]
+    left_out = last.left_out if plan.on_harm != "report" else []
     for site in left_out:
         say(f"{site}: {last.sites[site].reason}; does not train")
     held = [one for one in now if one.site not in left_out]
-    if plan.exclude_records == "local":
+    if plan.exclude_records == "local" and last.suspicion is not None:
         held = [without_suspects(one, last.suspicion(one.site), convict=plan.convict) for one in held]
     if not repaired and not left_out:
-        say(_calm(audits[0].result))
+        say(_calm(first.table))
     tested = {one.site: one for one in now}
+    came = [replace(one, calibration=tested[one.site].calibration, test=tested[one.site].test) for one in rows]
     return Screened(
         rows=held,
-        as_they_came=[
-            replace(one, calibration=tested[one.site].calibration, test=tested[one.site].test) for one in rows
-        ],
-        runs=tuple(one.run for one in audits),
+        as_they_came=came,
+        runs=tuple(one.run for one in audits if one.run is not None),
         record=_record(study, audits, repaired, left_out),
     )
 
 
-def effects_of(
+def with_effects(
+    study: Study, screened: Screened, under: Results, *, chance: Chance, engine: str
+) -> QualityRecord | None:
+    """What the audit found, and what acting on it did to the model; None without an audit."""
+    if screened.record is None:
+        return None
+    rng = chance.stream("bootstrap", "audit")
+    return replace(screened.record, effects=_effects_of(study, screened, under, chance=chance, engine=engine, rng=rng))
+
+
+def _effects_of(
     study: Study, screened: Screened, under: Results, *, chance: Chance, engine: str, rng: np.random.Generator
 ) -> tuple[Effect, ...]:
     """The figures of the model as it would be without the audit, beside those under it, on the same test patients."""
@@ -117,19 +140,26 @@ def effects_of(
 
 
 def _audit(study: Study, rows: Sequence[SiteRows], *, chance: Chance, number: int) -> _Audit:
-    """One audit as a run of the nodes, on a ledger in memory."""
-    own = Chance(int(chance.stream("audit", number).integers(2**32)), secrets_from_system=chance.secrets_from_system)
-    audited = study_of_audit(study)
-    records = {one.site: _records(one) for one in rows}
-    layout, sites = rows[0].training.layout, [one.site for one in rows]
-    programs = {site: build_audit(study, layout, sites=sites, site=site, chance=own) for site in sites}
-    works = {site: SiteWork(programs[site], site=site, training=records[site]) for site in sites}
-    run = run_swarm(Setting(study=audited, works=works, chance=own))
-    program = programs[sites[0]]
-    pool = pool_of({at: records[site] for at, site in enumerate(sorted(sites))})
-    learner = cast(Audit, program.learner)
-    found = detector_of(study).result(learner.auditor, program.model(run.state), pool, exchanges=run.outcome.rounds)
-    return _Audit(result=found, run=run)
+    """One audit; out of bag, a run of its own: the same sites, columns and masks, another thing to learn."""
+    plan, records = study.quality, {one.site: _records(one) for one in rows}
+    seed = int(chance.stream("audit", number).integers(2**32))
+    if plan.detector == "agreement":
+        n = len(rows)
+        cost = Cost(training_steps_ratio=1.0, model_transfers=n * (n - 1), exchanges=1)
+        return _Audit(table=Agreement().run(records, seed=seed), cost=cost)
+    audited = study.with_plans(model=ModelPlan(name=plan.detector), strategy=StrategyPlan())
+    try:
+        detector = OutOfBag(
+            halves=plan.halves,
+            passes=plan.passes,
+            convict=plan.convict,
+            anchors=tuple(plan.anchors),
+            one_class_unconfirmed=plan.one_class_unconfirmed,
+        )
+        found, run = run_audit(audited, records, detector=detector, seed=seed, kinds=plan.repairs)
+    except (ValueError, UsageError) as error:  # an anchor or a repair that is not there
+        raise StudyError([Problem("quality", str(error))]) from None
+    return _Audit(table=found.table, cost=found.cost, flagged=found.flagged, suspicion=found.suspicion, run=run)
 
 
 def _records(one: SiteRows) -> Examples:
@@ -137,10 +167,6 @@ def _records(one: SiteRows) -> Examples:
     whole = concatenate([one.training, one.calibration, one.test])
     _, first = np.unique(whole.patient, return_index=True)
     return whole.take(np.sort(first))
-
-
-def _repairs(found: AuditResult) -> dict[str, str]:
-    return {one.site: one.repair for one in found.table.verdicts if one.kind == "repair"}
 
 
 def _mended(one: SiteRows, name: str) -> SiteRows:
@@ -165,17 +191,17 @@ def without_suspects(one: SiteRows, suspicion: NDArray[np.float64], *, convict: 
 def _record(
     study: Study, audits: Sequence[_Audit], repaired: Mapping[str, str], left_out: Sequence[str]
 ) -> QualityRecord:
-    first, last = audits[0].result, audits[-1].result
+    first, last = audits[0], audits[-1]
     return QualityRecord(
-        status=first.status,
+        status=first.table.status,
         detector=study.quality.detector,
         on_harm=study.quality.on_harm,
-        why=_why(first),
+        why=_why(first.table),
         sites={site: _told(one) for site, one in first.sites.items()},
         records_flagged={site: first.flagged.get(site) for site in first.sites},
         cost=AuditCost(
-            training_steps_ratio=sum(one.result.cost.training_steps_ratio for one in audits),
-            model_transfers=sum(one.result.cost.model_transfers for one in audits),
+            training_steps_ratio=sum(one.cost.training_steps_ratio for one in audits),
+            model_transfers=sum(one.cost.model_transfers for one in audits),
         ),
         repaired=dict(repaired),
         again={site: _told(last.sites[site]) for site in repaired},
@@ -195,18 +221,15 @@ def _told(one: Verdict) -> SiteVerdict:
     )
 
 
-def _why(found: AuditResult) -> str:
-    if found.status == "decided":
-        return ""
-    return f"the models of the other sites rank patients too weakly to judge labels (AUROC {found.table.auroc:.2f})"
+def _why(found: Table) -> str:
+    """Why nothing can be said; empty where something can."""
+    return found.verdicts[0].reason if found.status == "inconclusive" else ""
 
 
-def _calm(found: AuditResult) -> str:
+def _calm(found: Table) -> str:
     if found.status == "inconclusive":
         return f"the audit is inconclusive: {_why(found)}"
-    accused = [one.site for one in found.table.verdicts if one.kind not in ("keep", "keep-shifted")]
-    return (
-        f"the data of {', '.join(accused)} look harmful; they train all the same"
-        if accused
-        else "no site's data look harmful"
-    )
+    accused = [one.site for one in found.verdicts if one.kind not in ("keep", "keep-shifted")]
+    if accused:
+        return f"the data of {', '.join(accused)} look harmful; they train all the same"
+    return "no site's data look harmful"

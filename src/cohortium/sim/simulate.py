@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cohortium.assembly import build_program, check_fit, check_study, strategy_name
@@ -28,8 +28,7 @@ from cohortium.models.newton import out_of_rounds
 from cohortium.privacy.dp.terms import check_delta, sentences
 from cohortium.privacy.secagg.terms import notes_on, sentence_on
 from cohortium.reports.pages import Report
-from cohortium.reports.quality import QualityRecord
-from cohortium.reports.record import LedgerRecord, Member, ModelRecord, Results, RoundRecord, RunRecord, Timings
+from cohortium.reports.record import LedgerRecord, Member, ModelRecord, RoundRecord, RunRecord, Timings
 from cohortium.sim.cohorts import Gathered, flow_of, gather
 from cohortium.sim.comparison import SiteRows, TrainedModel, compare
 from cohortium.sim.engines import ENGINES as TRAINING_ENGINES
@@ -42,7 +41,7 @@ from cohortium.sim.leaks import leakage_checks, refuse_leaks
 from cohortium.sim.own_code import blamed_on, loaded_code
 from cohortium.sim.progress import Progress
 from cohortium.sim.protection import PatientSet, Protection, patients_of
-from cohortium.sim.quality import Screened, effects_of, screen_sites
+from cohortium.sim.quality import screen_sites, with_effects
 from cohortium.sim.results import model_file, page_file, write_report
 from cohortium.sim.round_measures import cause_of, measure_round
 from cohortium.sim.scenarios import published
@@ -236,7 +235,7 @@ def _run(
         time_unit="d" if gathered.schema.outcome_kind == "survival" else "",
         subgroups=measured.subgroups,
         gaps=measured.gaps,
-        quality=_quality(study, screened, measured.results, chance=chance, engine=options.engine),
+        quality=with_effects(study, screened, measured.results, chance=chance, engine=options.engine),
         checks=tuple(checks),
         privacy=protection.record(swarm.events, verified),
         notes=(
@@ -260,14 +259,6 @@ def _run(
     chains = {"ledger.jsonl": exported}
     chains |= {f"audit-{number}.jsonl": _export(one)[0] for number, one in enumerate(screened.runs, start=1)}
     return Result(record=record, model=model, gathered=gathered, study=study, rows=rows), chains
-
-
-def _quality(study: Study, screened: Screened, under: Results, *, chance: Chance, engine: str) -> QualityRecord | None:
-    """What the audit found, and what acting on it did to the model."""
-    if screened.record is None:
-        return None
-    rng = chance.stream("bootstrap", "audit")
-    return replace(screened.record, effects=effects_of(study, screened, under, chance=chance, engine=engine, rng=rng))
 
 
 def _cut_off(model: TrainedModel) -> str:
