@@ -1,4 +1,4 @@
-"""`cohortium audit ledger`: replay an exported chain offline and say whether it holds; `audit privacy` is beside it."""
+"""`cohortium audit ledger`: replay an exported chain offline and say whether it holds; others are beside it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from cohortium.cli import audit_privacy
+from cohortium.cli import audit_harm, audit_privacy
 from cohortium.cli.output import Screen
 from cohortium.cli.study import AsJson
 
 __all__ = ["app", "ledger"]
 
 app = typer.Typer(no_args_is_help=True)
+app.add_typer(audit_harm.app, name="harm", help="Find data that harm the shared model.")
 app.add_typer(audit_privacy.app, name="privacy", help="Check what was promised to the patients.")
 
 
