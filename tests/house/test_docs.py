@@ -28,6 +28,7 @@ from cohortium.data import PREPARATIONS
 from cohortium.data.flow import RULES
 from cohortium.ledger import ENGINES
 from cohortium.models import MODELS
+from cohortium.quality import DETECTORS
 from cohortium.reports.glossary import GLOSSARY
 from cohortium.reports.record import RunRecord
 from cohortium.reports.summary import CHECKED_IN
@@ -51,7 +52,9 @@ def page_id(path):
 # what a user can type
 
 
-@pytest.mark.parametrize("registry", [MODELS, STRATEGIES, PREPARATIONS, ENGINES, TRANSPORTS], ids=lambda r: r.kind)
+@pytest.mark.parametrize(
+    "registry", [MODELS, STRATEGIES, PREPARATIONS, ENGINES, TRANSPORTS, DETECTORS], ids=lambda r: r.kind
+)
 def test_every_registered_name_has_its_row_in_the_reference(registry):
     page = reference("registries.md")
     assert [name for name in registry if not re.search(rf"^\| `{name}` \|", page, re.MULTILINE)] == []

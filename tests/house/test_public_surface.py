@@ -12,6 +12,7 @@ from cohortium.data import PREPARATIONS
 from cohortium.errors import MissingExtra
 from cohortium.ledger import ENGINES
 from cohortium.models import MODELS
+from cohortium.quality import DETECTORS
 from cohortium.strategies import STRATEGIES
 from cohortium.synth.generators import GENERATORS
 from cohortium.transport import TRANSPORTS
@@ -39,7 +40,7 @@ def test_all_lists_every_public_name_defined_here_and_nothing_else(name):
 
 
 @pytest.mark.parametrize(
-    "registry", [PREPARATIONS, ENGINES, MODELS, STRATEGIES, TRANSPORTS, GENERATORS], ids=lambda r: r.kind
+    "registry", [PREPARATIONS, ENGINES, MODELS, STRATEGIES, TRANSPORTS, GENERATORS, DETECTORS], ids=lambda r: r.kind
 )
 def test_every_registered_name_resolves(registry):
     assert len(registry)
