@@ -1,4 +1,4 @@
-"""`cohortium audit harm simulate`: shapes of one's own, sentences, strict JSON, refusals."""
+"""`cohortium audit harm simulate` and `power`: shapes of one's own, sentences, strict JSON, refusals."""
 
 import json
 
@@ -16,6 +16,19 @@ def test_a_shape_of_ones_own_is_tried(tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert code == 0
     assert (found["shape"], found["sites"], found["cases"][0]["case"]) == ("ours", 12, "S1")
+
+
+def test_records_needed_and_how_many_sites_have_them(tmp_path, capsys):
+    shape = tmp_path / "ours.csv"
+    shape.write_text("40:20/10:5, 8:4/2:1, 3:1/1:0", encoding="utf-8")
+    assert run(["audit", "harm", "power", "--shape", str(shape)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split("\t") == ["AUROC", "labels", "records", "sites of 3"]
+    assert "0.85\treversed\t9\t2" in lines
+    assert "0.75\tunrelated\t81\t0" in lines
+    assert run(["audit", "harm", "power", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["shape"], found["sites"], len(found["rows"])) == ("pd83", 83, 16)
 
 
 def test_wrong_shapes_and_scenarios_are_errors_of_the_caller(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""`cohortium audit harm simulate`: would the audit for harmful data work on a consortium of our shape?"""
+"""`cohortium audit harm simulate|power`: would the audit for harmful data work on a consortium of our shape?"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from cohortium.cli.output import Screen
 from cohortium.cli.study import AsJson
 
-__all__ = ["app", "simulate"]
+__all__ = ["app", "power", "simulate"]
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -21,11 +21,35 @@ def _noun() -> None:
     """Find data that harm the shared model."""
 
 
+Shape = Annotated[
+    str, typer.Option("--shape", metavar="pd83|FILE", help="Sites as training:cases/held-out:cases, one word each.")
+]
+
+
+@app.command()
+def power(shape: Shape = "pd83", as_json: AsJson = False) -> None:
+    """How many records a site needs before its labels can be judged, and how many sites have them."""
+    from cohortium.quality.power import AUROCS, NEEDED
+    from cohortium.sim.harm.shapes import PD83, read_shape
+
+    wanted = PD83 if shape == "pd83" else read_shape(Path(shape))
+    sizes = [one.training + one.held_out for one in wanted.sites]
+    rows = [
+        {"auroc": auroc, "harm": harm, "records": n, "sites": sum(size >= n for size in sizes)}
+        for harm in NEEDED
+        for auroc, n in zip(AUROCS, NEEDED[harm], strict=True)
+    ]
+    screen = Screen(as_json=as_json)
+    screen.document({"shape": wanted.name, "sites": len(sizes), "rows": rows})
+    screen.table(
+        ("AUROC", "labels", "records", f"sites of {len(sizes)}"),
+        [(f"{row['auroc']:.2f}", str(row["harm"]), str(row["records"]), str(row["sites"])) for row in rows],
+    )
+
+
 @app.command()
 def simulate(
-    shape: Annotated[
-        str, typer.Option("--shape", metavar="pd83|FILE", help="Sites as training:cases/held-out:cases, one word each.")
-    ] = "pd83",
+    shape: Shape = "pd83",
     scenario: Annotated[str, typer.Option("--scenario", metavar="S1..S6", help="What is wrong, or `all`.")] = "S3",
     seeds: Annotated[int, typer.Option("--seeds", min=1, max=1000, help="How many consortia are drawn.")] = 10,
     auroc: Annotated[float, typer.Option("--auroc", help="How well cases can be told from controls.")] = 0.85,
