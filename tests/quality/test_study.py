@@ -53,6 +53,16 @@ def test_agreement_shows_models_and_needs_few_sites():
     assert problems(10, **quality(detector="agreement"), **CLEAR) == ["detector 'agreement' needs 3 to 9 sites, got 10"]
 
 
+def test_travelling_shows_models_and_needs_patients_who_decide():
+    masked = ["detector 'travelling' relays models in the clear; set secure_aggregation = false"]
+    assert problems(5, **quality(detector="travelling")) == masked
+    assert problems(5, **quality(detector="travelling"), **CLEAR) == []
+    undecided = problems(5, **quality(detector="travelling"), **CLEAR, evaluation={"calibration_fraction": 0.0})
+    assert undecided == [
+        "detector 'travelling' decides on calibration patients; set evaluation.calibration_fraction above 0"
+    ]
+
+
 def test_agreement_judges_no_records():
     found = problems(5, **quality(detector="agreement", exclude_records="local"), **CLEAR)
     assert found == ["detector 'agreement' judges sites, no records; set \"list\""]

@@ -109,6 +109,18 @@ def test_few_sites_are_audited_by_agreement():
     assert found.record.cost.model_transfers == 24  # two audits, every model to three others
 
 
+def test_the_published_control_travels_from_a_dirty_start_and_counts_its_cost():
+    asked = study(detector="travelling", cycles=2, learning_rate=0.001)
+    whole = rows(reverse=("cc",))
+    found = screen_sites(asked, whole, chance=CHANCE)
+    batches = sum(len(one.training) // 5 for one in whole)
+    assert found.runs == ()
+    assert set(found.record.sites) == set(SITES)
+    assert found.record.cost.model_transfers >= 2 * batches * len(SITES)
+    assert found.record.cost.training_steps_ratio >= 1.0
+    assert found.record.status == "decided"
+
+
 def test_an_unknown_anchor_is_named():
     with pytest.raises(StudyError, match="unknown anchor 'zz'"):
         screen_sites(study(anchors=["zz"]), rows(), chance=CHANCE)

@@ -220,13 +220,14 @@ class QualityDp(_Plan):
 class QualityPlan(_Plan):
     """The audit of the sites' data before training, and what a verdict does.
 
-    detector: `out-of-bag` (sums only), `agreement` (single-site models, 3 to 9 sites) or none. on_harm: only tell;
-    apply the repair an audit names and audit again; leave a convicted site out. halves: of the sites, each trains a
-    probe; passes: over the records. convict: posterior for action. exclude_records: `local` leaves out a site's own
-    records above `convict`, `list` only ranks them. anchors: sites whose trust stays 1. repairs: those that are tried.
+    detector: `out-of-bag` (sums only), `agreement` (single-site models, 3 to 9 sites), `travelling` or none.
+    on_harm: only tell; apply the repair an audit names and audit again; leave a convicted site out. halves: of the
+    sites, each trains a probe; passes: over the records. convict: posterior for action. exclude_records: `local`
+    leaves out a site's own records above `convict`, `list` only ranks them. anchors: sites whose trust stays 1.
+    repairs: those that are tried. tolerance (per record), cycles, learning_rate: of `travelling` alone.
     """
 
-    detector: Literal["out-of-bag", "agreement", "none"] = "none"
+    detector: Literal["out-of-bag", "agreement", "travelling", "none"] = "none"
     on_harm: Literal["report", "repair", "quarantine"] = "quarantine"
     halves: Annotated[int, Field(ge=4, le=16, multiple_of=2)] = 8
     passes: Annotated[int, Field(ge=1, le=3)] = 2
@@ -236,6 +237,9 @@ class QualityPlan(_Plan):
     anchors: list[Name] = []
     repairs: list[Name] = ["label-polarity", "intensity", "axes", "units", "code-map"]
     dp: QualityDp | None = None
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    cycles: Annotated[int, Field(ge=1, le=1000)] = 30
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-4
 
 
 class ValidationPlan(_Plan):
@@ -316,6 +320,9 @@ class Study(_Plan):
             del content["synth"]
         if self.privacy.method == "masks" and self.privacy.fallback == "refuse":  # as before there was a choice
             del content["privacy"]["method"], content["privacy"]["fallback"]
+        if self.quality.detector != "travelling":  # as before there was this detector
+            for name in ("tolerance", "cycles", "learning_rate"):
+                del content["quality"][name]
         if self.quality.detector == "none":  # the same for studies without an audit
             content["quality"] = {"detector": "none"}
         return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()

@@ -31,6 +31,11 @@ def check_quality(study: Study, n_sites: int | None) -> list[Problem]:
             "'out-of-bag' with at least 10 sites"
         )
         return [Problem(key, why)]
+    if name == "travelling" and masked:
+        return [Problem(key, "detector 'travelling' relays models in the clear; set secure_aggregation = false")]
+    if name == "travelling" and study.evaluation.calibration_fraction == 0:
+        why = "detector 'travelling' decides on calibration patients; set evaluation.calibration_fraction above 0"
+        return [Problem(key, why)]
     if name == "agreement" and plan.exclude_records == "local":
         return [Problem("quality.exclude_records", "detector 'agreement' judges sites, no records; set \"list\"")]
     if study.evaluation.folds:

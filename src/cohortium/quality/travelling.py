@@ -13,7 +13,7 @@ Source: Souza et al. 2025, npj Digital Medicine, doi 10.1038/s41746-025-01499-0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -25,12 +25,13 @@ from cohortium.core.parameters import Parameters
 from cohortium.core.randomness import Chance
 from cohortium.core.verdicts import Needs, Verdict
 from cohortium.errors import DataError, UsageError
+from cohortium.quality.decide import Table as VerdictTable
 from cohortium.quality.relay import Journey, control, travel_freely
 from cohortium.quality.relay_probe import RelayProbe
 from cohortium.reports.discrimination import auroc
 from cohortium.strategies.travelling import Counts, Relay, RelayRules
 
-__all__ = ["CycleMeasures", "RelaySite", "Travelling", "TravellingResult", "measures", "verdict_of"]
+__all__ = ["CycleMeasures", "RelaySite", "Travelling", "TravellingResult", "complete", "measures", "verdict_of"]
 
 Floats = NDArray[np.float64]
 Table = tuple[Floats, Floats]
@@ -49,6 +50,24 @@ class CycleMeasures:
     f1: float
     auroc: float | None
     subgroups: Mapping[str, float | None] = field(default_factory=dict)
+
+
+def complete(parts: Mapping[str, Sequence[Examples]]) -> dict[str, list[Examples]]:
+    """Each site's parts with columns of mean 0 and deviation 1 over the first parts of all sites, missing ones at 0."""
+    whole = np.concatenate(
+        [np.asarray(some[0].x, dtype=np.float64).reshape(len(some[0]), -1) for some in parts.values()]
+    )
+    known = ~np.isnan(whole)
+    n = np.maximum(known.sum(axis=0), 1)
+    mean = np.where(known, whole, 0.0).sum(axis=0) / n
+    spread = np.sqrt((np.where(known, whole - mean, 0.0) ** 2).sum(axis=0) / n)
+    spread = np.where(spread > 0, spread, 1.0)
+
+    def scaled(one: Examples) -> Examples:
+        x = (np.asarray(one.x, dtype=np.float64).reshape(len(one), -1) - mean) / spread
+        return one.with_x(np.nan_to_num(x, nan=0.0), one.layout)
+
+    return {site: [scaled(one) for one in some] for site, some in parts.items()}
 
 
 def measures(y: Floats, scores: Floats, *, subgroups: Mapping[str, NDArray[np.int8]] | None = None) -> CycleMeasures:
@@ -93,6 +112,15 @@ class TravellingResult:
     cycles: tuple[CycleMeasures, ...]
     training_steps_ratio: float
     model_transfers: int
+
+    @property
+    def table(self) -> VerdictTable:
+        """The verdicts as other detectors give them; auroc: of the last cycle on `test`, 0.5 without."""
+        last = self.cycles[-1].auroc if self.cycles else None
+        verdicts = tuple(self.sites[site] for site in sorted(self.sites))
+        return VerdictTable(
+            status="decided", auroc=0.5 if last is None else round(last, 6), slope=0.0, verdicts=verdicts
+        )
 
     def records(self, site: str) -> NDArray[np.int64]:
         """Training rows of a site that were banned; for that site only."""

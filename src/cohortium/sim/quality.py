@@ -23,6 +23,7 @@ from cohortium.quality.agreement import Agreement
 from cohortium.quality.decide import Table
 from cohortium.quality.out_of_bag import Cost, OutOfBag
 from cohortium.quality.repairs import find_repair
+from cohortium.quality.travelling import RelaySite, Travelling, complete
 from cohortium.reports.observed import Observed
 from cohortium.reports.panel import measure_all
 from cohortium.reports.quality import AuditCost, Effect, QualityRecord, SiteVerdict
@@ -147,6 +148,8 @@ def _audit(study: Study, rows: Sequence[SiteRows], *, chance: Chance, number: in
         n = len(rows)
         cost = Cost(training_steps_ratio=1.0, model_transfers=n * (n - 1), exchanges=1)
         return _Audit(table=Agreement().run(records, seed=seed), cost=cost)
+    if plan.detector == "travelling":
+        return _travelled(study, rows, seed=seed)
     audited = study.with_plans(model=ModelPlan(name=plan.detector), strategy=StrategyPlan())
     try:
         detector = OutOfBag(
@@ -162,11 +165,30 @@ def _audit(study: Study, rows: Sequence[SiteRows], *, chance: Chance, number: in
     return _Audit(table=found.table, cost=found.cost, flagged=found.flagged, suspicion=found.suspicion, run=run)
 
 
+def _travelled(study: Study, rows: Sequence[SiteRows], *, seed: int) -> _Audit:
+    """The published quality control from a dirty start: calibration patients decide, test patients measure."""
+    plan = study.quality
+    parts = complete({one.site: [_once(one.training), _once(one.calibration), _once(one.test)] for one in rows})
+    sites = {site: RelaySite(training=some[0], held_out=some[1]) for site, some in parts.items()}
+    detector = Travelling(start="dirty", cycles=plan.cycles, tolerance=plan.tolerance, learning_rate=plan.learning_rate)
+    found = detector.run(sites, seed=seed, test=concatenate([some[2] for some in parts.values()]))
+    return _Audit(
+        table=found.table,
+        cost=Cost(training_steps_ratio=found.training_steps_ratio, model_transfers=found.model_transfers,
+                  exchanges=found.journey.evaluations),
+        flagged=found.records_flagged,
+        suspicion=lambda site: found.journey.relay.banned[site].astype(np.float64),
+    )  # fmt: skip
+
+
 def _records(one: SiteRows) -> Examples:
     """All records of a site, training and held out alike, one of each patient, so that nobody counts twice."""
-    whole = concatenate([one.training, one.calibration, one.test])
-    _, first = np.unique(whole.patient, return_index=True)
-    return whole.take(np.sort(first))
+    return _once(concatenate([one.training, one.calibration, one.test]))
+
+
+def _once(examples: Examples) -> Examples:
+    _, first = np.unique(examples.patient, return_index=True)
+    return examples.take(np.sort(first))
 
 
 def _mended(one: SiteRows, name: str) -> SiteRows:
