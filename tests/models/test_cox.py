@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from lifelines import CoxPHFitter
 
+from cohortium.core.parameters import Parameters
 from cohortium.errors import DataError, TrainingFailed, UsageError
 from cohortium.models.cox import Cox
 
@@ -249,3 +250,15 @@ def test_tcga_regions_agree_with_lifelines(kit):
     examples = kit.survival(x, frame["days"], frame["event"], resolution=MONTH)
     state, _ = kit.learn(Cox(l2=0.05), kit.by(examples, frame["region"].to_numpy()))
     assert state == kit.learn(Cox(l2=0.05), [examples])[0]
+
+
+def test_more_events_than_patients_can_have_are_refused_and_no_memory_is_taken_for_them(kit):
+    """The number of events is what sites say; one that says 2^40 must not make every other allocate terabytes."""
+    sites, model = kit.split(kit.followed(60), 2), Cox(min_at_risk=1)
+    start = model.initial(sites[0].layout, rng=np.random.default_rng(0))
+    said = [kit.answer(model, start, site) for site in sites]
+    total = {name: sum(np.asarray(one[name]) for one in said) for name in said[0]}
+    assert "s0" in model.advance(start, Parameters(total))
+    total["events"] = np.full_like(total["events"], 1 << 40)
+    with pytest.raises(ValueError, match="events at once"):
+        model.advance(start, Parameters(total))

@@ -149,6 +149,13 @@ def test_a_payload_that_cannot_be_merged_names_its_sender_through_the_pipe(hire)
         foreman.merge(state, [type(update)(site="lund", parameters=Parameters({"x": np.ones(1)}), weight=1), update])
 
 
+def test_a_merge_that_fails_in_any_way_stops_no_node(hire):
+    """What peers sent fails at every honest site alike; were it an error of the node, one member could stop them all."""
+    foreman = hire()
+    with pytest.raises(ArithmeticError, match="Error"):
+        foreman.merge(Parameters({"clock": np.array([99, 0])}), [foreman.train(1, foreman.start())])
+
+
 def test_closing_ends_a_training_at_once(hire, slow_study):
     foreman = hire(plan=slow_study)
     state = to_the_model(foreman, foreman.start())

@@ -191,7 +191,7 @@ def test_value_that_is_not_finite_names_its_site_and_stops_nobody(swarm, value) 
     assert found == ev.Failed("merge", "unusable", round=1, site="b")
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError, OverflowError, ValueError, TrainingFailed])
+@pytest.mark.parametrize("error", [ZeroDivisionError, OverflowError, ValueError, IndexError, MemoryError, TrainingFailed])
 def test_totals_the_learner_cannot_use_are_an_answer_that_names_nobody(swarm, error) -> None:
     def breaks(state, updates):
         raise error("negative number of patients")

@@ -48,6 +48,9 @@ LARGEST_ETA = 14.0
 RISK_BITS = 25
 _SLOPE_BITS = 24
 
+_MOST_TIED = 1 << 24
+"""Cells times most events in one: 128 MiB for each table by cell and place in the order of ties."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TiedTerms:
@@ -80,8 +83,13 @@ def weight_sums(rows: Spans, eta: Floats) -> Parameters:
 
 
 def tied_terms(s0: Floats, d0: Floats, events: Integers, *, ties: Literal["efron", "breslow"]) -> TiedTerms:
-    """What each cell contributes, from merged weights and the number of events per cell."""
+    """What each cell contributes, from merged weights and the number of events per cell.
+
+    Raises ValueError for more events than can be: the number is a sum of what sites said, and memory goes by it.
+    """
     most = int(events.max(initial=0))
+    if most * len(events) > _MOST_TIED:
+        raise ValueError(f"{len(events)} cells with up to {most} events at once; their product is at most {_MOST_TIED}")
     order = np.arange(most, dtype=np.float64)
     there = order < events[:, None]
     r = np.where(there, order / np.maximum(events, 1)[:, None], 0.0) if ties == "efron" else np.zeros(there.shape)

@@ -366,8 +366,8 @@ def _opened(answer: Word, word: str) -> Word:
             raise PeerError(sentence, site=str(told.get("site", "")))
         case "training":
             raise TrainingFailed(sentence, stage=str(told.get("stage") or "train"), code=code)
-        case "arithmetic" if word == "merge":
-            raise ArithmeticError(sentence)
+    if word == "merge":  # whatever fails on what peers sent fails at every honest site, and stops none of them
+        raise ArithmeticError(sentence)
     if word in ("look", "train", "prepare", "measure", "budget", "audit", "record"):
         raise TrainingFailed(sentence, stage="train" if word == "train" else "load", code=code)
     raise InvariantBroken(f"{word}: {sentence}")

@@ -249,8 +249,6 @@ def _told(error: Exception) -> dict[str, Any]:
         kind = "peer"
     elif isinstance(error, TrainingFailed):
         kind = "training"
-    elif isinstance(error, ArithmeticError | ValueError):
-        kind = "arithmetic"
     return {
         "kind": kind,
         "sentence": sentence_of(error),

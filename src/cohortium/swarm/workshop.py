@@ -216,7 +216,7 @@ class Workshop:
             return ev.Failed("merge", "unusable", round=action.round, site=wrong.site)
         except TrainingFailed as failed:
             return ev.Failed("merge", failed.code, round=action.round)
-        except (ArithmeticError, ValueError):  # totals that no honest sites can give
+        except (ArithmeticError, ValueError, LookupError, MemoryError):  # totals that no honest sites can give
             return ev.Failed("merge", "error", round=action.round)
         self._courier.hold(packed, round=action.round)
         made = ev.Merged if isinstance(action, do.Merge) else ev.Recomputed
