@@ -89,6 +89,7 @@ class Means:
 
     record: writes what an ended run leaves. forked: told when two histories of the ledger were signed. work: what is
     put around a run's work (a lab's faults; nothing in a hospital). figures_s: how long others' figures are awaited.
+    recall: puts back into the site's book what only the ledger remembers of its spending; how many rounds that were.
     """
 
     site: str
@@ -109,6 +110,7 @@ class Means:
     log: Callable[..., None]
     clock: Callable[[], float]
     sent_bytes: Callable[[], int] = lambda: 0
+    recall: Callable[[], int] = lambda: 0
     work: Callable[[Work], Work] = lambda work: work
     heartbeat_s: float = 15.0
     poll_s: float = 2.0

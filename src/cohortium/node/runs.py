@@ -335,6 +335,8 @@ class Runs:
             self._decide(run, "stop", by="policy", why=reason)
             return
         await self._out_without_memory(run)
+        if recalled := await self._means.blocking(self._means.recall):
+            self._means.log("warn", "own book of privacy spending was incomplete", rounds=recalled)
         run.here = "waiting for a free place"
         async with self._places:
             for life in range(_LIVES):

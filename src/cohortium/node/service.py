@@ -42,6 +42,7 @@ from cohortium.node.rotation import announce, until_read
 from cohortium.node.run_folder import RunFolder
 from cohortium.node.run_record import write_results
 from cohortium.node.runs import Runs
+from cohortium.node.spending import recall_spending
 from cohortium.node.studies import Library
 from cohortium.node.survey import survey
 from cohortium.node.voting import perform
@@ -146,6 +147,12 @@ class Service:
             log=self._log,
             clock=self._wrap.clock,
             sent_bytes=lambda: sum(one.sent_bytes for one in network.traffic().values()),
+            recall=lambda: recall_spending(
+                home.path / "budget.sqlite",
+                self._chronicle.events(),
+                site=home.site,
+                consortium=ledger.genesis.consortium.hex(),
+            ),
             work=self._wrap.work,
             heartbeat_s=beat,
             poll_s=min(2.0, beat),
