@@ -1,9 +1,11 @@
 """A moment of patience for the offer about to come; then asking."""
 
 import asyncio
+from types import SimpleNamespace
 
 import numpy as np
 
+from cohortium.core.exchange import MASKED
 from cohortium.core.frames import Limits, pack
 from cohortium.core.messages import Manifest, Need, Offer
 from cohortium.core.parameters import Parameters
@@ -12,7 +14,7 @@ from cohortium.swarm.actions import Fetch
 from cohortium.swarm.courier import Courier
 from cohortium.swarm.fetcher import Fetcher
 from cohortium.swarm.membership import Members
-from cohortium.swarm.view import FinalMerge, RoundView, RunView
+from cohortium.swarm.view import Commit, FinalMerge, RoundView, RunView
 
 PACKED = pack(Parameters({"w": np.ones(3)}))
 OFFER = Offer(
@@ -105,3 +107,23 @@ def test_nobody_to_ask_is_no_error(swarm) -> None:
         await asyncio.sleep(5.0)
 
     assert played(swarm, script) == ([], [])
+
+
+def test_keys_shares_and_masked_vectors_cannot_be_larger_than_an_update_makes_them(swarm) -> None:
+    """Their digests stand on no ledger, so a member could have every other keep gigabytes of what it calls its keys."""
+    own = pack(Parameters({"w": np.ones(3, dtype=np.float32)}))
+    large = pack(Parameters({"w": np.zeros(8 * len(own.body) + (1 << 20) + 1, dtype=np.uint8)}))
+    manifest = Manifest(step="keys", digest=large.digest, header=large.header, chunks=large.chunk_digests)
+
+    async def script(fetcher, courier, view):
+        fetcher._ports.guard = SimpleNamespace(recipe=MASKED)
+        courier.hold(own, round=1)
+        view.round.commits["a"] = Commit(own.digest, 1)
+        courier.take_offer("b", 1, Offer(manifest=manifest))
+        fetcher.fetch(Fetch("b", 1, 1, "keys", large.digest, ("b",)))
+        await asyncio.sleep(1.0)
+        assert not courier._intakes
+
+    asked, told = played(swarm, script)
+    assert [body.chunks for _, _, body in asked] == [()], "no chunk of it is asked for"
+    assert told == []

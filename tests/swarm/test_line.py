@@ -62,6 +62,34 @@ def test_one_envelope_serves_many_and_names_a_single_receiver(swarm) -> None:
     assert second.sequence == first.sequence + 1
 
 
+def test_a_peer_that_stops_reading_costs_the_others_its_patience_once(swarm) -> None:
+    """A member may keep its connection and take nothing more from it; every word to all would wait half a minute."""
+
+    async def main():
+        a, b, network, _ = pair(swarm)
+        sent, inner = [], a._ports.transport
+
+        class Deaf:
+            async def send(self, peer, frame):
+                if peer == "aa" and not sent.count("reads again"):
+                    await asyncio.sleep(1e9)
+                await inner.send(peer, frame)
+
+        a._ports.transport = Deaf()
+        loop, at = asyncio.get_running_loop(), []
+        for number in range(12):
+            await a.send("bye", Bye(reason=str(number)), ["aa", "b"], {})
+            at.append(loop.time())
+        sent.append("reads again")
+        await a.send("bye", Bye(), ["aa"], {})
+        return at, a._behind, [(await soon(b.hear()))[1].reason for _ in range(12)]
+
+    at, behind, heard = run_virtual(main())
+    assert at[-1] < 35, "half a minute for one word, not for each"
+    assert heard == [str(number) for number in range(12)]
+    assert behind == set(), "and it is waited for again once it reads"
+
+
 def test_what_does_not_pass_the_gate_is_observed_and_what_belongs_elsewhere_is_skipped(swarm) -> None:
     async def main():
         a, b, network, refused = pair(swarm)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import os
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -440,23 +441,43 @@ def test_real_clock_worker_threads_and_disk_give_the_same_model(swarm, tmp_path)
     assert asyncio.run(main()) == swarm.undisturbed(3)
 
 
+def test_a_node_that_lost_its_facts_still_says_what_nobody_has_heard(swarm) -> None:
+    """Numbers rise across restarts, or peers take every word for an old one; they rise with the ledger, too."""
+    ledger = swarm.RulesLedger(["a", "b"])
+    ledger.apply("a", "propose", b"\x53" * 32, 2, 1, 60, 60, 0, 0)
+    kept, numbers = MemoryStore(), []
+
+    async def begin(store):
+        node = swarm.make_node(ledger, None, "a", transport=None, store=store)
+        await node._resume(1, list(ledger.events()))
+        return node._line.sequence
+
+    for store in (kept, kept, kept, MemoryStore(), MemoryStore()):
+        ledger.apply("b", "heartbeat")
+        numbers.append(run_virtual(begin(store)))
+    assert all(later - earlier > 1 << 19 for earlier, later in pairwise(numbers))
+
+
 def test_offers_for_rounds_far_away_are_refused_before_they_are_kept(swarm) -> None:
     async def script(running):
         await asyncio.sleep(1.0)
         liar, honest = running.nodes["site-2"], running.nodes["site-0"]
         packed = pack(Parameters({"w": np.zeros(4)}))
         manifest = Manifest(step="final", digest=packed.digest, header=packed.header, chunks=packed.chunk_digests)
-        for round in (4, 1 << 31):
+        for round in rounds:
+            if round == 5:  # nor is what it waits for kept for later
+                honest._courier._news[packed.digest] = asyncio.Event()
             place = {"round": round, "term": 0, "attempt": 0}
             await liar._line.send("offer", Offer(manifest=manifest), ["site-0"], place)
+            await asyncio.sleep(0.1)
         await asyncio.sleep(1.0)
         kept.append(honest._courier.knows(packed.digest))
 
-    kept = []
+    kept, rounds = [], (4, 1 << 31, 5)
     slow = {f"site-{i}": {"trainer": slow_trainer(swarm, f"site-{i}", i, 10.0)} for i in range(3)}
     result = swarm.run(3, rounds=1, options=slow, script=script)
     said = [notice.why for site, notice in result.notices if site == "site-0" and isinstance(notice, Refused)]
-    assert said == [f"message of 'site-2' for round {round}, here is round 1" for round in (4, 1 << 31)]
+    assert said == [f"message of 'site-2' for round {round}, here is round 1" for round in rounds]
     assert kept == [False]
     assert set(result.outcomes.values()) == {"complete"}
 

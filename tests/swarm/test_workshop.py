@@ -118,6 +118,33 @@ def test_lost_payload_makes_its_fact_void(swarm) -> None:
     assert carried == ev.Failed("train", "lost", round=2)
 
 
+def test_a_step_whose_payload_is_lost_was_made_all_the_same(swarm) -> None:
+    """Made again it would get another salt: a second digest under one slot's signature, which excludes its signer."""
+
+    async def main():
+        store = MemoryStore()
+        shop, courier = workshop(swarm, store=store)
+        step = pack(Parameters({"y": [1]}))
+        courier.hold(step, round=1)
+        digest = shop._hold_secret(Parameters({"root": [7]}))
+        fact = Fact(kind="stepped", run=1, round=1, attempt=1, step="unmask", digest=step.digest, memory=digest)
+        await shop.persist(fact)
+        store.let_go([step.digest])  # or its bytes no longer hash to its name
+        again, _ = workshop(swarm, store=store)
+        again._ports.guard = guard = Remembering()
+        remembered = await again.recall(fact)
+        own = await again.pack_update(Update(site="a", parameters=Parameters({"w": [1.0]}), weight=1), run=1, round=1)
+        seen = view({"a": Commit(own.digest, 1)})
+        return remembered, guard.restored, await again.run_step(
+            do.RunStep(1, 1, "more", {"unmask": {"a": step.digest}}), seen
+        )
+
+    remembered, restored, next_step = run_virtual(main())
+    assert remembered
+    assert restored == [[7]], "what was promised is known"
+    assert next_step == ev.Failed("exchange", "lost", round=1)
+
+
 def test_payloads_of_old_rounds_leave_the_store_but_the_newest_merge_stays(swarm) -> None:
     store = MemoryStore()
 

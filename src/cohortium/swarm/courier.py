@@ -14,7 +14,7 @@ import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cohortium.core.frames import Intake, Limits, Packed, digest_of, read_header
 from cohortium.core.messages import Body, Chunk, Envelope, Manifest, Need, Offer
@@ -141,14 +141,14 @@ class Courier:
         if intake is not None and intake.add(chunk.index, chunk.data):
             self._news[chunk.digest].set()
 
-    def at_hand(self, digest: bytes, *, expected: list[list[object]] | None) -> bool:
+    def at_hand(self, digest: bytes, *, expected: list[list[object]] | None, most_bytes: int | None = None) -> bool:
         """Whether the payload is here, or was just made complete from an offer that carries it. FrameError."""
         if digest in self.payloads:
             return True
         offer = self._offers.get(digest)
         if offer is None or offer.inline is None:
             return False
-        intake = self._open(digest, offer, expected)
+        intake = self._open(digest, offer, expected, most_bytes)
         if offer.inline or not intake.complete:
             intake.add(0, offer.inline)
         return self._keep(digest, intake)
@@ -166,8 +166,12 @@ class Courier:
         expected: list[list[object]] | None,
         refuse: Callable[[str, str], None],
         is_past: Callable[[], bool],
+        most_bytes: int | None = None,
     ) -> bool:
-        """True once the payload is complete here; asks the holders in turn. False when nobody needs it any more."""
+        """True once the payload is complete here; asks the holders in turn. False when nobody needs it any more.
+
+        most_bytes: of its body, where less than this site accepts at all.
+        """
         news = self._news.setdefault(digest, asyncio.Event())
         asked: frozenset[int] | None = None  # chunks asked for and not yet waited for in vain
         turn = 0
@@ -175,9 +179,9 @@ class Courier:
             news.clear()
             intake = None
             try:
-                if self.at_hand(digest, expected=expected):
+                if self.at_hand(digest, expected=expected, most_bytes=most_bytes):
                     return True
-                intake = self._intakes.get(digest) or self._opened(digest, expected)
+                intake = self._intakes.get(digest) or self._opened(digest, expected, most_bytes)
                 if intake is not None and self._keep(digest, intake):
                     return True
             except FrameError as wrong:
@@ -197,13 +201,17 @@ class Courier:
                 asked, turn = None, turn + 1
         return False
 
-    def _opened(self, digest: bytes, expected: list[list[object]] | None) -> Intake | None:
+    def _opened(self, digest: bytes, expected: list[list[object]] | None, most_bytes: int | None) -> Intake | None:
         offer = self._offers.get(digest)
-        return None if offer is None else self._open(digest, offer, expected)
+        return None if offer is None else self._open(digest, offer, expected, most_bytes)
 
-    def _open(self, digest: bytes, offer: Offer, expected: list[list[object]] | None) -> Intake:
-        manifest = offer.manifest
-        intake = Intake(digest, manifest.header, manifest.chunks, limits=self._limits, expected=expected)
+    def _open(
+        self, digest: bytes, offer: Offer, expected: list[list[object]] | None, most_bytes: int | None
+    ) -> Intake:
+        manifest, limits = offer.manifest, self._limits
+        if most_bytes is not None:
+            limits = replace(limits, body_bytes=min(limits.body_bytes, most_bytes))
+        intake = Intake(digest, manifest.header, manifest.chunks, limits=limits, expected=expected)
         self._intakes[digest] = intake
         self._news.setdefault(digest, asyncio.Event())
         return intake

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from cohortium.core.frames import Packed
 from cohortium.errors import FrameError
 from cohortium.swarm.actions import Fetch
 from cohortium.swarm.courier import Courier, layout_of
@@ -22,6 +23,8 @@ __all__ = ["Fetcher"]
 
 _OFFER_S = 2.0
 """How long an offer is awaited before it is asked for."""
+
+_KEYS_BYTES = 1 << 20
 
 
 class Fetcher:
@@ -45,7 +48,8 @@ class Fetcher:
     def fetch(self, action: Fetch) -> None:
         """At once where the offer carried the payload, else by a task that asks until it is here."""
         try:
-            if self._courier.at_hand(action.digest, expected=self._expected(action)):
+            expected, most_bytes = self._expected(action), self._most_bytes(action)
+            if self._courier.at_hand(action.digest, expected=expected, most_bytes=most_bytes):
                 self._fetched(action)
                 return
         except FrameError as wrong:
@@ -77,6 +81,7 @@ class Fetcher:
                 holders=action.holders,
                 place={"round": action.round, "attempt": action.attempt},
                 expected=self._expected(action),
+                most_bytes=self._most_bytes(action),
                 refuse=lambda site, why: self._ports.observe(Refused(site=site, why=why)),
                 is_past=lambda: self._is_past(action),
             )
@@ -87,13 +92,25 @@ class Fetcher:
 
     def _expected(self, action: Fetch) -> list[list[object]] | None:
         """The layout an update must have: that of the own one; a merge is held to its digest alone."""
+        mine = self._own_update(action, "committed")
+        return None if mine is None else layout_of(mine)
+
+    def _most_bytes(self, action: Fetch) -> int | None:
+        """The size of what a guard computes: keys and shares are small, a masked vector is eight bytes for each value.
+
+        None for what is held to a layout or to a digest on the ledger.
+        """
+        mine = self._own_update(action, "computed")
+        return None if mine is None else 8 * len(mine.body) + _KEYS_BYTES
+
+    def _own_update(self, action: Fetch, payload: str) -> Packed | None:
+        """The own update of the round, if the action is about a step of such payloads."""
         step = next((step for step in self._ports.guard.recipe.steps if step.name == action.step), None)
         current = self._view().round
-        if step is None or step.payload != "committed" or current is None or current.number != action.round:
+        if step is None or step.payload != payload or current is None or current.number != action.round:
             return None
         commit = current.commits.get(self._site)
-        mine = self._courier.payloads.get(commit.digest) if commit else None
-        return None if mine is None else layout_of(mine)
+        return self._courier.payloads.get(commit.digest) if commit else None
 
     def _is_past(self, action: Fetch) -> bool:
         """Whether nobody needs this payload any more."""

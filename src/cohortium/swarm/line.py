@@ -31,6 +31,9 @@ Slot = tuple[int, int, int, int]
 """Run, round, term (or what stands for it), kind."""
 
 _SEND_S = 30.0
+"""How long a peer that reads slowly is waited for; one that did not read in that time is not waited for again."""
+
+_BEHIND_S = 0.1
 
 
 class Line:
@@ -44,6 +47,7 @@ class Line:
         self._site, self._charter, self._ports, self._members = site, charter, ports, members
         self._gate = Gate(consortium=charter.consortium, me=site, members=members, recover=recover)
         self.heads = Heads()
+        self._behind: set[tuple[str, str]] = set()
 
     # --- out -------------------------------------------------------------------------------------------------
 
@@ -55,11 +59,18 @@ class Line:
         sent = sent_frame(body, frame, kind=kind, round=place.get("round", self.round), receiver="")
         for receiver in receivers:
             self._ports.egress(replace(sent, receiver=receiver))
-            try:
-                async with asyncio.timeout(_SEND_S):
-                    await self._ports.transport.send(receiver, frame)
-            except TimeoutError:
-                continue  # delivery may fail; whoever needs it asks again
+            await self._hand(receiver, kind, frame)
+
+    async def _hand(self, receiver: str, kind: str, frame: bytes) -> None:
+        """Delivery may fail, whoever needs it asks again; so a peer that stops reading costs its patience once."""
+        place = (receiver, kind)
+        try:
+            async with asyncio.timeout(_BEHIND_S if place in self._behind else _SEND_S):
+                await self._ports.transport.send(receiver, frame)
+        except TimeoutError:
+            self._behind.add(place)
+        else:
+            self._behind.discard(place)
 
     def _frame(
         self,

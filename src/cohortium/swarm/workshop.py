@@ -66,31 +66,40 @@ class Workshop:
 
     async def recall(self, fact: Fact) -> bool:
         """Bring back what a fact speaks of; False if its payload is lost, then the fact does not count."""
-        store, work = self._ports.store, self._ports.work
+        work = self._ports.work
         if fact.kind not in _WITH_PAYLOAD:
             return True
-        secret = fact.memory if fact.kind == "stepped" else b""
-        for digest in filter(None, (fact.digest, b"" if secret else fact.memory)):
-            packed = await self._ports.blocking(lambda digest=digest: store.get(digest))  # type: ignore[misc]
-            if packed is None:
+        if fact.kind == "stepped":  # counts without its payload too: made again, it would be a second one for one slot
+            await self._restore(fact)
+            await self._found(fact.digest, fact.round)
+            return True
+        for digest in filter(None, (fact.digest, fact.memory)):
+            if not await self._found(digest, fact.round):
                 return False
-            self._courier.hold(packed, round=fact.round)
-            self._stored.setdefault(fact.round, set()).add(digest)
         arrays = self._arrays(fact.digest)
-        memory = self._arrays(fact.memory) if fact.memory and not secret else _NONE
+        memory = self._arrays(fact.memory) if fact.memory else _NONE
         if fact.kind == "adopted":
             self.state, self.base = arrays, fact.digest
             await self._ports.blocking(lambda: work.restore(memory))
             await self.finish(fact.run, fact.round)
         elif fact.kind == "trained":
             self._updates[fact.digest] = Update(site=self._site, parameters=arrays, weight=fact.number, memory=memory)
-        elif secret:
-            await self._restore(fact)
+        return True
+
+    async def _found(self, digest: bytes, round: int) -> bool:
+        """Bring a payload back from the store; False if it is lost."""
+        packed = await self._ports.blocking(lambda: self._ports.store.get(digest))
+        if packed is None:
+            return False
+        self._courier.hold(packed, round=round)
+        self._stored.setdefault(round, set()).add(digest)
         return True
 
     async def _restore(self, fact: Fact) -> None:
         """What the guard remembered at a step. Burnt, where its round is final: the step was made, that is all."""
         store, guard = self._ports.store, self._ports.guard
+        if not fact.memory:
+            return
         packed = await self._ports.blocking(lambda: store.reveal(fact.memory, run=fact.run, round=fact.round))
         if packed is not None:
             self._stored.setdefault(fact.round, set()).add(fact.memory)
@@ -178,6 +187,8 @@ class Workshop:
         own = self._updates.get(commit.digest) if commit else None
         if context is None or own is None or view.round is None or view.round.attempt != action.attempt:
             return None
+        if not self._holds(action.inputs):
+            return ev.Failed("exchange", "lost", round=action.round)
         received = self._gather(action.inputs)
         try:
             arrays = await self._ports.blocking(lambda: guard.step(action.step, context, own=own, received=received))
@@ -202,7 +213,8 @@ class Workshop:
         context = self._context(view, action.round, action.attempt)
         if context is None or self.base != action.base:
             return None
-
+        if not self._holds(action.inputs):
+            return ev.Failed("exchange", "lost", round=action.round)
         received = self._gather(action.inputs)
 
         def make() -> Packed:
@@ -261,6 +273,11 @@ class Workshop:
                 said = read_header(self._courier.payloads[digest].header, limits=self._ports.limits).context
                 if (said.get("site"), said.get("run"), said.get("round")) != (site, run, round):
                     raise PeerError(f"payload of site '{site}' was made by another, or for another round", site=site)
+
+    def _holds(self, inputs: Mapping[str, Mapping[str, bytes]]) -> bool:
+        """Whether every payload is here; an own one may be lost on the disk."""
+        known = self._courier.payloads.keys() | {b""}
+        return all(digest in known for held in inputs.values() for digest in held.values())
 
     def _payload(self, digest: bytes) -> Parameters:
         if not digest:
