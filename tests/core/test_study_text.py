@@ -1,5 +1,6 @@
 """A study file is read whole or refused with every problem at its line."""
 
+import time
 import tomllib
 
 import pytest
@@ -138,3 +139,31 @@ def test_another_plan_is_read_by_the_same_rules():
 def test_an_unknown_key_of_an_optional_table_is_told_its_neighbours():
     with pytest.raises(StudyError, match="unknown key 'epsilo'; did you mean 'epsilon'"):
         parse_study(GOOD + "[privacy]\ndp = { epsilo = 3.0 }\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a" + ".a" * 100_000 + " = 1\n", "more than 16 parts"),
+        ('"a"' + ' . "a"' * 100_000 + " = 1\n", "more than 16 parts"),
+        ("x = " + "[" * 100_000 + "]" * 100_000 + "\n", "nested deeper than 32"),
+        ('y = "\\"" # "\nx = ' + "{a=" * 40 + "1" + "}" * 40 + "\n", "nested deeper than 32"),
+        ("[" + " " * 100_000 + '"]x"]\n', "unknown key"),
+        ("x = " + "1" * 100_000 + "\n", "not valid TOML"),
+        ('x = """' + '\\"""' * 100_000, "not valid TOML"),
+        ("[swarm]\n" + "".join(f"k{i} = 1\n" for i in range(20_000)), "unknown key"),
+    ],
+    ids=["long key", "quoted key", "deep", "behind a quote", "blanks", "digits", "open quote", "many problems"],
+)
+def test_a_text_that_would_keep_a_node_busy_for_hours_is_refused_at_once(text, said):
+    """Any member may propose a study; its text is read by every other node before anybody has looked at it."""
+    began = time.process_time()
+    with pytest.raises(StudyError, match=said):
+        parse_study(text)
+    assert time.process_time() - began < 10
+
+
+def test_sixteen_parts_in_strings_and_comments_are_no_key():
+    long = "a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p.q.r" + "[" * 40
+    text = GOOD.replace('"num",', f'"num",\n  "{long}", # {long}')
+    assert parse_study(text).study.exclude == ["num", long]

@@ -150,7 +150,7 @@ def test_a_payload_that_cannot_be_merged_names_its_sender_through_the_pipe(hire)
 
 
 def test_a_merge_that_fails_in_any_way_stops_no_node(hire):
-    """What peers sent fails at every honest site alike; were it an error of the node, one member could stop them all."""
+    """What peers sent fails at every honest site alike; were it an error of the node, one member could stop all."""
     foreman = hire()
     with pytest.raises(ArithmeticError, match="Error"):
         foreman.merge(Parameters({"clock": np.array([99, 0])}), [foreman.train(1, foreman.start())])

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 
+import msgspec
 import pytest
 
 from cohortium.core.study_text import parse_study
@@ -90,6 +91,20 @@ def test_a_request_that_is_none_and_a_study_that_is_nowhere_are_refused(librarie
         there.answer(b"nonsense")
     with pytest.raises(PeerError, match="is not here"):
         fetched(here, there, bytes(32))
+
+
+def test_a_peer_that_sends_a_study_byte_by_byte_keeps_nobody_busy(libraries, text):
+    here, there = libraries
+    study, asked = there.add(Parcel(text)), []
+
+    async def ask(peer, request):
+        asked.append(request)
+        total, data = msgspec.msgpack.decode(there.answer(request))
+        return msgspec.msgpack.encode((total, data[:1]))
+
+    with pytest.raises(FrameError, match="other pieces"):
+        asyncio.run(here.fetch(study.digest, "porto", ask))
+    assert len(asked) == 1
 
 
 def test_nonsense_as_an_answer_is_refused(libraries):

@@ -66,7 +66,7 @@ def test_a_peer_that_stops_reading_costs_the_others_its_patience_once(swarm) -> 
     """A member may keep its connection and take nothing more from it; every word to all would wait half a minute."""
 
     async def main():
-        a, b, network, _ = pair(swarm)
+        a, b, _, _ = pair(swarm)
         sent, inner = [], a._ports.transport
 
         class Deaf:

@@ -135,8 +135,10 @@ def test_a_step_whose_payload_is_lost_was_made_all_the_same(swarm) -> None:
         remembered = await again.recall(fact)
         own = await again.pack_update(Update(site="a", parameters=Parameters({"w": [1.0]}), weight=1), run=1, round=1)
         seen = view({"a": Commit(own.digest, 1)})
-        return remembered, guard.restored, await again.run_step(
-            do.RunStep(1, 1, "more", {"unmask": {"a": step.digest}}), seen
+        return (
+            remembered,
+            guard.restored,
+            await again.run_step(do.RunStep(1, 1, "more", {"unmask": {"a": step.digest}}), seen),
         )
 
     remembered, restored, next_step = run_virtual(main())
@@ -218,7 +220,9 @@ def test_value_that_is_not_finite_names_its_site_and_stops_nobody(swarm, value) 
     assert found == ev.Failed("merge", "unusable", round=1, site="b")
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError, OverflowError, ValueError, IndexError, MemoryError, TrainingFailed])
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError, OverflowError, ValueError, IndexError, MemoryError, TrainingFailed]
+)
 def test_totals_the_learner_cannot_use_are_an_answer_that_names_nobody(swarm, error) -> None:
     def breaks(state, updates):
         raise error("negative number of patients")

@@ -55,6 +55,18 @@ def call(channel, messages=(), *, greeting=None, method="/cohortium.v1/control",
 # --- who comes in
 
 
+def test_a_relay_that_keeps_saying_new_routes_fills_no_queue(net):
+    async def script(world):
+        hub = await world.start("hub", listening=True)
+        before = len(asyncio.all_tasks())
+        for _ in range(5000):
+            hub._changed("evil")
+        await asyncio.sleep(0)
+        assert len(asyncio.all_tasks()) <= before + 1
+
+    net.play(script)
+
+
 def test_a_site_that_only_dials_out_takes_part_fully(net):
     async def script(world):
         hub = await world.start("hub", listening=True)

@@ -139,6 +139,9 @@ def test_routes_are_believed_only_of_those_who_forward() -> None:
         hub = bench.link("hub", relays=True)
         bench.streams.incoming(hub, word(Reach(("b",))))
         assert bench.streams.routes.via("b", preferred=()) == "hub"
+        told = len(bench.changed)
+        bench.streams.incoming(hub, word(Reach(("b",))))
+        assert len(bench.changed) == told, "said again, it is no news"
         bench.streams.end(hub)
         assert bench.streams.routes.via("b", preferred=()) == ""
 

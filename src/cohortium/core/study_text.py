@@ -1,7 +1,9 @@
 """From TOML text to a `Study`, or to another plan: all problems at once, with lines and a guess at what was meant.
 
 tomllib tells no positions for valid files, so a small scanner maps dotted keys to lines; keys of an
-inline table point to the line the table starts on.
+inline table point to the line the table starts on. A text may come from a peer: what would keep the parser busy for
+hours (a key of thousands of parts) or exhaust the stack (thousands of brackets) is refused before it is parsed, and
+every pattern here takes time in proportion to the text.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from itertools import accumulate
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -23,9 +26,15 @@ MAX_STUDY_BYTES = 1 << 20
 
 P = TypeVar("P", bound=BaseModel)
 
-_TABLE = re.compile(r"^\s*\[\[?\s*([^\[\]]+?)\s*\]\]?\s*(#.*)?$")
+_MOST_PARTS, _MOST_DEPTH, _MOST_PROBLEMS = 16, 32, 100
+_TABLE = re.compile(r"\[\[?([^\[\]]+)\]\]?\s*(?:#.*)?$")
 _KEY = re.compile(r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
 _PART = re.compile(r"""[A-Za-z0-9_-]+|"[^"]*"|'[^']*'""")
+_SIGN = re.compile(r"""\"{3}|'{3}|["'#\[\]{}]""")
+_OPAQUE = re.compile(
+    r""""{3}(?:\\.|[^\\])*?(?:"{3}|\Z)|'{3}.*?(?:'{3}|\Z)|"(?:\\.|[^"\\\n])*+"?|'[^'\n]*+'?|#[^\n]*""", re.DOTALL
+)
+_LONG_KEY = re.compile(rf"(?<![ \t])(?:[ \t]*+\.[ \t]*+[A-Za-z0-9_-]++){{{_MOST_PARTS}}}")
 
 
 def parse_study(text: str, *, path: str = "study.toml") -> Study:
@@ -37,12 +46,25 @@ def parse_plan(text: str, plan: type[P], *, path: str) -> P:
     """What a TOML text says in the terms of a frozen model. Raises StudyError with every problem and its line."""
     if len(text.encode()) > MAX_STUDY_BYTES:
         raise StudyError([Problem("", f"the file is larger than {MAX_STUDY_BYTES} bytes")], path=path)
+    if trouble := _unreadable(text):
+        raise StudyError([Problem("", trouble)], path=path)
     try:
         content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # tomllib's own, or a number of thousands of digits
         line = re.search(r"at line (\d+)", str(error))
         raise StudyError([Problem("", f"not valid TOML: {error}", int(line[1]) if line else None)], path=path) from None
     return _checked(content, plan, lines=key_lines(text), path=path)
+
+
+def _unreadable(text: str) -> str:
+    """What would keep a parser busy or exhaust its stack, strings and comments apart; empty where nothing does."""
+    bare = _OPAQUE.sub(lambda found: "" if found[0][0] == "#" else "s", text)
+    if _LONG_KEY.search(bare):
+        return f"a key has more than {_MOST_PARTS} parts"
+    steps = (1 if sign in "[{" else -1 for sign in bare if sign in "[]{}")
+    if any(depth > _MOST_DEPTH for depth in accumulate(steps)):
+        return f"nested deeper than {_MOST_DEPTH}"
+    return ""
 
 
 def study_of(content: Mapping[str, Any], *, lines: Mapping[str, int] | None = None, path: str = "study") -> Study:
@@ -55,7 +77,7 @@ def _checked(content: Mapping[str, Any], plan: type[P], *, lines: Mapping[str, i
         return plan.model_validate(dict(content))
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=True)
-        problems = {_problem(dict(one), lines, plan): None for one in found}
+        problems = {_problem(dict(one), lines, plan): None for one in found[:_MOST_PROBLEMS]}
         ordered = sorted(problems, key=lambda p: (p.line if p.line is not None else 0, p.key))
         raise StudyError(ordered, path=path) from None
 
@@ -65,7 +87,7 @@ def key_lines(text: str) -> dict[str, int]:
     lines: dict[str, int] = {}
     table = ""
     for number, line in _logical_lines(text):
-        if header := _TABLE.match(line):
+        if header := _TABLE.match(line.strip()):
             table = ".".join(_parts(header[1]))
             lines.setdefault(table, number)
         elif key := _KEY.match(line):
@@ -78,28 +100,27 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
     """Lines that can start a key: those inside a multi-line string or array are passed over."""
     depth, quote = 0, ""
     for number, line in enumerate(text.splitlines(), start=1):
-        if not quote and depth == 0:
+        plain = not quote and depth == 0
+        if plain:
             yield number, line
-        body = _TABLE.match(line) is None or quote or depth
-        at = 0
-        while body and at < len(line):
+        at = len(line) if plain and _TABLE.match(line.strip()) else 0
+        while at < len(line):
             if quote:
                 end = line.find(quote, at)
                 at = len(line) if end < 0 else end + len(quote)
                 quote = quote if end < 0 else ""
                 continue
-            rest = line[at:]
-            mark = next((m for m in ('"""', "'''") if rest.startswith(m)), "")
-            if mark:
-                quote, at = mark, at + 3
-            elif rest[0] in "\"'":
-                end = line.find(rest[0], at + 1)
-                at = len(line) if end < 0 else end + 1
-            elif rest[0] == "#":
+            sign = _SIGN.search(line, at)
+            if sign is None or sign[0] == "#":
                 break
+            at = sign.end()
+            if len(sign[0]) == 3:
+                quote = sign[0]
+            elif sign[0] in "\"'":
+                end = line.find(sign[0], at)
+                at = len(line) if end < 0 else end + 1
             else:
-                depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(rest[0], 0)
-                at += 1
+                depth += 1 if sign[0] in "[{" else -1
 
 
 def _parts(dotted: str) -> list[str]:

@@ -132,15 +132,16 @@ class Library:
 
     async def fetch(self, digest: bytes, peer: str, ask: Ask) -> Study:
         """Get a study from a peer and keep it. Raises PeerError, StudyError or TimeoutError."""
-        whole = bytearray()
-        while True:
+        whole, total = bytearray(), 0
+        while not total or len(whole) < total:
             try:
                 piece = _TOLD.decode(await ask(peer, _ENCODER.encode(_Wish(digest, len(whole)))))
             except (msgspec.MsgspecError, UnicodeDecodeError):
                 raise FrameError(f"{peer!r} answers a request for a study with something else") from None
+            total = total or piece.total
+            if piece.total != total or len(piece.data) != min(_PIECE, total - len(whole)):
+                raise FrameError(f"{peer!r} sends a study in other pieces than were asked for", site=peer)
             whole += piece.data
-            if len(whole) >= piece.total or not piece.data:
-                break
         try:
             parcel = _PARCEL.decode(bytes(whole))
         except (msgspec.MsgspecError, UnicodeDecodeError):

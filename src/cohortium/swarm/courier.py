@@ -205,9 +205,7 @@ class Courier:
         offer = self._offers.get(digest)
         return None if offer is None else self._open(digest, offer, expected, most_bytes)
 
-    def _open(
-        self, digest: bytes, offer: Offer, expected: list[list[object]] | None, most_bytes: int | None
-    ) -> Intake:
+    def _open(self, digest: bytes, offer: Offer, expected: list[list[object]] | None, most_bytes: int | None) -> Intake:
         manifest, limits = offer.manifest, self._limits
         if most_bytes is not None:
             limits = replace(limits, body_bytes=min(limits.body_bytes, most_bytes))

@@ -80,6 +80,7 @@ class GrpcTransport:
         self._listener: Listener | None = None
         self._streams: Streams | None = None
         self._closed = False
+        self._sending_held = False
 
     # --- life
 
@@ -209,13 +210,15 @@ class GrpcTransport:
         """A stream began or ended, or a route was heard: wake its dialer, and send on what waited for a path."""
         with self._lock:
             dialer = self._dialers.get(peer)
+            waits, self._sending_held = self._sending_held, True
         if dialer is not None:
             dialer.wake()
-        if not self._closed:
+        if not self._closed and not waits:  # a relay may say new routes faster than the loop can follow
             asyncio.run_coroutine_threadsafe(self._send_held(), self._loop)
 
     async def _send_held(self) -> None:
         """Send small frames that waited for a path through a relay that has come."""
+        self._sending_held = False  # what changes from here on is looked at once more
         for peer in [*self._directory.contacts()]:
             if self._streams is None or self._closed or not self._relay_for(peer):
                 continue

@@ -58,10 +58,11 @@ class Routes:
         self._lock = threading.Lock()
         self._reach: dict[str, frozenset[str]] = {}
 
-    def heard(self, relay: str, sites: Sequence[str]) -> None:
-        """A relay has said whom it reaches now."""
+    def heard(self, relay: str, sites: Sequence[str]) -> bool:
+        """A relay has said whom it reaches now; whether that is anything new."""
         with self._lock:
-            self._reach[relay] = frozenset(sites)
+            before, self._reach[relay] = self._reach.get(relay), frozenset(sites)
+            return before != self._reach[relay]
 
     def lost(self, relay: str) -> None:
         """The streams to a relay have ended."""

@@ -163,8 +163,8 @@ class Streams:
             case Forwarded():
                 self._open(link, said)
             case Reach() if link.relays:
-                self.routes.heard(link.peer, said.sites)
-                self._changed(link.peer)
+                if self.routes.heard(link.peer, said.sites):
+                    self._changed(link.peer)
             case Reach():
                 self.tally.add(link.peer, refused=1)
 
