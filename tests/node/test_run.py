@@ -102,6 +102,13 @@ def test_a_round_is_told_with_own_figures_or_from_the_ledger_alone(run):
     assert run.rounds() == {1: own}
 
 
+def test_a_peer_that_tells_ever_new_troubles_pushes_no_round_out(run):
+    run.say("round", turn=1, measures={"auroc": 0.7})
+    for number in range(5000):
+        run.hear(Troubled(site="lund", round=1, stage="train", code=f"code-{number}"))
+    assert run.rounds()[1]["measures"] == {"auroc": 0.7}
+
+
 def test_a_watcher_that_reads_nothing_is_cut_off(run):
     _, queue = run.watch()
     for _ in range(5000):

@@ -216,6 +216,27 @@ def test_one_request_brings_no_more_than_a_window_of_chunks_each_once() -> None:
     assert sorted(sent) == sorted([("chunk", index) for index in range(8)] * 8)
 
 
+def test_a_sender_that_asks_for_ever_is_not_answered_for_ever() -> None:
+    """A request has a hundred bytes, its answer eight megabytes and a line in the log of what left."""
+    packed = pack(BIG)
+
+    async def main():
+        web = Web("a", "b", "c")
+        await web.couriers["a"].offer(manifest(packed), packed, to=["b", "c"], place=PLACE)
+        web.said.clear()
+        for _ in range(2000):
+            await web._arrive("b", "a", Need(digest=packed.digest, chunks=(0, 1, 2, 3)), PLACE)
+        greedy = len(web.said)
+        done, _ = await fetch(web, "c", packed, ("a",))
+        web.couriers["a"].forget_before(4, keep=())
+        return greedy, done, web.couriers["a"]._served
+
+    greedy, done, served = run_virtual(main())
+    assert greedy <= 32 * (len(packed.chunk_digests) + 1)
+    assert done, "nobody else pays for it"
+    assert not served
+
+
 def test_update_of_another_layout_than_the_own_one_is_refused() -> None:
     async def main():
         web, packed = Web("a", "b"), pack(SMALL)

@@ -3,6 +3,7 @@ import errno
 import os
 import sqlite3
 import stat
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -125,6 +126,18 @@ def test_half_written_blob_is_never_seen_and_files_are_private(tmp_path, monkeyp
     store.put(pack(ARRAYS))
     for path in [tmp_path / "node.sqlite", *(p for p in (tmp_path / "blobs").rglob("*") if p.is_file())]:
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path.name
+    store.close()
+
+
+def test_a_payload_in_a_new_folder_is_found_after_a_power_cut(tmp_path, monkeypatch) -> None:
+    """The folder's own name must be on disk, too, before a fact is told that rests on the payload in it."""
+    synced, sync = [], os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: (synced.append(str(Path(f"/proc/self/fd/{handle}").readlink())), sync(handle))
+    )
+    store, payload = DiskStore(tmp_path), pack(Parameters({"w": np.ones(2)}))
+    store.put(payload)
+    assert str(tmp_path / "blobs") in synced
     store.close()
 
 

@@ -52,7 +52,7 @@ def answer_peers(means: Means, runs: Runs, *, directory: MemberDirectory, change
     async def announce(peer: str, request: bytes) -> bytes:
         if len(request) > MAX_CARD_BYTES:
             raise FrameError(f"a card has at most {MAX_CARD_BYTES} bytes")
-        if directory.learn(request):
+        if await means.blocking(lambda: directory.learn(request)):  # it goes to the disk
             changed()
         return b""
 

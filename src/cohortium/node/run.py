@@ -81,6 +81,7 @@ class Run:
         self._heard: dict[str, _Heard] = {}
         self._clock, self._monotonic, self._sent_bytes = clock, monotonic, sent_bytes
         self._lines: deque[Line] = deque(maxlen=_LINES)
+        self._rounds: dict[int, Line] = {}
         self._watchers: set[asyncio.Queue[Line]] = set()
         self._changed = asyncio.Event()
         self._began_s = self._round_s = clock()
@@ -172,7 +173,7 @@ class Run:
 
     def rounds(self) -> dict[int, Line]:
         """The lines of adopted merges in this process, by merge."""
-        return {line["turn"]: line for line in self._lines if line["event"] == "round"}
+        return self._rounds
 
     # --- watching ----------------------------------------------------------------------------------------------
 
@@ -182,6 +183,8 @@ class Run:
         line = {"event": event, "run": self.number, "time": at, **more}
         if event != "progress":
             self._lines.append(line)
+        if event == "round":  # kept apart: a peer that tells ever new troubles pushes none of them out
+            self._rounds[more["turn"]] = line
         for watcher in [*self._watchers]:
             try:
                 watcher.put_nowait(line)

@@ -34,6 +34,9 @@ _OFFERS = 16
 _ANSWERS = 8
 """Answers to one sender on the way at once."""
 
+_TIMES = 32
+"""How often a whole payload is given to one sender; what a bad line loses is asked for again, but not for ever."""
+
 Send = Callable[[str, Body, Sequence[str], Mapping[str, int]], Awaitable[None]]
 """(kind, body, receivers, {round, term, attempt}) -> sent, as one envelope for all of them."""
 
@@ -65,6 +68,7 @@ class Courier:
         self._rounds: dict[bytes, int] = {}
         self._heard: dict[tuple[str, int], set[bytes]] = {}
         self._answering: Counter[str] = Counter()
+        self._served: Counter[tuple[bytes, str]] = Counter()
 
     # --- giving ----------------------------------------------------------------------------------------------
 
@@ -98,6 +102,10 @@ class Courier:
             return
         if self._answering[envelope.sender] >= _ANSWERS:
             return  # whoever asks faster than it listens asks again
+        place, wanted = (digest, envelope.sender), min(len(set(need.chunks)) or 1, _WINDOW)
+        if self._served[place] + wanted > _TIMES * (len(goods.packed.chunk_digests) + 1):
+            return  # a word of a hundred bytes must not be answered with megabytes as often as anybody likes
+        self._served[place] += wanted
         self._answering[envelope.sender] += 1
         try:
             await self._give(goods, need, envelope.sender)
@@ -247,6 +255,8 @@ class Courier:
                 table.pop(digest, None)
         for slot in [slot for slot in self._slots if slot[0] < round]:
             del self._slots[slot]
+        for served in [served for served in self._served if served[0] not in self._goods]:
+            del self._served[served]
         for place in [place for place in self._heard if place[1] < round]:
             del self._heard[place]
 

@@ -241,7 +241,9 @@ def _write(path: Path, *parts: bytes | memoryview) -> None:
     """All of it or nothing: a draft, synced, renamed, and the folder synced. Raises StoreBroken."""
     draft = path.with_suffix(f".{os.getpid()}.draft")
     with written(draft):
-        path.parent.mkdir(mode=0o700, exist_ok=True)
+        if not path.parent.is_dir():
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            _sync_folder(path.parent.parent)
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.writelines(parts)
             file.flush()
