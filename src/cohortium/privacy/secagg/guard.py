@@ -5,10 +5,12 @@ remembering, across restarts too (privacy.md section 3.4):
 
 - one context per attempt: a second question of the same attempt over another set, base or layout is refused;
 - one header per attempt: a vector is masked for one set of keys only, so no stream is used twice;
-- one set of survivors per round: an answer is given once, and after it no other attempt of that round is served.
+- one set of survivors per round: an answer is given once, and after it no other attempt of that round is served;
+- one set of survivors per update: a round that was answered and came to nothing is followed by one in which the same
+  model gives the same update, and two sums of it over different sites would differ by whoever is in one of them.
 
-`memory` holds 32 random bytes and three digests for each attempt of the newest round; the node writes it before the
-payload leaves. Equal questions get equal bytes.
+`memory` holds 32 random bytes and a few digests for each attempt of the newest round, and the digests of answered ones
+before it that began from the same model; the node writes it before the payload leaves. Equal questions get equal bytes.
 """
 
 from __future__ import annotations
@@ -38,16 +40,20 @@ __all__ = ["MaskedGuard"]
 _Attempt = tuple[int, int, int]
 """Run, round, attempt."""
 
+_SAMPLE_BYTES = 4096
+
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class _Kept:
-    """What must survive a restart. header: once masked; answered: digest of the survivors, once answered."""
+    """What must survive a restart. header: once masked; answered: digest of the survivors, once answered. update: of
+    what was masked, and the model it came from."""
 
     root: bytes
     ctx: bytes
     layout: bytes
     header: bytes = b""
     answered: bytes = b""
+    update: bytes = b""
 
 
 class MaskedGuard:
@@ -82,7 +88,7 @@ class MaskedGuard:
         """This site's payload of a step. Raises PeerError when asked against a rule, TrainingFailed out of range."""
         binding = self._bind(context, own)
         binding.check(self.site)
-        kept = self._begin(binding) if step == "keys" else self._known(binding)
+        kept = self._begin(binding, own) if step == "keys" else self._known(binding)
         secrets = self._secrets_of(kept)
         if step == "keys":
             return announce(binding, self.site, secrets, own).to_parameters()
@@ -131,7 +137,7 @@ class MaskedGuard:
         held: dict[str, object] = {}
         for at, kept in sorted(self._kept.items()):
             room = "/".join(str(one) for one in at)
-            for name in ("root", "ctx", "layout", "header", "answered"):
+            for name in ("root", "ctx", "layout", "header", "answered", "update"):
                 held[f"{room}/{name}"] = np.array(bytearray(getattr(kept, name)), dtype=np.uint8)
         return Parameters(held)
 
@@ -176,7 +182,7 @@ class MaskedGuard:
 
     # --- what is remembered ------------------------------------------------------------------------------------
 
-    def _begin(self, binding: Binding) -> _Kept:
+    def _begin(self, binding: Binding, own: Update) -> _Kept:
         """Secrets of a new attempt, or of this one again."""
         at = _attempt(binding.context)
         if at not in self._kept:
@@ -184,7 +190,8 @@ class MaskedGuard:
             root = self._entropy(ROOT_BYTES)
             if len(root) != ROOT_BYTES:
                 raise InvariantBroken(f"entropy gave {len(root)} bytes, asked for {ROOT_BYTES}")
-            self._kept[at] = _Kept(root=root, ctx=binding.digest, layout=binding.layout.to_bytes())
+            layout, update = binding.layout.to_bytes(), _known_again(own, binding.context.base)
+            self._kept[at] = _Kept(root=root, ctx=binding.digest, layout=layout, update=update)
             self._forget()
         return self._known(binding)
 
@@ -218,16 +225,32 @@ class MaskedGuard:
         said = hashlib.sha256("|".join(survivors).encode()).digest()
         if kept.answered not in (b"", said):
             raise PeerError(f"round {binding.context.round} was unmasked for other survivors")
+        for at, other in self._kept.items():
+            if at[1] != binding.context.round and other.answered not in (b"", said) and other.update == kept.update:
+                raise PeerError(f"the same update was unmasked for other survivors in round {at[1]}")
         self._kept[_attempt(binding.context)] = replace(kept, answered=said)
 
     def _forget(self) -> None:
-        """Keep the newest round only."""
+        """Keep the newest round, and of those before it what was answered for an update that comes again."""
         newest = max(at[:2] for at in self._kept)
-        self._kept = {at: kept for at, kept in self._kept.items() if at[:2] == newest}
+        again = {kept.update for at, kept in self._kept.items() if at[:2] == newest}
+        self._kept = {
+            at: kept if at[:2] == newest else replace(kept, root=b"")
+            for at, kept in self._kept.items()
+            if at[:2] == newest or (kept.answered and kept.update in again)
+        }
 
 
 def _same(one: Context, other: Context) -> bool:
     return one == other and one.weights == other.weights
+
+
+def _known_again(own: Update, base: bytes) -> bytes:
+    """Equal for equal updates from one model; with noise in them, the first numbers of each array differ."""
+    found = hashlib.sha256(b"cohortium-again-1" + len(base).to_bytes(1, "big") + base)
+    for array in own.parameters.values():
+        found.update(array.reshape(-1).view(np.uint8)[:_SAMPLE_BYTES].tobytes())
+    return found.digest()
 
 
 def _attempt(context: Context) -> _Attempt:
