@@ -1,6 +1,7 @@
 """Runs of several hospitals in virtual time: from a proposal to a record, through kills, late joins and refusals."""
 
 import asyncio
+import hashlib
 import json
 
 import pytest
@@ -263,5 +264,29 @@ def test_rules_that_became_stricter_while_the_node_was_down_take_it_out_of_the_r
         await world.ended("bonn", "lund")
         assert [(one.site, one.reason) for one in world.run("bonn").view.departures] == [("porto", "consent")]
         assert world.run("porto").folder.decision().why == "consent.models: 'logistic' is not among cox"
+
+    world.play(main)
+
+
+def test_code_that_a_site_has_not_approved_is_not_even_read_there(world):
+    """Whoever hires a worker for a study has its code run: that is for after the site's rules were asked."""
+    world = world()
+    code = b"raise SystemExit('this ran')\n"
+    digest = hashlib.sha256(code).hexdigest()
+    text = world.study(strategy={"min_sites": 2}).text
+    head, _, tail = text.partition('name = "logistic"')
+    text = f'{head}name = "module"\nfactory = "net:build"\ncode_digest = "{digest}"{tail}'
+
+    async def main(world):
+        hired = []
+        for site in world.sites:
+            runs = world.services[site].runs
+            runs._means.hire = lambda *asked: hired.append(asked) or pytest.fail("a worker was hired")
+        study = world.services["bonn"].means.library.add(Parcel(text, code))
+        await world.services["bonn"].runs.call("propose", study.digest, 2, 4, 86_400, 120, 0, 0)
+        await world.until(lambda: world.run("porto") and world.run("porto").folder.decision() is not None)
+        decision = world.run("porto").folder.decision()
+        assert (decision.word, decision.by, hired) == ("decline", "policy", [])
+        assert "that this site has not approved" in decision.why
 
     world.play(main)

@@ -281,8 +281,16 @@ class Runs:
         return await self._means.board.ask(peer, TOPIC, request, timeout_s=_ASK_S)
 
     async def _examined(self, run: Run, study: Study) -> str:
-        """Why this site must decline, empty where nothing forbids it. In `run.blocked`: why it cannot take part yet."""
+        """Why this site must decline, empty where nothing forbids it. In `run.blocked`: why it cannot take part yet.
+
+        The rules are asked before a worker reads the study, because reading it runs the code it brings along.
+        """
         means, members = self._means, run.members_then
+        try:
+            if reason := await means.blocking(lambda: self._forbidden(run, study)):
+                return reason
+        except StudyError as error:
+            return str(error)
         crew = means.hire(study, run.number, lambda: members, lambda fraction: None)
         try:
             terms = await self._terms(study, crew, members)
@@ -310,7 +318,7 @@ class Runs:
             terms = await means.blocking(lambda: crew.look(n_sites=len(members)))
         except TrainingFailed as failed:
             raise UsageError(str(failed)) from None
-        guard = build_guard(study, means.site, n_sites=len(members), entropy=os.urandom)
+        guard = await means.blocking(lambda: build_guard(study, means.site, n_sites=len(members), entropy=os.urandom))
         spoken: tuple[int, ...] = terms.spoken(masked=guard.recipe.masked)
         return spoken
 
@@ -331,7 +339,8 @@ class Runs:
         study = await self._study(run)
         if study is None and not (study := self._means.library.get(run.spec)):
             raise InvariantBroken(f"the study of run {run.number} is lost, and no member sends it any more")
-        if reason := self._forbidden(run, study):  # the site's rules may have changed while the node was down
+        reason = await self._means.blocking(lambda: self._forbidden(run, study))
+        if reason:  # the site's rules may have changed while the node was down
             self._decide(run, "stop", by="policy", why=reason)
             return
         await self._out_without_memory(run)

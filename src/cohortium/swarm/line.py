@@ -49,6 +49,12 @@ class Line:
         self.heads = Heads()
         self._behind: set[tuple[str, str]] = set()
 
+    def begin(self, run: int, *, height: int, lives: int) -> None:
+        """Speak in this run, in numbers above all it ever used: where the facts of earlier lives are lost, the ledger
+        has grown since, for a site without its facts left the run on it and came back."""
+        self.run = run
+        self.sequence = max(self.sequence, (height << 32) + (lives << 20))
+
     # --- out -------------------------------------------------------------------------------------------------
 
     async def send(self, kind: str, body: Body, receivers: Sequence[str], place: Mapping[str, int]) -> None:

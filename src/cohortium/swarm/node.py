@@ -292,10 +292,7 @@ class Node:
         if machine.adopted[0] == 0:
             await self._workshop.start()
         self._machine = machine
-        # above all it ever said: the ledger has grown even where the facts of earlier lives are lost
-        height = past[-1].height if past else 0
-        self._line.run = run
-        self._line.sequence = max(self._line.sequence, (height << 32) + (lives << 20))
+        self._line.begin(run, height=past[-1].height if past else 0, lives=lives)
         self._post(ev.Resumed())
 
     # --- peers -----------------------------------------------------------------------------------------------
@@ -372,8 +369,7 @@ class Node:
     def _check_place(self, envelope: Envelope, digest: bytes = b"") -> None:
         """Refuse what belongs to a round far away, so that nobody fills the memory with promises for later."""
         here = self._view.round.number if self._view.round else 0
-        wanted = here - 1 <= envelope.round or self._courier.wants(digest)
-        if not wanted or envelope.round > here + AHEAD:
+        if envelope.round > here + AHEAD or (envelope.round < here - 1 and not self._courier.wants(digest)):
             raise FrameError(f"message of {envelope.sender!r} for round {envelope.round}, here is round {here}")
 
     def _check_slot(self, envelope: Envelope, step: str, digest: bytes, signature: bytes) -> None:
