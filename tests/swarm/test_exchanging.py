@@ -1,18 +1,20 @@
 """The exchange of a closed round: a masked recipe through the unchanged machine, and what plain rounds ask for."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from cohortium.core.exact import weighted_sum
-from cohortium.core.exchange import MASKED
+from cohortium.core.exchange import MASKED, PLAIN
 from cohortium.core.messages import body_of, decode
 from cohortium.core.parameters import Parameters
 from cohortium.core.update import Aggregate, Update
 from cohortium.privacy.secagg.guard import MaskedGuard
 from cohortium.swarm import actions as do
 from cohortium.swarm import events as ev
+from cohortium.swarm.machine import RoundMachine
 from cohortium.swarm.waiting import Policy
 from cohortium.transport.memory import MemoryNetwork
 
@@ -377,3 +379,21 @@ def test_round_with_a_secret_that_cannot_be_rebuilt_is_void_and_goes_on_without_
     assert np.array_equal(
         result.nodes["site-0"].state["total"], counts(result.ledger.view.names(final["contributors"]), round=1)
     )
+
+
+def test_an_update_made_again_after_the_committed_one_was_lost_never_leaves(swarm, play) -> None:
+    """With noise in it, it would be a second release of the same patients' data, and only one was paid for."""
+    game = swarm.in_exchange(play(3))
+
+    def offers(site, digest):
+        machine = RoundMachine(1, site, PLAIN, game.policy)
+        for fact in game.facts[site]:
+            machine.handle(
+                ev.Remembered(replace(fact, digest=digest or fact.digest) if fact.kind == "trained" else fact)
+            )
+        for event in game.ledger.log:
+            machine.handle(ev.Recorded(event))
+        return [action.digest for action in machine.handle(ev.Resumed()) if isinstance(action, do.Offer)]
+
+    assert offers("site-1", b"") != []
+    assert offers("site-1", b"other noise".ljust(32)) == []

@@ -287,10 +287,11 @@ class Runs:
         """
         means, members = self._means, run.members_then
         try:
-            if reason := await means.blocking(lambda: self._forbidden(run, study)):
-                return reason
+            reason: str = await means.blocking(lambda: self._forbidden(run, study))
         except StudyError as error:
             return str(error)
+        if reason:
+            return reason
         crew = means.hire(study, run.number, lambda: members, lambda fraction: None)
         try:
             terms = await self._terms(study, crew, members)

@@ -114,6 +114,8 @@ def _send(desk: Desk, round: RoundView, step: Step, receivers: tuple[str, ...]) 
         if step.payload == "computed" and desk.once(round.number, "step", round.attempt, step.name):
             desk.out.append(RunStep(round.number, round.attempt, step.name, _inputs_so_far(desk, round, step)))
         return False
+    if step.payload == "committed" and round.commits[desk.me].digest != fact.digest:
+        return False  # trained once more, after the committed one was lost: a second release that nobody has paid for
     if step.posted:
         desk.submit(
             "post", round.number, round.attempt, step.number, fact.digest,
