@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -45,3 +47,14 @@ def test_unpenalised_coordinates_and_empty_columns_are_handled():
     g = np.array([-1.0, 0.0, 1.0])
     w = minimise(g, h, np.zeros(3), l1=np.zeros(3), l2=np.zeros(3), tolerance=1e-10)
     assert np.allclose(w, [1.0, 0.0, -1.0], atol=1e-9)
+
+
+def test_sums_that_no_patients_can_have_keep_no_site_busy():
+    """Every site minimises what all sites said; one that lies must not cost the others hours."""
+    zero, rng = np.zeros(40), np.random.default_rng(0)
+    began = time.process_time()
+    with pytest.raises(ArithmeticError, match="no minimum"):
+        minimise(np.ones(40), 3.0 - 2.0 * np.eye(40), zero, l1=np.full(40, 0.01), l2=zero, tolerance=1e-9)
+    flat = np.full((40, 40), 2.0**40) + np.diag(rng.random(40))
+    minimise(rng.normal(size=40) * 2.0**40, flat, zero, l1=zero, l2=np.full(40, 0.01), tolerance=1e-9)
+    assert time.process_time() - began < 60
