@@ -31,6 +31,17 @@ def test_silent_site_is_closed_out_by_majority_and_named(play, swarm) -> None:
     assert game.ledger.view.names(closed["missing"]) == ("site-4",)
 
 
+def test_who_was_cut_off_itself_waits_anew_for_everybody(play, swarm) -> None:
+    game = with_one_missing(play)
+    game.beat([], 3600)
+    assert not game.ledger.named("Closed"), "who hears nobody votes about nobody"
+    game.beat(game.sites[:4], 105)
+    assert not game.ledger.named("Closed"), "site-4 may come back a little later than the others"
+    game.beat(game.sites[:4], 30)
+    closed = game.ledger.named("Closed")[0]
+    assert game.ledger.view.names(closed["missing"]) == ("site-4",)
+
+
 def test_silent_twice_is_dropped(play, swarm) -> None:
     game = with_one_missing(play)
     game.beat(game.sites[:4], 900)

@@ -52,3 +52,34 @@ def test_forgetting_keeps_intentions_outside_of_rounds() -> None:
     at.forget_before(3)
     assert not at.once(0, "consent")
     assert at.once(1, "train")
+
+
+def test_hearing_a_majority_again_restarts_everybodys_silence_and_the_age_of_the_phase() -> None:
+    at = desk()
+    at.view.live = {"bonn", "lund", "porto", "turin", "vienna"}
+    assert at.in_majority, "whoever was never heard of counts from now"
+    at.now_s = 1000.0
+    assert not at.in_majority
+    at.hear("bonn")
+    assert not at.in_majority
+    assert at.since_s == 0.0
+    at.hear("lund")
+    assert at.in_majority
+    assert at.since_s == 1000.0
+    assert {at.pulse(site).heard_s for site in ("turin", "vienna")} == {1000.0}
+    at.now_s = 1060.0
+    for site in ("bonn", "lund"):
+        at.hear(site)
+    at.now_s = 1130.0
+    assert at.in_majority
+    assert at.pulse("vienna").unheard(at.now_s, at.policy)
+
+
+def test_a_single_silent_site_that_comes_back_restarts_nothing() -> None:
+    at = desk()
+    at.view.live = {"bonn", "lund", "porto"}
+    at.now_s = 1000.0
+    at.pulse("lund").heard_s = 0.0
+    at.hear("lund")
+    assert at.in_majority
+    assert at.since_s == 0.0

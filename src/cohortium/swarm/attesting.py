@@ -83,7 +83,7 @@ def decide_leader(desk: Desk, round: RoundView) -> None:
         return
     present = [site for site in round.frozen if site in view.live]
     silent = desk.pulse(round.leader).silent(desk.now_s, desk.policy)
-    lost = leader_is_lost(desk.policy, age_s=desk.age_s, silent=silent)
+    lost = desk.in_majority and leader_is_lost(desk.policy, age_s=desk.age_s, silent=silent)
     if len(present) < view.least and (round.phase is Phase.EXCHANGE or lost):
         desk.submit("vote_void", number, REASONS["quorum"], round=number)  # too few for another leader
     elif me != round.leader and lost:

@@ -26,12 +26,13 @@ def decide_collecting(desk: Desk, round: RoundView) -> None:
     missing = view.live - round.commits.keys()
     if not missing or desk.round_age_s < min(desk.policy.silence_s, desk.policy.round_timeout_s):
         return
+    judges = desk.in_majority
     for site in sorted(missing):
-        if _silent_again(desk, round, site):
+        if judges and _silent_again(desk, round, site):
             desk.submit("vote_drop", site, REASONS["silent"], round=round.number, slot=(site,))
     committed = len(view.live) - len(missing)
     pulses = {site: desk.pulse(site) for site in missing}
-    if should_close(
+    if (judges or desk.policy.wait == "quorum") and should_close(
         desk.policy,
         age_s=desk.round_age_s,
         n_committed=committed,

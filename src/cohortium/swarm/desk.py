@@ -56,6 +56,26 @@ class Desk:
             pulse = self.pulses[site] = Pulse(self.now_s, self.now_s)
         return pulse
 
+    @property
+    def in_majority(self) -> bool:
+        """Whether more than half of the live sites, this one counted, were heard of late.
+
+        Who hears fewer may be cut off itself: it cannot tell who is silent, and its votes would come when all are back.
+        """
+        live = self.view.live
+        near = sum(site == self.me or not self.pulse(site).unheard(self.now_s, self.policy) for site in live)
+        return 2 * near > len(live)
+
+    def hear(self, site: str, stage: str = "", fraction: float = 0.0) -> None:
+        """A word of a site came. Who hears a majority again waits anew for everybody: the others were not silent."""
+        pulse = self.pulse(site)
+        alone = pulse.unheard(self.now_s, self.policy) and not self.in_majority
+        pulse.hear(self.now_s, stage, fraction)
+        if alone and self.in_majority:
+            self.since_s = self.now_s
+            for other in self.view.live:
+                self.pulse(other).heard_s = self.now_s
+
     def once(self, round: int, *key: object) -> bool:
         """True the first time this intention is met in this life of the node."""
         issued = self._issued.setdefault(round, set())

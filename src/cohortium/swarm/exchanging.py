@@ -157,7 +157,7 @@ def _collect(desk: Desk, round: RoundView, step: Step, absent: set[str], *, hold
             beat = int(desk.age_s // desk.policy.retry_s)
             if desk.once(round.number, "ask", *slot, site, beat):
                 desk.out.append(Ask(site, *slot))
-    if step.on_late in ("drop", "drop_restart") and desk.age_s >= desk.policy.step_s:
+    if step.on_late in ("drop", "drop_restart") and desk.age_s >= desk.policy.step_s and desk.in_majority:
         pulses = {site: desk.pulse(site) for site in absent}
         for site in overdue(desk.policy, age_s=desk.age_s, absent=absent, pulses=pulses, now_s=desk.now_s):
             desk.submit("vote_drop", site, REASONS["withheld"], round=round.number, slot=(site, "withheld"))

@@ -192,20 +192,20 @@ class RoundMachine:
         desk = self._desk
         pulse = desk.pulse(event.site)
         if isinstance(event.body, Progress):
-            pulse.hear(desk.now_s, event.body.stage, event.body.fraction)
+            desk.hear(event.site, event.body.stage, event.body.fraction)
         elif isinstance(event.body, Trouble):
-            pulse.hear(desk.now_s)
+            desk.hear(event.site)
             pulse.trouble = event.body.code
             pulse.troubles += 1
         elif isinstance(event.body, Bye):
             pulse.heard_s = desk.now_s - desk.policy.silence_s - 1
         else:
-            pulse.hear(desk.now_s)
+            desk.hear(event.site)
 
     def _offered(self, event: ev.Offered) -> None:
         """Keep what a peer says it has; refuse strangers, old attempts, and what is not the committed payload."""
         desk, round = self._desk, self._desk.view.round
-        desk.pulse(event.site).hear(desk.now_s)
+        desk.hear(event.site)
         if event.step in ("merge", FINAL_STEP):
             return
         step = self._steps.get(event.step)

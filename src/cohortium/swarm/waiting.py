@@ -81,12 +81,16 @@ class Pulse:
             self.stage, self.fraction, self.moved_s, self.trouble = stage, fraction, now_s, ""
             self.troubles = 0
 
+    def unheard(self, now_s: float, policy: Policy) -> bool:
+        """Whether nothing was heard for too long."""
+        return now_s - self.heard_s > policy.silence_s
+
     def silent(self, now_s: float, policy: Policy) -> bool:
         """Whether nothing was heard for too long, or nothing has moved for far longer than this site needs.
 
         A site that reports no fraction (0) is judged by its words alone.
         """
-        if now_s - self.heard_s > policy.silence_s:
+        if self.unheard(now_s, policy):
             return True
         usual = median(self.durations) if self.durations else 0.0
         return now_s - self.moved_s > max(_STUCK_S, 3 * usual) and 0 < self.fraction < 1
