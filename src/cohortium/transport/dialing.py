@@ -265,7 +265,7 @@ def reason_of(code: Any, details: str | None, contact: Contact, connect_s: float
 
 _SIGNS = (
     ("CERTIFICATE_VERIFY_FAILED", "{where} shows another certificate than that of {peer!r} on the ledger: TLS is"
-     " inspected on the way, or the address is another's"),
+     " inspected on the way, the address is another's, or {peer!r} must run `cohortium node rotate`"),
     ("Connection refused", "nothing listens at {where}"),
     ("DNS resolution failed", "the name in {where} is not known to DNS"),
     ("HTTP proxy returned", "the proxy refuses to connect to {where}"),
