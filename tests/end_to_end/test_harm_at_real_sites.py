@@ -67,6 +67,7 @@ def test_each_hospital_with_reversed_hearts_is_found_and_nobody_when_nothing_is_
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_reversed_brain_scans_end_inconclusive_and_nobody_is_convicted():
     sites = load_sites("autism")
     largest = sorted(sites, key=lambda name: -len(sites[name][1]))

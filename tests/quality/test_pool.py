@@ -51,3 +51,11 @@ def test_what_no_probe_can_score_is_refused():
         pool_of({0: as_examples((np.zeros((4, 257)), Y))})
     with pytest.raises(DataError, match="differ in their number of columns"):
         pool_of({0: as_examples((X, Y)), 1: as_examples((X[:, :2], Y))})
+
+
+def test_several_rows_of_a_patient_are_no_independent_evidence():
+    twice = Examples(
+        layout=Layout(features=("a",), outcome="binary"), x=np.zeros((4, 1)), y=Y, patient=np.array([0, 0, 1, 2])
+    )
+    with pytest.raises(DataError, match="4 rows of 3 patients: an audit counts every patient once"):
+        pool_of({0: twice})

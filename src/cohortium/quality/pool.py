@@ -83,6 +83,11 @@ def pool_of(examples: Mapping[int, Examples]) -> Pool:
         wrong = one.layout.outcome != "binary" or one.y is None
         if wrong or not np.isin(np.asarray(one.y), (0.0, 1.0)).all():
             raise DataError("an audit needs an outcome of 0 and 1 in every row")
+        if (patients := len(np.unique(one.patient))) < len(one):
+            raise DataError(
+                f"{len(one)} rows of {patients} patients: an audit counts every patient once",
+                hint="keep one row of each patient; repeated ones would count as independent evidence",
+            )
         if one.layout.n_features > MAX_COLUMNS:
             raise DataError(
                 f"the audit's probe takes up to {MAX_COLUMNS} columns, got {one.layout.n_features}",
