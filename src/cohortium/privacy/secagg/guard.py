@@ -40,7 +40,7 @@ __all__ = ["MaskedGuard"]
 _Attempt = tuple[int, int, int]
 """Run, round, attempt."""
 
-_SAMPLE_BYTES = 4096
+_DIGEST_BYTES, _SAMPLE_BYTES = 32, 4096
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -72,6 +72,7 @@ class MaskedGuard:
         self.recipe = replace(MASKED, hidden_weights=True) if largest_weight else MASKED
         self._entropy = entropy
         self._kept: dict[_Attempt, _Kept] = {}
+        self._past: dict[_Attempt, tuple[bytes, bytes]] = {}  # answered rounds before: digests of update and survivors
         self._secrets: dict[tuple[bytes, bytes], Secrets] = {}
         self._scratch, self._read = Scratch(), Reader()
         self._bound: tuple[Parameters, Binding] | None = None
@@ -139,6 +140,8 @@ class MaskedGuard:
             room = "/".join(str(one) for one in at)
             for name in ("root", "ctx", "layout", "header", "answered", "update"):
                 held[f"{room}/{name}"] = np.array(bytearray(getattr(kept, name)), dtype=np.uint8)
+        for at, promised in sorted(self._past.items()):
+            held["/".join(str(one) for one in at) + "/past"] = np.array(bytearray(b"".join(promised)), dtype=np.uint8)
         return Parameters(held)
 
     def restore(self, memory: Parameters) -> None:
@@ -147,6 +150,9 @@ class MaskedGuard:
         for room in rooms:
             run, round, attempt = (int(one) for one in room.split("/"))
             found = {name: array.tobytes() for name, array in memory.under(room).items()}
+            if past := found.get("past"):
+                self._past[run, round, attempt] = (past[:_DIGEST_BYTES], past[_DIGEST_BYTES:])
+                continue
             before = self._kept.get((run, round, attempt))
             for name in ("header", "answered"):
                 if before is not None and not found[name]:
@@ -225,20 +231,20 @@ class MaskedGuard:
         said = hashlib.sha256("|".join(survivors).encode()).digest()
         if kept.answered not in (b"", said):
             raise PeerError(f"round {binding.context.round} was unmasked for other survivors")
-        for at, other in self._kept.items():
-            if at[1] != binding.context.round and other.answered not in (b"", said) and other.update == kept.update:
+        for at, (update, answered) in self._past.items():
+            if update == kept.update and answered != said:
                 raise PeerError(f"the same update was unmasked for other survivors in round {at[1]}")
         self._kept[_attempt(binding.context)] = replace(kept, answered=said)
 
     def _forget(self) -> None:
         """Keep the newest round, and of those before it what was answered for an update that comes again."""
         newest = max(at[:2] for at in self._kept)
-        again = {kept.update for at, kept in self._kept.items() if at[:2] == newest}
-        self._kept = {
-            at: kept if at[:2] == newest else replace(kept, root=b"")
-            for at, kept in self._kept.items()
-            if at[:2] == newest or (kept.answered and kept.update in again)
-        }
+        for at, kept in self._kept.items():
+            if at[:2] != newest and kept.answered:
+                self._past[at] = (kept.update, kept.answered)
+        self._kept = {at: kept for at, kept in self._kept.items() if at[:2] == newest}
+        again = {kept.update for kept in self._kept.values()}
+        self._past = {at: promised for at, promised in self._past.items() if promised[0] in again}
 
 
 def _same(one: Context, other: Context) -> bool:
