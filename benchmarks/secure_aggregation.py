@@ -7,7 +7,7 @@ sites and one leader's pass, with 16-bit and with 32-bit words. CPU time of this
 masked rounds take turns, so that both meet the same machine and the same caches. Rounds follow each other at the same
 sites, as in a run. `ratio_hash` is SHA-256 apart: each site hashes its vector once, the leader those of all. Error: the
 largest distance to the float64 mean, in units of the range R, beside its bound. `plain_again_ms`: the plain mean
-repeated on its own, when the vectors still lie in the cache.
+repeated on its own, when the vectors still lie in the cache. Others beside it: `benchmarks.secure_aggregation_peers`.
 """
 
 from __future__ import annotations
