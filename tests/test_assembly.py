@@ -27,6 +27,7 @@ from cohortium.privacy.dp.distributed import NoiseGuard
 from cohortium.privacy.dp.site_level import SiteLevel
 from cohortium.privacy.he import terms
 from cohortium.privacy.he.guard import CKKS
+from cohortium.privacy.secagg.groups import GroupGuard
 from cohortium.strategies import STRATEGIES
 
 LAYOUT = Layout(features=("a", "b"), outcome="binary", classes=("0", "1"))
@@ -172,6 +173,22 @@ def test_word_width_and_hidden_weights_reach_the_guard():
     assert (guard.word_bits, guard.largest_weight, guard.recipe.hidden_weights) == (16, 0, False)
     guard = guard_of(study_of(privacy={"weights": "hidden", "largest_weight": 1000}), 4)
     assert (guard.word_bits, guard.largest_weight, guard.recipe.hidden_weights) == (32, 1000, True)
+
+
+@pytest.mark.parametrize(("n", "least"), [(8, 8), (10, 10), (12, 12), (20, 19), (40, 37)])
+def test_two_halves_need_enough_sites_in_each_and_can_lose_fewer(n, least):
+    study = study_of({"name": "kaplan-meier"}, privacy={"groups": 2})
+    assert problems(study, n_sites=n) == {}
+    assert quorum(study, n) == least
+    assert type(guard_of(study, n)) is GroupGuard
+
+
+@pytest.mark.parametrize("n", [3, 5, 6, 7, 9])
+def test_two_halves_of_too_few_sites_are_refused(n):
+    study = study_of({"name": "kaplan-meier"}, privacy={"groups": 2})
+    assert f"{n} sites make {n // 2}" in problems(study, n_sites=n)["privacy.groups"]
+    with pytest.raises(StudyError, match="groups = 2 needs halves"):
+        quorum(study, n)
 
 
 ENCRYPTED = {"method": "threshold-ckks"}

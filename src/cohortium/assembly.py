@@ -29,6 +29,7 @@ from cohortium.privacy.dp.site_level import SiteLevel
 from cohortium.privacy.dp.terms import COUNTING_MODELS, check_size, refusals, terms_of
 from cohortium.privacy.he.terms import encrypted, unencryptable
 from cohortium.privacy.he.threshold import require_scheme
+from cohortium.privacy.secagg.halves import least_with_halves
 from cohortium.privacy.secagg.terms import LEAST_MASKED, unmaskable
 from cohortium.quality.study import check_quality
 from cohortium.strategies import STRATEGIES
@@ -75,6 +76,10 @@ def build_guard(study: Study, site: str, *, n_sites: int, entropy: Callable[[int
 
     largest = plan.largest_weight if plan.weights == "hidden" else 0
     guard = MaskedGuard(site, entropy=entropy, word_bits=plan.word_bits, largest_weight=largest)
+    if plan.groups == 2:
+        from cohortium.privacy.secagg.groups import GroupGuard
+
+        return GroupGuard(guard)
     terms = terms_of(study, n_sites=n_sites)
     return NoiseGuard(guard, least=terms.least_survivors) if terms is not None and terms.shared else guard
 
@@ -89,7 +94,12 @@ def quorum(study: Study, n_sites: int) -> int:
     least = study.strategy.min_sites or default_min_sites(n_sites)
     if (terms := terms_of(study, n_sites=n_sites)) is not None:
         least = max(least, terms.least_survivors)
-    return max(least, LEAST_MASKED) if study.privacy.masked(n_sites) else least
+    if not study.privacy.masked(n_sites):
+        return least
+    try:
+        return max(least, LEAST_MASKED, least_with_halves(n_sites) if study.privacy.groups == 2 else 0)
+    except ValueError as error:
+        raise StudyError([Problem("privacy.groups", str(error))]) from None
 
 
 def build_learner(study: Study) -> Learner:

@@ -107,7 +107,7 @@ def test_masks_change_a_merge_by_less_than_a_hundred_millionth(tmp_path, monkeyp
     masked = simulated(lab, monkeypatch)
     plain = simulated(lab, monkeypatch, text=text + "\n[privacy]\nsecure_aggregation = false\n")
     one, other = (
-        np.concatenate([array.reshape(-1).astype(float) for array in found.model.parameters.values()])
+        np.concatenate([array.reshape(-1).astype(float) for array in found.model.state.under("model/model").values()])
         for found in (masked, plain)
     )
     assert 0 < np.abs(one - other).max() <= 1e-8 * np.abs(other).max()

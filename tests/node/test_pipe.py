@@ -51,6 +51,16 @@ def test_sums_come_back_with_or_without_what_they_were_made_of(single):
     assert (found.single is None) == (single is None)
 
 
+def test_sums_of_two_halves_come_back():
+    halves = tuple(Aggregate(total=ONE, weight=n, contributors=(site,)) for n, site in ((1, "a"), (2, "b")))
+    whole = Aggregate(total=Parameters({"w": np.ones(2)}), weight=3, contributors=("a", "b"), groups=halves)
+    found = passed(Word(1, "merge", arrays=(ONE, ONE), aggregate=whole)).aggregate
+    assert found.total.digest == whole.total.digest
+    assert [(one.weight, one.contributors, one.total.digest) for one in found.groups] == [
+        (one.weight, one.contributors, one.total.digest) for one in halves
+    ]
+
+
 def test_the_end_of_the_stream_is_no_error_and_a_cut_word_is():
     assert read_word(io.BytesIO()) is None
     whole = written(Word(1, "train", arrays=(ONE,)))

@@ -118,7 +118,8 @@ class Context:
     """What every key, mask and answer of one attempt is bound to; equal at all sites, `term` is not in it.
 
     weights: as committed, by site of the frozen set. base: digest of the state all trained from. n_joiners: sites of
-    the run when the set was frozen, absent ones too.
+    the run when the set was frozen, absent ones too; joiners: their names,
+    in order of approval.
     """
 
     consortium: bytes
@@ -130,6 +131,7 @@ class Context:
     frozen: tuple[str, ...]
     weights: Mapping[str, int] = field(compare=False)
     n_joiners: int = 0
+    joiners: tuple[str, ...] = field(default=(), compare=False)
 
     def digest(self) -> bytes:
         """32 bytes over all of it but the weights and the number of joiners."""

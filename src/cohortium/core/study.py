@@ -188,7 +188,8 @@ class PrivacyPlan(_Plan):
     secure_aggregation: whether a merge sees only their sum; None: from three sites on, wherever that is possible.
     method: how; threshold encryption is for small updates and needs the extra `he`. fallback: where that is missing.
     word_bits: of a masked number. weights: on the ledger, or masked too, then none is above largest_weight.
-    dp: differential privacy; without it nothing formal is promised to patients. audit: attacks on the own model.
+    groups: 2 adds up two fixed halves of the sites, each under its own masks. dp: differential privacy; without it
+    nothing formal is promised to patients. audit: attacks on the own model.
     """
 
     secure_aggregation: bool | None = None
@@ -197,6 +198,7 @@ class PrivacyPlan(_Plan):
     word_bits: Literal[16, 32, 64] = 32
     weights: Literal["public", "hidden"] = "public"
     largest_weight: Annotated[int, Field(ge=1, le=1 << 29)] = 4096
+    groups: Literal[1, 2] = 1
     dp: DpPlan | None = None
     audit: AuditPlan = AuditPlan()
 
@@ -325,6 +327,8 @@ class Study(_Plan):
                 del content["quality"][name]
         if self.quality.detector == "none":  # the same for studies without an audit
             content["quality"] = {"detector": "none"}
+        if self.privacy.groups == 1:
+            del content["privacy"]["groups"]
         return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
 
     @cached_property

@@ -83,13 +83,15 @@ class Aggregate:
     """What a merge may use: the exact weighted sum, and single updates only where nothing hides them.
 
     total: sum over contributors of weight_i * update_i, float64 (int64 arrays stay int64).
-    weight: sum of weights. contributors: site names, sorted.
+    weight: sum of weights. contributors: site names, sorted. groups: the sums it is made of, where sites are added up
+    in fixed groups; none of them hold groups or single updates.
     """
 
     total: Parameters
     weight: int
     contributors: tuple[str, ...]
     single: tuple[Update, ...] | None = None
+    groups: tuple[Aggregate, ...] = ()
 
     @property
     def updates(self) -> Sequence[Update]:

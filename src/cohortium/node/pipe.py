@@ -48,11 +48,12 @@ class _UpdateHead(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
 
 
 class _AggregateHead(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """A sum without its arrays. single: whether the updates it was made of are known."""
+    """A sum without its arrays. single: whether the updates it was made of are known. groups: weight, contributors."""
 
     weight: int
     contributors: tuple[str, ...]
     single: bool
+    groups: Annotated[tuple[tuple[int, tuple[str, ...]], ...], msgspec.Meta(max_length=2)] = ()
 
 
 class _Head(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -84,7 +85,7 @@ def write_word(stream: Stream, said: Word) -> None:
     updates = (*said.updates, *((said.aggregate and said.aggregate.single) or ()))
     sets = [*said.arrays, *(held for one in updates for held in (one.parameters, one.memory))]
     if said.aggregate is not None:
-        sets.append(said.aggregate.total)
+        sets += [said.aggregate.total, *(one.total for one in said.aggregate.groups)]
     pieces = [list(encode(held)) for held in sets]
     head = _Head(
         said.number,
@@ -105,7 +106,8 @@ def write_word(stream: Stream, said: Word) -> None:
 def _aggregate_head(whole: Aggregate | None) -> _AggregateHead | None:
     if whole is None:
         return None
-    return _AggregateHead(whole.weight, whole.contributors, whole.single is not None)
+    groups = tuple((one.weight, one.contributors) for one in whole.groups)
+    return _AggregateHead(whole.weight, whole.contributors, whole.single is not None, groups)
 
 
 def read_word(stream: Stream) -> Word | None:
@@ -122,7 +124,7 @@ def read_word(stream: Stream) -> Word | None:
         raise FrameError(f"word of a worker: {broken}") from None
     if sum(head.sizes) > MAX_ARRAYS_BYTES or min(head.sizes, default=0) < 0:
         raise FrameError(f"arrays of {sum(head.sizes)} bytes; at most {MAX_ARRAYS_BYTES} are accepted")
-    n_updates, extra = len(head.updates), int(head.aggregate is not None)
+    n_updates, extra = len(head.updates), 0 if head.aggregate is None else 1 + len(head.aggregate.groups)
     n_arrays = len(head.sizes) - 2 * n_updates - extra
     if n_arrays < 0:
         raise FrameError(f"{len(head.sizes)} sets of arrays for {n_updates} updates")
@@ -141,9 +143,17 @@ def _word(head: _Head, sets: Sequence[Parameters], n_arrays: int) -> Word:
         raise FrameError(str(wrong)) from None
     aggregate = None
     if head.aggregate is not None:
-        single = updates if head.aggregate.single else None
+        said, n_groups = head.aggregate, len(head.aggregate.groups)
+        totals = sets[len(sets) - n_groups - 1 :]
         aggregate = Aggregate(
-            total=sets[-1], weight=head.aggregate.weight, contributors=head.aggregate.contributors, single=single
+            total=totals[0],
+            weight=said.weight,
+            contributors=said.contributors,
+            single=updates if said.single else None,
+            groups=tuple(
+                Aggregate(total=total, weight=weight, contributors=sites)
+                for total, (weight, sites) in zip(totals[1:], said.groups, strict=True)
+            ),
         )
         updates = ()
     return Word(head.number, head.word, head.text, tuple(sets[:n_arrays]), updates, aggregate)

@@ -15,7 +15,7 @@ import numpy as np
 
 from cohortium.core.parameters import Parameters
 from cohortium.core.update import Aggregate, Fitted, Instructions, Turn, Update
-from cohortium.strategies.clipped import shortened
+from cohortium.strategies.clipped import bounded_mean, shortened
 from cohortium.strategies.local_training import (
     Weights,
     as_floats,
@@ -23,7 +23,6 @@ from cohortium.strategies.local_training import (
     check_options,
     check_positive,
     difference,
-    mean_difference,
     moved,
     weight_of,
 )
@@ -64,7 +63,7 @@ class CentredClipping:
 
     def merge(self, turn: Turn, aggregate: Aggregate) -> tuple[Parameters, Parameters]:
         """v and the mean news, added to the round's model; their sum is the next v."""
-        last, news = as_floats(turn.state.under("v")), mean_difference(turn, aggregate)
+        last, news = as_floats(turn.state.under("v")), bounded_mean(turn, aggregate, norm=self.tau)
         step = {name: last[name] + news[name] for name in turn.start}
         return moved(turn.start, step), Parameters(step).prefixed("v")
 

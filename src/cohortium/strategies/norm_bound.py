@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 
 from cohortium.core.parameters import Parameters
 from cohortium.core.update import Aggregate, Fitted, Instructions, Turn, Update
-from cohortium.strategies.clipped import shortened
+from cohortium.strategies.clipped import bounded_mean, shortened
 from cohortium.strategies.local_training import (
     Weights,
     as_floats,
@@ -20,7 +20,6 @@ from cohortium.strategies.local_training import (
     check_options,
     check_positive,
     difference,
-    mean_difference,
     moved,
     weight_of,
 )
@@ -60,7 +59,7 @@ class NormBound:
 
     def merge(self, turn: Turn, aggregate: Aggregate) -> tuple[Parameters, Parameters]:
         """The weighted mean of the changes, added to the round's model."""
-        return moved(turn.start, mean_difference(turn, aggregate)), turn.state
+        return moved(turn.start, bounded_mean(turn, aggregate, norm=self.norm)), turn.state
 
     def personal(self, turn: Turn) -> Parameters:
         """The shared model."""

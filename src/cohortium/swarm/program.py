@@ -162,6 +162,7 @@ class Program:
             weight=whole.weight,
             contributors=whole.contributors,
             single=None if stage.strategy.sums else tuple(_without_loss(u) for u in whole.updates),
+            groups=tuple(replace(one, total=one.total.without([_LOSS])) for one in whole.groups),
         )
         turn = self.turn(state)
         model, strategy_state = stage.strategy.merge(turn, aggregate)

@@ -259,6 +259,7 @@ class Workshop:
             frozen=current.frozen,
             weights={site: commit.weight for site, commit in current.commits.items()},
             n_joiners=current.n_joiners,
+            joiners=tuple(view.joiners[: current.n_joiners]),
         )
 
     def _check_origin(self, inputs: Mapping[str, Mapping[str, bytes]], *, run: int, round: int) -> None:

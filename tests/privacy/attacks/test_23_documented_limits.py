@@ -4,15 +4,20 @@ import numpy as np
 
 from cohortium.core.parameters import Parameters
 from cohortium.core.update import Update
+from cohortium.privacy.secagg.groups import GroupGuard
+from cohortium.privacy.secagg.halves import halves_of
 from cohortium.privacy.secagg.survivors import lone_difference
 
 VICTIM = "site-04"
 
 
 def two_rounds(world):
-    """Nobody learned anything between two rounds; the second went without the victim."""
+    """Nobody learned more than a trace between two rounds; the second went without the victim."""
     first = world.run().open().total["w"]
     world.received = {}
+    for site, update in world.updates.items():  # the very same update is not opened among other survivors
+        moved = Parameters({"w": update.parameters["w"] * np.float32(1 + 1e-5)})
+        world.updates[site] = Update(site=site, parameters=moved, weight=update.weight)
     rest = world.sites[:4]
     world.run("keys", "shares", "masked", "unmask", survivors=rest, round=2)
     return first - world.open(survivors=rest, round=2).total["w"]
@@ -42,3 +47,16 @@ def test_extreme_vector_shifts_the_mean_by_its_announced_range_and_no_further(wo
     mean, reach = opened.total["w"] / opened.weight, 65_536.0
     assert np.abs(mean).max() <= reach / 5 + 5.0  # the others are standard normal
     assert mean.min() > reach / 5 - 5.0  # but shift it does: it takes a detector to see it
+
+
+def test_extreme_vector_is_seen_in_the_sum_of_its_half_and_leaves_the_other_alone(world) -> None:
+    ours = world(8, floats=100)
+    ours.guards = {site: GroupGuard(guard) for site, guard in ours.guards.items()}
+    joiners = tuple(ours.sites)
+    extreme = Parameters({"w": np.full(100, 65_536.0, np.float32)})
+    ours.updates[VICTIM] = Update(site=VICTIM, parameters=extreme, weight=1)
+    opened = ours.run(joiners=joiners).open(joiners=joiners)
+    halves = halves_of(ours.context(joiners=joiners))
+    for half, sites in zip(opened.groups, halves, strict=True):
+        largest = np.abs(half.total["w"] / half.weight).max()
+        assert (largest > 16_000) if VICTIM in sites else (largest < 5)

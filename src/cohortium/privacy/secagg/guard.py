@@ -110,12 +110,9 @@ class MaskedGuard:
 
     def open(self, context: Context, *, survivors: Sequence[str], received: Received) -> Aggregate:
         """The sum over the survivors. Raises PeerError, naming the site where that is certain."""
-        at = _attempt(context)
-        if at not in self._kept:
-            raise PeerError(f"site '{self.site}' took no part in attempt {context.attempt} of round {context.round}")
-        layout = WordLayout.from_bytes(self._kept[at].layout)
+        layout = self.layout_of(context)
         binding = Binding(context=context, layout=layout, largest_weight=self.largest_weight)
-        if binding.digest != self._kept[at].ctx:
+        if binding.digest != self._kept[_attempt(context)].ctx:
             raise PeerError("asked to open a sum of another set, base model or layout than was masked")
         answered = received.get("unmask", {})
         return open_sum(
@@ -132,6 +129,13 @@ class MaskedGuard:
             seen=seen_digest(received["keys"], received["shares"]),
             scratch=self._scratch,
         )
+
+    def layout_of(self, context: Context) -> WordLayout:
+        """What was masked in this attempt. Raises PeerError where this site took no part."""
+        kept = self._kept.get(_attempt(context))
+        if kept is None:
+            raise PeerError(f"site '{self.site}' took no part in attempt {context.attempt} of round {context.round}")
+        return WordLayout.from_bytes(kept.layout)
 
     def memory(self) -> Parameters:
         """Roots and digests of the newest round's attempts."""

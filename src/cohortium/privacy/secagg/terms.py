@@ -11,6 +11,7 @@ from cohortium.privacy.he.terms import encrypted
 from cohortium.privacy.he.terms import sentence_on as sentence_on_encryption
 from cohortium.privacy.secagg.context import MAX_SITES
 from cohortium.privacy.secagg.fixed_point import LEAST_HIDDEN_BITS, FixedPoint
+from cohortium.privacy.secagg.halves import least_with_halves
 from cohortium.privacy.secagg.survivors import warnings_of
 
 __all__ = ["LEAST_MASKED", "notes_on", "sentence_on", "unmaskable"]
@@ -21,7 +22,7 @@ LEAST_MASKED = 3
 
 def unmaskable(study: Study, n_sites: int | None) -> list[Problem]:
     """What is wrong with a study under masks, whatever its model; n_sites: None where it is not known."""
-    problems = []
+    problems = _of_halves(study, n_sites)
     off = "or say secure_aggregation = false under [privacy]"
     if study.swarm.late == "carry":
         sentence = "a late update cannot be carried into another round's masks"
@@ -35,6 +36,24 @@ def unmaskable(study: Study, n_sites: int | None) -> list[Problem]:
         hint = ": with two, each sees the other's update as the difference" if n_sites < LEAST_MASKED else ""
         problems.append(Problem("privacy.secure_aggregation", why + hint))
     return problems + _too_coarse(study, n_sites or LEAST_MASKED)
+
+
+def _of_halves(study: Study, n_sites: int | None) -> list[Problem]:
+    """What rules out a sum for each half of the sites."""
+    plan, problems = study.privacy, []
+    if plan.groups == 1:
+        return []
+    if plan.method != "masks":
+        problems.append(Problem("privacy.groups", "groups = 2 needs masks; set method = 'masks'"))
+    if plan.dp is not None and (plan.dp.mode == "distributed" or plan.dp.unit == "site"):
+        sentence = "noise that is shared out over all sites is too little in the sum of half of them; set groups = 1"
+        problems.append(Problem("privacy.groups", sentence))
+    if n_sites is not None:
+        try:
+            least_with_halves(n_sites)
+        except ValueError as error:
+            problems.append(Problem("privacy.groups", str(error)))
+    return problems
 
 
 def _too_coarse(study: Study, n_sites: int) -> list[Problem]:
@@ -58,9 +77,12 @@ def sentence_on(study: Study, n_sites: int) -> str:
         return sentence_on_encryption(study, n_sites)
     if plan.masked(n_sites):
         needed = max(threshold(n_sites, n_sites), n_colluders(n_sites) + 2, LEAST_MASKED)
+        if plan.groups == 2:
+            needed = max(needed, least_with_halves(n_sites))
         spare = n_sites - needed
         lost = "all sites are needed to open a sum" if not spare else f"{spare} may be lost in mid-round"
-        return f"secure aggregation on: members see only the sum over {n_sites} sites, {lost}"
+        what = f"the sum over {n_sites} sites" if plan.groups == 1 else f"the sums over two halves of {n_sites} sites"
+        return f"secure aggregation on: members see only {what}, {lost}"
     if plan.secure_aggregation is None and n_sites < LEAST_MASKED:
         return f"secure aggregation off: of {n_sites} sites, each would see the other's update as the difference"
     if plan.secure_aggregation is None:
