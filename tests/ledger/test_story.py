@@ -2,7 +2,7 @@
 
 from cohortium.core.spending import Booked
 from cohortium.ledger.blocks import Happening
-from cohortium.ledger.story import AuditSaid, Merge, Story
+from cohortium.ledger.story import AuditSaid, HarmSaid, Merge, Story
 
 
 def told(name: str, **args: object) -> Happening:
@@ -53,3 +53,16 @@ def test_privacy_is_told_as_it_was_booked_committed_and_audited():
     assert found.promised == {1: 3_000_000}
     assert found.versions == (("porto", "07" * 32),)
     assert found.audits == (AuditSaid(run=1, site="porto", tier=1, verdict=2, digest=b"\6" * 32),)
+
+
+def test_a_verdict_stands_with_the_votes_that_said_the_same():
+    story, same = Story(), {"run": 1, "round": 9, "subject": "porto", "verdict": 3, "evidence": b"\7" * 32}
+    other = {**same, "verdict": 4}
+    story.tell([PROPOSED, told("HarmRecorded", site="graz", **other), told("HarmRecorded", site="bonn", **same)])
+    assert story.harm() == (), "one vote is no verdict"
+    story.tell([told("HarmRecorded", site="lund", **same), told("HarmVerdict", **same)])
+    story.tell([told("HarmRecorded", site="brno", **same), told("HarmRecorded", site="cork", **other)])
+    said = HarmSaid(run=1, subject="porto", verdict=3, evidence=b"\7" * 32, votes=("bonn", "brno", "lund"))
+    assert story.harm() == (said,)
+    story.tell([told("Appealed", run=1, site="porto", code=2, lost=0)])
+    assert [one.appeal for one in story.harm()] == [2]

@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 
 from cohortium.core.examples import Examples, Layout
+from cohortium.core.identity import LedgerKey
 from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
+from cohortium.core.verdicts import VERDICTS
+from cohortium.ledger.archive import verify
+from cohortium.ledger.transactions import sign_call
 from cohortium.privacy.secagg.guard import MaskedGuard
 from cohortium.quality.out_of_bag import OutOfBag
 from cohortium.sim.auditing import audit_works, run_audit
@@ -53,7 +57,35 @@ def test_under_masks_a_reversed_site_is_found_and_named_on_the_ledger(masked):
     assert result.left_out == ("site-03",)
     assert result.sites["site-03"].repair == "label-polarity"
     assert result.cost.exchanges == sum(event.name == "Final" for event in run.events)
-    run.ledger.close()
+
+
+def test_the_verdict_stands_on_the_ledger_by_the_votes_of_all_others_and_can_be_appealed(masked, tmp_path):
+    result, run = masked
+    ledger, others = run.ledger, tuple(name for name in NAMES if name != "site-03")
+
+    def call(site, function, *args):
+        key = LedgerKey.new(lambda n: Chance(5, secrets_from_system=False).secret(n, "ledger key", site))
+        place = {"chain_id": ledger.chain_id, "contract": ledger.contract, "nonce": ledger.nonce(key.address)}
+        return ledger.submit(sign_call(key, **place, function=function, args=args))
+
+    def verdicts():
+        path = tmp_path / "ledger.jsonl"
+        ledger.export(path)
+        return verify(path, evm=False).harm
+
+    (found,) = verdicts()
+    assert (found.subject, VERDICTS[found.verdict], found.votes) == ("site-03", "repair", others)
+    assert found.evidence == result.table.digest
+    assert found.appeal == 0
+
+    judged = (1, run.outcome.rounds, "site-03", 4, found.evidence)
+    assert not call("site-03", "record_harm", *judged).ok, "nobody votes on its own data"
+    assert not call("site-00", "record_harm", *judged).ok, "nobody votes twice"
+    assert not call("site-00", "appeal", 1, 4).ok, "only the accused appeals"
+    assert call("site-03", "appeal", 1, 4).ok
+    assert not call("site-03", "appeal", 1, 4).ok
+    assert [one.appeal for one in verdicts()] == [4]
+    assert call("site-03", "record_data", bytes(31) + b"\1").ok
 
 
 def test_without_masks_the_table_has_the_same_digest_as_with_all_rows_in_one_process(sites):

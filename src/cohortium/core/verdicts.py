@@ -12,7 +12,18 @@ from typing import Literal, Protocol, runtime_checkable
 
 from cohortium.core.examples import Examples
 
-__all__ = ["LEAST_PUBLISHED", "Channel", "Evidence", "Kind", "Needs", "Repair", "Status", "Verdict"]
+__all__ = [
+    "CODES",
+    "LEAST_PUBLISHED",
+    "VERDICTS",
+    "Channel",
+    "Evidence",
+    "Kind",
+    "Needs",
+    "Repair",
+    "Status",
+    "Verdict",
+]
 
 Needs = Literal["local", "scores", "updates"]
 """What a detector sees: own records only; sums and the declared evidence of a site; single updates or models."""
@@ -23,6 +34,11 @@ Status = Literal["decided", "inconclusive"]
 
 LEAST_PUBLISHED = 5
 """A site with fewer records publishes no evidence, and nobody else reads a count below it."""
+
+CODES = {"keep": 1, "keep-shifted": 2, "repair": 3, "quarantine": 4, "eliminate": 5}
+"""The contract's words for a verdict."""
+
+VERDICTS = {**{code: kind for kind, code in CODES.items()}, 6: "inconclusive"}
 
 _KINDS = ("keep", "keep-shifted", "repair", "quarantine", "eliminate")
 _CHANNELS = ("sound", "reversed", "unrelated", "shifted")

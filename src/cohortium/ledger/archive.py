@@ -30,7 +30,7 @@ from cohortium.ledger.export import FIRST_LINK, FORMAT, MAX_FILE_BYTES, MAX_LINE
 from cohortium.ledger.genesis import Genesis
 from cohortium.ledger.interpreter import Interpreter, Outcome
 from cohortium.ledger.median_time import Claims
-from cohortium.ledger.story import PrivacySummary, RunSummary, Story
+from cohortium.ledger.story import HarmSaid, PrivacySummary, RunSummary, Story
 from cohortium.ledger.transactions import open_transaction
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class Verified:
     members: Membership
     runs: tuple[RunSummary, ...]
     privacy: PrivacySummary
+    harm: tuple[HarmSaid, ...]
     signed_by: tuple[str, ...]
     evm: bool
 
@@ -166,6 +167,7 @@ class _Replay:
             members=members,
             runs=self.story.summaries(),
             privacy=self.story.privacy(),
+            harm=self.story.harm(),
             signed_by=tuple(sorted(self._signers(record["heads"], members))),
             evm=self.contract is not None,
         )

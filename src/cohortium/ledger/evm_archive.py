@@ -79,6 +79,7 @@ class EvmReplay:
             members=members,
             runs=self._story.summaries(),
             privacy=self._story.privacy(),
+            harm=self._story.harm(),
             signed_by=tuple(sorted(self._signers(record["heads"], members))),
             evm=False,
         )

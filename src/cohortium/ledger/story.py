@@ -10,7 +10,7 @@ from typing import Any, Final
 from cohortium.core.spending import Booked
 from cohortium.ledger.blocks import Happening
 
-__all__ = ["AuditSaid", "Merge", "PrivacySummary", "RunSummary", "Story"]
+__all__ = ["AuditSaid", "HarmSaid", "Merge", "PrivacySummary", "RunSummary", "Story"]
 
 _STATES: Final = {4: "finished", 5: "failed"}
 
@@ -49,6 +49,21 @@ class AuditSaid:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HarmSaid:
+    """A verdict on one site's data that stands. verdict: 1 keep to 6 inconclusive; evidence: digest of the table.
+
+    votes: who had said so, sorted, the subject never among them. appeal: its code, 0 while there is none.
+    """
+
+    run: int
+    subject: str
+    verdict: int
+    evidence: bytes
+    votes: tuple[str, ...]
+    appeal: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class PrivacySummary:
     """Everything of privacy on a chain, oldest first. committed: (run, round, site) -> epsilon so far in millionths.
 
@@ -72,6 +87,9 @@ class Story:
     _promised: dict[int, int] = field(default_factory=dict)
     _versions: list[tuple[str, str]] = field(default_factory=list)
     _audits: list[AuditSaid] = field(default_factory=list)
+    _votes: dict[tuple[Any, ...], set[str]] = field(default_factory=dict)
+    _verdicts: dict[tuple[int, str], tuple[Any, ...]] = field(default_factory=dict)
+    _appeals: dict[tuple[int, str], int] = field(default_factory=dict)
 
     def tell(self, events: Iterable[Happening]) -> None:
         """Follow what happened; events that say nothing about these facts are passed over."""
@@ -96,6 +114,33 @@ class Story:
             elif event.name == "Ended":
                 self._runs[args["run"]].update(state=_STATES[args["state"]], reason=args["reason"])
             self._tell_privacy(event)
+            self._tell_harm(event)
+
+    def _tell_harm(self, event: Happening) -> None:
+        args = event.args
+        if event.name == "Appealed":
+            self._appeals[args["run"], args["site"]] = args["code"]
+        elif event.name in ("HarmRecorded", "HarmVerdict"):
+            same = args["run"], args["round"], args["subject"], args["verdict"], args["evidence"]
+            votes = self._votes.setdefault(same, set())
+            if event.name == "HarmRecorded":
+                votes.add(args["site"])
+            else:
+                self._verdicts[args["run"], args["subject"]] = same
+
+    def harm(self) -> tuple[HarmSaid, ...]:
+        """Verdicts on sites' data that stand, by run and site."""
+        return tuple(
+            HarmSaid(
+                run=run,
+                subject=subject,
+                verdict=same[3],
+                evidence=same[4],
+                votes=tuple(sorted(self._votes[same])),
+                appeal=self._appeals.get((run, subject), 0),
+            )
+            for (run, subject), same in sorted(self._verdicts.items())
+        )
 
     def _tell_privacy(self, event: Happening) -> None:
         args = event.args

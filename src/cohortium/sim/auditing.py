@@ -12,16 +12,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from cohortium.core.examples import Examples
+from cohortium.core.parameters import Parameters
 from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
+from cohortium.core.verdicts import CODES
 from cohortium.quality.out_of_bag import Audit, AuditResult, OutOfBag
 from cohortium.quality.pool import pool_of
 from cohortium.quality.repairs import KINDS, library
 from cohortium.sim.swarm import Setting, SwarmRun, run_swarm
 from cohortium.strategies.exact_sums import ExactSums
+from cohortium.swarm.ports import Judged
 from cohortium.swarm.program import Program, SiteWork, Stage
 
-__all__ = ["audit_works", "run_audit"]
+__all__ = ["audit_works", "judged_by", "run_audit"]
 
 
 def audit_works(
@@ -49,6 +52,23 @@ def audit_works(
     return found
 
 
+def judged_by(detector: OutOfBag, program: Program, state: Parameters) -> list[Judged]:
+    """What a node puts on the ledger of an audit's last state: every verdict that asks for something.
+
+    evidence: the digest of the whole table, the same at every node.
+    """
+    learner = program.learner
+    assert isinstance(learner, Audit)  # noqa: S101 - built by `audit_works`
+    if not program.finished(state):
+        return []
+    table = learner.auditor.table(program.model(state), detector.rules)
+    return [
+        Judged(site=one.site, verdict=CODES[one.kind], evidence=table.digest)
+        for one in table.verdicts
+        if one.kind not in ("keep", "keep-shifted")
+    ]
+
+
 def run_audit(
     study: Study,
     sites: Mapping[str, Examples],
@@ -61,7 +81,11 @@ def run_audit(
     """Audit these sites by nodes in virtual time; masks as the study says. Raises RunFailed as any run does."""
     chance = Chance(seed, secrets_from_system=False)
     works = audit_works(study, sites, detector=detector, chance=chance, kinds=kinds)
-    run = run_swarm(Setting(study=study, works=works, chance=chance, ledger=ledger))
+
+    def judge(state: Parameters) -> list[Judged]:
+        return judged_by(detector, works[min(works)].program, state)
+
+    run = run_swarm(Setting(study=study, works=works, chance=chance, ledger=ledger, judge=judge))
     names = sorted(sites)
     program = works[names[0]].program
     learner = program.learner

@@ -17,6 +17,7 @@ from cohortium.core.examples import Examples, Layout
 from cohortium.core.foreign_json import read_json
 from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
+from cohortium.core.verdicts import VERDICTS
 from cohortium.data.schema import CohortSchema
 from cohortium.errors import DataError, FrameError, InvariantBroken, StudyError, UsageError, VerificationFailed
 from cohortium.ledger.archive import Verified, verify
@@ -211,6 +212,17 @@ class LedgerCheck:
                 }
                 for run in found.runs
             ],
+            "verdicts": [
+                {
+                    "run": one.run,
+                    "site": one.subject,
+                    "verdict": one.verdict,
+                    "evidence": one.evidence.hex(),
+                    "votes": list(one.votes),
+                    "appeal": one.appeal,
+                }
+                for one in found.harm
+            ],
         }
 
     def sentences(self) -> Sequence[str]:
@@ -223,6 +235,11 @@ class LedgerCheck:
         for run in found.runs:
             digest = run.merges[-1].digest.hex()[:16] if run.merges else "none"
             lines.append(f"run {run.run}: {run.state}, {len(run.merges)} merges, last digest {digest}")
+            for one in found.harm:
+                if one.run == run.run:
+                    appealed = ", appealed" if one.appeal else ""
+                    said = f"{VERDICTS[one.verdict]}, said by {len(one.votes)} of {len(run.sites) - 1} others{appealed}"
+                    lines.append(f"run {run.run}: data of {one.subject}: {said}")
         return lines
 
 

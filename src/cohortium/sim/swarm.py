@@ -34,7 +34,7 @@ from cohortium.swarm.election import is_drawn
 from cohortium.swarm.membership import Members
 from cohortium.swarm.node import Charter, Node, Ports, Proposal
 from cohortium.swarm.notices import Notice, Refused, RoundRecord, Troubled
-from cohortium.swarm.ports import Audited
+from cohortium.swarm.ports import Audited, Judged
 from cohortium.swarm.program import Program, SiteWork
 from cohortium.swarm.store import DiskStore, MemoryStore, Store
 from cohortium.swarm.view import Departure, RunState, RunView
@@ -53,7 +53,8 @@ class Setting:
 
     stages: filled with the stage of every round while the run goes on. scenario: what goes wrong, at these sites.
     budgets: makes the purse of a site from its name and the consortium's identity; promised_micro: epsilon the run
-    stays within, in millionths; egress: told of what leaves a site; audit: a site's attacks on the last state.
+    stays within, in millionths; egress: told of what leaves a site; audit: a site's attacks on the last state;
+    judge: what the last state says of sites' data.
     """
 
     study: Study
@@ -69,6 +70,7 @@ class Setting:
     promised_micro: int = 0
     egress: Mapping[str, Callable[[Sent], None]] = field(default_factory=dict)
     audit: Callable[[str, SiteWork, Parameters], Sequence[Audited]] = lambda site, work, state: ()
+    judge: Callable[[Parameters], Sequence[Judged]] = lambda state: ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -318,6 +320,7 @@ class _Swarm:
             trainer=self.bench.trainer(site),
             budget=self.setting.budgets(site, ledger.genesis.consortium),
             audit=lambda state: self.setting.audit(site, self.setting.works[site], state),
+            judge=self.setting.judge,
             egress=self.setting.egress.get(site, lambda sent: None),
             guard=self._guard(site),
             share=(lambda measures: {}) if self.setting.scenario is None else dict,

@@ -28,7 +28,7 @@ from cohortium.swarm.egress import Sent
 from cohortium.swarm.notices import Notice
 from cohortium.swarm.store import Store
 
-__all__ = ["Audited", "Charter", "Ports", "Proposal", "in_line"]
+__all__ = ["Audited", "Charter", "Judged", "Ports", "Proposal", "in_line"]
 
 T = TypeVar("T")
 
@@ -91,6 +91,15 @@ class Audited:
     digest: bytes
 
 
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What a run found out about one site's data. verdict: the contract's code; evidence: digest of the whole table."""
+
+    site: str
+    verdict: int
+    evidence: bytes
+
+
 def _unlogged(sent: Sent) -> None:
     """Nobody keeps a log."""
 
@@ -108,7 +117,8 @@ class Ports:
     place of `work.train`, e.g. many simulated sites at once. consent(Proposed event): the site's word.
     prepare: read data and check, before `ready`; raises TrainingFailed. share: what of the last merge's measures the
     peers may see (nothing). budget: asked before the site approves and before it trains; None: nothing is spent.
-    audit(state): what this site's own attacks on the finished run came to, for the ledger. egress: told of every frame
+    audit(state): what this site's own attacks on the finished run came to, for the ledger. judge(state): what the run
+    found out about sites' data; this site puts on the ledger what concerns others. egress: told of every frame
     and every transaction before it leaves. poll_s: how often to look at the ledger when the bell stays silent.
     """
 
@@ -128,6 +138,7 @@ class Ports:
     share: Callable[[Mapping[str, float]], Mapping[str, float]] = lambda measures: {}
     budget: Budget | None = None
     audit: Callable[[Parameters], Sequence[Audited]] = lambda state: ()
+    judge: Callable[[Parameters], Sequence[Judged]] = lambda state: ()
     egress: Callable[[Sent], None] = _unlogged
     observe: Callable[[Notice], None] = _unheard
     bell: Bell = field(default_factory=Bell)

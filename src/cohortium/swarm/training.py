@@ -18,7 +18,7 @@ from cohortium.errors import TrainingFailed
 from cohortium.swarm import actions as do
 from cohortium.swarm import events as ev
 from cohortium.swarm.notices import Progressed, Troubled
-from cohortium.swarm.ports import Ports
+from cohortium.swarm.ports import Judged, Ports
 from cohortium.swarm.store import StoreBroken
 from cohortium.swarm.view import Phase, RunView
 from cohortium.swarm.workshop import Workshop
@@ -61,7 +61,7 @@ class Training:
         return not why_not
 
     async def close(self, run: int) -> bool:
-        """The run has ended: free what was planned and never begun, say what this site's audits came to."""
+        """The run has ended: free what was planned and never begun, say what audits of model and data came to."""
         if (budget := self._ports.budget) is not None:
             with contextlib.suppress(StoreBroken):  # then it stays reserved
                 await self._ports.blocking(lambda: budget.close(run))
@@ -72,7 +72,18 @@ class Training:
         for one in said:
             args = (run, one.tier, one.verdict, one.digest)
             self._submit(do.Submit("record_audit", args, (0, "record_audit", one.tier)))
-        return bool(said)
+        return bool(said) | self._judge(run, await self._ports.blocking(lambda: self._ports.judge(state)))
+
+    def _judge(self, run: int, found: Sequence[Judged]) -> bool:
+        """Vote for what was found about others' data; nobody votes on its own. Whether there was anything to say."""
+        newest = self._view().newest
+        mine = [one for one in found if one.site != self._site]
+        if newest is None or not mine:
+            return False
+        for one in mine:
+            args = (run, newest.round, one.site, one.verdict, one.evidence)
+            self._submit(do.Submit("record_harm", args, (0, "record_harm", one.site)))
+        return True
 
     async def run(self, action: do.Train) -> ev.Trained | ev.Failed | None:
         """The round's update, packed; why there is none; or None when it was overtaken by the next round."""
