@@ -33,6 +33,7 @@ def test_every_verdict_says_what_to_do():
     assert mended[6] == "keep"
     done = row(replace(GOOD, verdict="repair", repair="axes"), repaired={"bonn": "axes"})
     assert done[4].startswith("repaired for this run")
+    assert row(replace(GOOD, verdict="quarantine", votes=7))[1] == "quarantine (7 votes)"
     assert row(replace(GOOD, verdict="keep-shifted"))[1] == "keep: different, not harmful"
 
 

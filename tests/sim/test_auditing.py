@@ -13,6 +13,7 @@ from cohortium.ledger.transactions import sign_call
 from cohortium.privacy.secagg.guard import MaskedGuard
 from cohortium.quality.out_of_bag import OutOfBag
 from cohortium.sim.auditing import audit_works, run_audit
+from cohortium.sim.results import LedgerCheck
 
 LAYOUT = Layout(features=("x0", "x1", "x2"), outcome="binary", classes=("0", "1"))
 NAMES = [f"site-{k:02}" for k in range(8)]
@@ -85,6 +86,10 @@ def test_the_verdict_stands_on_the_ledger_by_the_votes_of_all_others_and_can_be_
     assert call("site-03", "appeal", 1, 4).ok
     assert not call("site-03", "appeal", 1, 4).ok
     assert [one.appeal for one in verdicts()] == [4]
+    path = tmp_path / "ledger.jsonl"
+    shown = LedgerCheck(path=path, found=verify(path, evm=False))
+    assert shown.sentences()[-1] == "run 1: data of site-03: repair, said by 7 of 7 others, appealed"
+    assert shown.document()["verdicts"][0]["votes"] == list(others)
     assert call("site-03", "record_data", bytes(31) + b"\1").ok
 
 

@@ -1,4 +1,4 @@
-"""The audit before a training: a site with reversed labels is found under masks, named, and mended or left out."""
+"""The audit before a training: a site with reversed labels is found, named, and mended or left out."""
 
 import numpy as np
 import pytest
@@ -18,11 +18,11 @@ LAYOUT = Layout(features=("x", "y", "z"), outcome="binary", classes=("0", "1"))
 CHANCE = Chance(3, secrets_from_system=False)
 
 
-def study(*, masks=False, **quality):
+def study(**quality):
     return study_of({
         "study": {"name": "audited", "outcome": "sick"},
         "model": {"name": "logistic", "l2": 0.1},
-        "privacy": {"secure_aggregation": masks},
+        "privacy": {"secure_aggregation": False},
         "quality": {"detector": "out-of-bag", "halves": 6, "passes": 1, "repairs": ["label-polarity"], **quality},
     })  # fmt: skip
 
@@ -44,7 +44,7 @@ def rows(*, reverse=()):
 @pytest.fixture(scope="module")
 def mended():
     said = []
-    found = screen_sites(study(masks=True, on_harm="repair"), rows(reverse=("cc",)), chance=CHANCE, say=said.append)
+    found = screen_sites(study(on_harm="repair"), rows(reverse=("cc",)), chance=CHANCE, say=said.append)
     return found, said
 
 
@@ -55,6 +55,7 @@ def test_the_reversed_site_is_named_and_no_other(mended):
     assert {site: one.verdict for site, one in record.sites.items() if one.verdict != "keep"} == {"cc": "repair"}
     assert record.sites["cc"].repair == "label-polarity"
     assert record.sites["cc"].reason.startswith("labels look reversed: the model of the other 7 sites contradicts")
+    assert (record.sites["cc"].votes, record.sites["aa"].votes) == (7, 0)
     assert record.again["cc"].verdict == "keep"
     assert record.repaired == {"cc": "label-polarity"}
     assert any(line.startswith("cc: labels look reversed") for line in said)

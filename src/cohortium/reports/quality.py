@@ -15,7 +15,8 @@ class SiteVerdict:
     """One site's data. verdict: keep, keep-shifted, repair, quarantine, eliminate. reason: one sentence in words.
 
     posterior: probability that the labels are reversed, or unrelated to the patients. look: shown to people, weight
-    unchanged. question: what a person at the site should confirm. gain: of the repair, nats, rounded down.
+    unchanged. question: what a person at the site should confirm. gain: of the repair, nats, rounded down. votes: other
+    sites that put this verdict on the ledger; only verdicts that ask for something are put there.
     """
 
     verdict: str
@@ -25,6 +26,7 @@ class SiteVerdict:
     gain: int = 0
     look: bool = False
     question: str = ""
+    votes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

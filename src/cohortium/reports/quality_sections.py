@@ -61,7 +61,7 @@ class QualitySections:
         rows = tuple(
             (
                 site,
-                _verdict(one),
+                _verdict(one) + (f" ({one.votes} votes)" if one.votes else ""),
                 f"{one.posterior:.2f}",
                 one.reason,
                 _to_do(one, repaired=site in self.record.repaired),

@@ -75,6 +75,11 @@ class _Audit:
     def left_out(self) -> list[str]:
         return [one.site for one in self.table.verdicts if one.left_out]
 
+    def votes(self, site: str) -> int:
+        """Sites that put this verdict on the ledger; all of them compute the same."""
+        events = () if self.run is None else self.run.events
+        return sum(event.name == "HarmRecorded" and event.args["subject"] == site for event in events)
+
 
 def screen_sites(
     study: Study, rows: Sequence[SiteRows], *, chance: Chance, say: Callable[[str], None] = lambda _: None
@@ -219,19 +224,19 @@ def _record(
         detector=study.quality.detector,
         on_harm=study.quality.on_harm,
         why=_why(first.table),
-        sites={site: _told(one) for site, one in first.sites.items()},
+        sites={site: _told(one, first) for site, one in first.sites.items()},
         records_flagged={site: first.flagged.get(site) for site in first.sites},
         cost=AuditCost(
             training_steps_ratio=sum(one.cost.training_steps_ratio for one in audits),
             model_transfers=sum(one.cost.model_transfers for one in audits),
         ),
         repaired=dict(repaired),
-        again={site: _told(last.sites[site]) for site in repaired},
+        again={site: _told(last.sites[site], last) for site in repaired},
         left_out=tuple(left_out),
     )
 
 
-def _told(one: Verdict) -> SiteVerdict:
+def _told(one: Verdict, audit: _Audit) -> SiteVerdict:
     return SiteVerdict(
         verdict=one.kind,
         posterior=one.posterior,
@@ -240,6 +245,7 @@ def _told(one: Verdict) -> SiteVerdict:
         gain=one.gain,
         look=one.look,
         question=one.question,
+        votes=audit.votes(one.site),
     )
 
 
