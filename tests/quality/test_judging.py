@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from cohortium.quality.calibrate import clipped_mean
-from cohortium.quality.judging import PassModels, judge, mended, published, scores
-from cohortium.quality.pool import Scale, pool_of
-from cohortium.quality.repairs import LabelPolarity
+from cohortium.quality.judging import PassModels, _plausible, judge, mended, published, scores
+from cohortium.quality.out_of_bag import OutOfBag
+from cohortium.quality.pool import Scale, as_examples, flat, pool_of
+from cohortium.quality.repairs import LabelPolarity, UnitFactor
 from cohortium.quality.slots import logits
 from cohortium.quality.stages import Auditor, AuditPlan
 
@@ -77,6 +78,23 @@ def test_a_one_class_site_is_never_offered_to_turn_its_labels(kit):
     found = {e.site: e for e in one.evidence(state)}["c"]
     assert found.reversed > found.sound + 8  # turning the labels would gain a lot
     assert (found.two_class, found.repair) == (False, "")
+
+
+def test_a_factor_that_only_shrinks_a_noisy_column_is_no_unit(kit):
+    sites = {name: replace(one, x=one.x + 6.0) for name, one in kit.consortium(strength=3.0).items()}
+    rng = np.random.default_rng(0)
+    sites["c"] = replace(sites["c"], x=np.column_stack([6.0 + 2 * rng.normal(size=30), sites["c"].x[:, 1:]]))
+    result = OutOfBag().run(sites, seed=0)
+    assert result.status == "decided"
+    assert not any(v.repair for v in result.sites.values())
+
+
+def test_a_factor_fits_where_it_brings_a_far_column_home_and_not_where_it_was_home():
+    far = as_examples((np.full((9, 2), 180.0) + np.arange(18).reshape(9, 2), np.arange(9) % 2))
+    scale = Scale(mean=np.array([10.0, 180.0]), sd=np.array([2.0, 40.0]))
+    first, second = (UnitFactor(name, 1 / 18) for name in far.layout.features)
+    assert _plausible(first, far, scale.fixed(flat(far)), scale)
+    assert not _plausible(second, far, scale.fixed(flat(far)), scale)
 
 
 def test_what_leaves_a_site_is_about_five_records_at_least(audited):

@@ -18,7 +18,6 @@ __all__ = [
     "LEAST_AUROC",
     "LEAST_SLOPE",
     "LOGIT_CLIP",
-    "N_SUMS",
     "ROUNDS",
     "SETTLED",
     "calibration_step",
@@ -37,7 +36,6 @@ LOGIT_CLIP = 6.0
 
 LEAST_SLOPE, LEAST_AUROC = 0.3, 0.60
 ROUNDS, SETTLED = 12, 1e-5
-N_SUMS = 5
 
 _PENALTY = 1.0 / 100.0  # a^2 / (2 C), C = 100
 _LONGEST = 2.0
