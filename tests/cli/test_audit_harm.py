@@ -38,3 +38,15 @@ def test_wrong_shapes_and_scenarios_are_errors_of_the_caller(tmp_path, capsys):
     assert "unknown scenario 'S9'; available: S1 (whole-sites)" in capsys.readouterr().err
     assert run(["audit", "harm", "simulate", "--scenario", "S7"]) == 2
     assert "needs an audit with noise" in capsys.readouterr().err
+
+
+def test_a_hospital_mends_its_own_table(tmp_path, capsys):
+    study, data = tmp_path / "study.toml", tmp_path / "porto.csv"
+    study.write_text('[study]\nname = "ours"\noutcome = "sick"\n[model]\nname = "logistic"\n', encoding="utf-8")
+    data.write_text("age,sick\n61,0\n48,1\n", encoding="utf-8")
+    asked = ["audit", "harm", "apply-repair", str(study), "--repair", "label-polarity", "--data", str(data)]
+    assert run([*asked, "--out", str(tmp_path / "mended.csv")]) == 0
+    assert "label-polarity applied to 2 rows" in capsys.readouterr().out
+    assert (tmp_path / "mended.csv").read_text(encoding="utf-8") == "age,sick\n61,1\n48,0\n"
+    assert run([*asked, "--out", str(data)]) == 2
+    assert "overwrites none" in capsys.readouterr().err

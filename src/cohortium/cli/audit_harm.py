@@ -1,4 +1,4 @@
-"""`cohortium audit harm simulate|power`: would the audit for harmful data work on a consortium of our shape?"""
+"""`cohortium audit harm simulate|power|apply-repair`: would the audit work on our shape, and mending what it found."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from cohortium.cli.output import Screen
 from cohortium.cli.study import AsJson
 
-__all__ = ["app", "power", "simulate"]
+__all__ = ["app", "apply_repair", "power", "simulate"]
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -81,6 +81,24 @@ def simulate(
             document["cases"].append(trial.document())
             screen.result(trial.sentence)
     screen.document(document)
+
+
+@app.command("apply-repair")
+def apply_repair(
+    study: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study that names the outcome.")],
+    repair: Annotated[str, typer.Option("--repair", metavar="NAME", help="As the verdict names it.")],
+    data: Annotated[Path, typer.Option("--data", metavar="FILE", help="This hospital's own table.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.csv", help="The repaired table, a new file.")],
+    as_json: AsJson = False,
+) -> None:
+    """Repair this hospital's own table, after a person has looked at it. The table itself stays as it is."""
+    from cohortium.sim.inputs import read_study
+    from cohortium.sim.mending import mend_file
+
+    screen = Screen(as_json=as_json)
+    mended = mend_file(read_study(study), repair, data, out)
+    screen.document({"repair": repair, "rows": len(mended), "file": str(out), "digest": mended.digest.hex()})
+    screen.result(f"{repair} applied to {len(mended)} rows: {out}")
 
 
 def _gate_sentence(gates: Any) -> str:
