@@ -30,7 +30,7 @@ _FACTORS = tuple(f"{factor:g}" for factor in FACTORS)
 
 
 def mend_file(study: Study, repair: str, source: Path, target: Path) -> Table:
-    """Write the repaired table as a CSV file only its owner reads. Raises UsageError, DataError; nothing is written then."""
+    """Write the repaired table, a CSV file only its owner reads. Raises UsageError, DataError before it writes."""
     if target.exists():
         raise UsageError(f"'{target}' exists; a repair writes a new file and overwrites none")
     if target.suffix.lower() != ".csv":
