@@ -63,6 +63,13 @@ def test_the_opened_sum_is_the_mean_over_all_patients():
     assert np.abs(mean["w"][1:]).max() < 0.01
 
 
+@pytest.mark.parametrize("patients", [0, -3])
+def test_a_sum_over_no_patient_is_refused_by_name(patients):
+    total = Parameters({"sum/w": np.ones(3, dtype=np.int64), "patients": np.array([patients], dtype=np.int64)})
+    with pytest.raises(PeerError, match=f"add up to {patients}, expected at least 1"):
+        mean_gradient(total, sample_rate=0.5, clipping_norm=1.0)
+
+
 def test_only_one_step_with_a_fixed_norm_can_be_shared():
     steps = PrivateSteps(sample_rate=0.5, steps=2, clipping_norm=1.0, noise_multiplier=1.0, entropy=bytes)
     with pytest.raises(InvariantBroken, match="one step with a fixed norm"):

@@ -107,3 +107,9 @@ def test_a_simulated_epsilon_is_called_simulated():
 def test_nothing_is_said_against_a_sensible_run():
     one = study()
     assert advice(one, dict.fromkeys("abcd", 400), terms=terms_of(one, n_sites=4)) == ()
+
+
+def test_more_steps_than_can_be_accounted_for_are_refused_at_once():
+    with pytest.raises(StudyError, match="1000000 noisy steps; at most 200000"):
+        terms_of(study(rounds=100_000, sample_rate=0.1), n_sites=5)
+    assert terms_of(study(rounds=10, sample_rate=0.1), n_sites=5).steps == 100

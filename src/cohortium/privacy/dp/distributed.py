@@ -65,10 +65,16 @@ def site_sums(
 
 
 def mean_gradient(total: Parameters, *, sample_rate: float, clipping_norm: float) -> dict[str, NDArray[np.float64]]:
-    """What all make of the opened sum, by array name: divided once, by units x q x patients; equal bits everywhere."""
+    """What all make of the opened sum, by array name: divided once, by units x q x patients; equal bits everywhere.
+
+    Raises PeerError for a sum over no patient, which only a liar can bring about.
+    """
     sums = total.under("sum")
     grid = Grid(n=sum(array.size for array in sums.values()), norm=clipping_norm)
-    whole = grid.units * sample_rate * float(total[PATIENTS][0])
+    patients = int(total[PATIENTS][0])
+    if patients < 1:
+        raise PeerError(f"the sites' numbers of patients add up to {patients}, expected at least 1")
+    whole = grid.units * sample_rate * float(patients)
     return {name: np.divide(np.asarray(units, dtype=np.float64), whole) for name, units in sums.items()}
 
 

@@ -46,6 +46,7 @@ PRIVATE_STRATEGIES = (
 """Merges that ask one training a round and nothing else about patients."""
 
 _COMFORTABLE = 8.0
+_MOST_STEPS = 200_000  # six seconds of accounting; a proposal of a million would hold a node for minutes
 _FEW_PATIENTS = 300
 _MASKS = "switch privacy.secure_aggregation on"
 
@@ -80,6 +81,10 @@ def terms_of(study: Study, *, n_sites: int) -> PrivacyTerms | None:
 
 @lru_cache(maxsize=64)
 def _multiplier(q: float, steps: int, epsilon: float, delta: float) -> float:
+    if steps > _MOST_STEPS:
+        sentence = f"{steps} noisy steps; at most {_MOST_STEPS} are accounted for, so take fewer rounds"
+        raise StudyError([Problem("strategy.rounds", sentence)])
+
     def events(sigma: float) -> tuple[MechanismEvent, ...]:
         if q == 1.0:
             return (MechanismEvent.gaussian(sigma=sigma, count=steps),)
