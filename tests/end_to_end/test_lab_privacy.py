@@ -23,7 +23,7 @@ from .labs import HEARTBEAT_S, QUICK, SITES, table_of
 
 pytest.importorskip("grpc")
 pytest.importorskip("eth")
-pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
 
 HEART = """
 [study]
@@ -40,6 +40,7 @@ round_timeout_s = 8.0
 [swarm]
 silence_s = 8.0
 max_round_s = 600.0
+answer_timeout_s = 300.0
 """
 VICTIM_AT, LAST_ROUNDS = 3, 3
 SENT = ("stepped", "unmask")
@@ -118,7 +119,8 @@ def private_hospitals(mode):
     content = {
         **QUICK,
         "cohort": {"scale": "public", "fill": "none", "ranges": {"a": [-3.0, 3.0], "b": [-3.0, 3.0]}},
-        "strategy": {"name": "auto", "rounds": 4, "round_timeout_s": 8.0},
+        "strategy": {"name": "auto", "rounds": 4, "round_timeout_s": 60.0},
+        "swarm": {"silence_s": 60.0, "answer_timeout_s": 600.0, "max_round_s": 600.0},
         "privacy": {"dp": {"mode": mode, "epsilon": 3.0, "delta": 1e-5, "sample_rate": 0.25}},
     }
     tables = {site: table_of(number) for number, site in enumerate(SITES)}
@@ -134,7 +136,7 @@ def test_a_private_run_of_real_nodes_spends_what_it_promised_under_noise_of_the_
         lab.start()
         lab.wait_until_healthy(timeout_s=200)
         number = lab.propose()
-        ended = lab.wait_for_run(number, timeout_s=500)
+        ended = lab.wait_for_run(number, timeout_s=800)
         records = {site: lab.record(site, number) for site in SITES}
     finally:
         lab.down()
