@@ -8,13 +8,14 @@ import pytest
 from cohortium.lab.homes import add_home
 from cohortium.lab.hospitals import Hospitals, write_tables
 from cohortium.lab.ports import free_ports
+from cohortium.lab.site_faults import SiteFaults
 from cohortium.lab.state import LabSite, write_lab
 
 from .labs import SITES, digests, lab_of, propose, rounds, simulated, table_of, until_merge, watch
 
 pytest.importorskip("grpc")
 pytest.importorskip("eth")
-pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(500)]
 
 FOUR = SITES[:4]
 OUT = "lund"
@@ -63,14 +64,16 @@ def newcomer(lab, name):
 
 
 def test_a_site_that_is_admitted_during_a_run_joins_it_without_any_restart_and_another_leaves(lab):
-    number, _ = propose(lab, strategy={"rounds": 40})
+    number, _ = propose(lab, strategy={"rounds": 14})
     until_merge(lab, number, 2)
+    lab.fault("lund", SiteFaults(slow_s=20.0))  # so that the newcomer, which executes every block, is not outrun
     home = newcomer(lab, "porto")
     card = home.card(time.time()).to_bytes().decode()
     for site in FOUR[:3]:
         lab.ask(site, {"do": "admit", "card": card}, timeout_s=60)
     lab.start_site("porto")
-    lab.wait_until("it has joined", lambda: "porto" in lab.run_at("bonn", number).get("live", ()), timeout_s=90)
+    lab.wait_until("it has joined", lambda: "porto" in lab.run_at("bonn", number).get("live", ()), timeout_s=200)
+    lab.fault("lund", SiteFaults())
     lab.ask("dresden", {"do": "leave"}, timeout_s=60)
     lines = watch(lab, number)
     assert rounds(lines)[-1]["contributors"] == ["aachen", "bonn", "lund", "porto"]
