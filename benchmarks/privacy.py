@@ -2,25 +2,29 @@
 
     python -m benchmarks privacy step [--json]
     python -m benchmarks privacy audit [--json]                      (see `benchmarks leakage`)
-    python -m benchmarks privacy utility [--tasks xray,heart,tb,aml] [--epsilon 1,3,8] [--seeds 5] [--masks] [--json]
+    python -m benchmarks privacy utility [--tasks xray,heart,tb,aml] [--epsilon 1,3,8] [--seeds 10] [--masks] [--json]
 
 `utility` trains central DP-SGD (one trusted party holds all), the swarm in mode `distributed` and in mode `local`,
 single sites, and pooled data without noise, and scores the same held-out patients. With `--masks` both modes run on
-real nodes through the real masks; without, in a plain loop, which gives mode `distributed` the same bits and `local`
-the same within the masks' rounding. Each way's learning rate is picked on other patients (X-rays) or another split
-(tables), and that is not charged: a study would take it from public data. Noise comes from the seed.
+real nodes through the real masks; without, in a plain loop, which gives mode `distributed` the same bits (each masked
+run is compared with the loop: `same_bits`) and `local` the same within the masks' rounding. Each way's learning rate is
+picked by the mean over other draws of patients (X-rays: validation images; tables: other splits), and that is not
+charged: a study would take it from public data. Noise comes from the seed. `low` and `high`: 95 % interval of the mean
+over seeds (Student's t); `above`: a way's mean distance to another, seed by seed, with its interval.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from benchmarks.datasets import DATASETS, data_folder, load
 from cohortium.assembly import build_program
@@ -99,7 +103,10 @@ def _seconds(work: Callable[[], Any], *, best_of: int = 3) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One question. rows(seed): sites with training and test parts. rates: learning rates to pick from."""
+    """One question. rows(seed): sites with training and test parts. rates: learning rates to pick from.
+
+    picking: seeds of the draws they are picked on.
+    """
 
     rows: Callable[[Study, int], list[SiteRows]]
     model: Mapping[str, Any]
@@ -110,6 +117,7 @@ class Task:
     rates: Sequence[float]
     clipping_norm: float = 1.0
     dataset: str = ""
+    picking: Sequence[int] = (1000, 1001, 1002)
 
     def study(self, mode: str, *, epsilon: float, rate: float, seed: int) -> Study:
         """The study of one run; mode `plain` has no privacy."""
@@ -173,44 +181,58 @@ def scored(model: TrainedModel, rows: Sequence[SiteRows]) -> float:
 
 
 def measure(task: Task, *, epsilon: float, seeds: int, modes: Sequence[str], masks: bool) -> dict[str, Any]:
-    """Mean and sd over seeds of every way to train, each at the learning rate that won on other patients."""
+    """Every way to train over seeds, each at the learning rate that won on other patients."""
     picked = {way: _pick(task, way, epsilon=epsilon) for way in modes}
     found: dict[str, list[float]] = {way: [] for way in modes}
-    began = time.process_time()
-    cost = dict.fromkeys(modes, 0.0)
+    same, began = [], time.process_time()
     for seed in range(seeds):
         for way in modes:
-            before = time.process_time()
-            found[way].append(_value(task, way, epsilon=epsilon, rate=picked[way], seed=seed, masks=masks))
-            cost[way] += (time.process_time() - before) / seeds
-    ways = {
-        way: {
-            "mean": float(np.mean(v)),
-            "sd": float(np.std(v, ddof=1)) if seeds > 1 else 0.0,
-            "each": [round(one, 4) for one in v],
-            "rate": picked[way],
-            "cpu_s": round(cost[way], 2),
-        }
-        for way, v in found.items()
-    }
-    return {"epsilon": epsilon, "seeds": seeds, "cpu_s": round(time.process_time() - began, 1), **ways}
+            value, equal = _value(task, way, epsilon=epsilon, rate=picked[way], seed=seed, masks=masks)
+            found[way].append(value)
+            same += [equal] if equal is not None else []
+        print(seed, {way: round(values[-1], 4) for way, values in found.items()}, file=sys.stderr, flush=True)
+    ways = {way: {**_over(v), "each": [round(one, 4) for one in v], "rate": picked[way]} for way, v in found.items()}
+    pairs = [(a, b) for a, b in (("distributed", "central"), ("distributed", "local")) if {a, b} <= set(found)]
+    above = {f"{a} above {b}": _over(np.subtract(found[a], found[b]).tolist()) for a, b in pairs}
+    told = {"epsilon": epsilon, "seeds": seeds, "cpu_s": round(time.process_time() - began, 1)}
+    return {**told, **ways, "above": above, **({"same_bits": f"{sum(same)} of {len(same)}"} if same else {})}
+
+
+def _over(values: Sequence[float]) -> dict[str, float]:
+    """Mean, sd and 95 % interval of the mean over seeds."""
+    mean, n = float(np.mean(values)), len(values)
+    sd = float(np.std(values, ddof=1)) if n > 1 else 0.0
+    reach = float(stats.t.ppf(0.975, n - 1)) * sd / np.sqrt(n) if n > 1 else 0.0
+    return {"mean": mean, "sd": sd, "low": mean - reach, "high": mean + reach}
 
 
 def _pick(task: Task, way: str, *, epsilon: float) -> float:
     """The learning rate that does best on patients who are not measured; modes in a plain loop, without masks."""
-    return max(task.rates, key=lambda rate: _value(task, way, epsilon=epsilon, rate=rate, seed=1000, masks=False))
+
+    def worth(rate: float) -> float:
+        seen = [_value(task, way, epsilon=epsilon, rate=rate, seed=seed, masks=False)[0] for seed in task.picking]
+        return float(np.mean(seen))
+
+    return max(task.rates, key=worth)
 
 
-def _value(task: Task, way: str, *, epsilon: float, rate: float, seed: int, masks: bool) -> float:
-    """One training of one way: `central`, `distributed`, `local`, `single` or `plain`."""
+def _value(task: Task, way: str, *, epsilon: float, rate: float, seed: int, masks: bool) -> tuple[float, bool | None]:
+    """One training of one way: `central`, `distributed`, `local`, `single` or `plain`.
+
+    Also whether the masked run ended with the bits of the plain loop; None where no masks were used.
+    """
     mode = way if way in ("distributed", "plain") else "local"
     study = task.study(mode, epsilon=epsilon, rate=rate, seed=seed)
     rows = task.rows(study, seed)
     if way in ("central", "plain"):
-        return scored(alone(study, concatenate([one.training for one in rows]), "pooled", seed), rows)
+        return scored(alone(study, concatenate([one.training for one in rows]), "pooled", seed), rows), None
     if way == "single":
-        return float(np.mean([scored(alone(study, one.training, one.site, seed), rows) for one in rows]))
-    return scored(swarm(study, rows, seed) if masks else plain_swarm(study, rows, seed), rows)
+        return float(np.mean([scored(alone(study, one.training, one.site, seed), rows) for one in rows])), None
+    if not masks:
+        return scored(plain_swarm(study, rows, seed), rows), None
+    model = swarm(study, rows, seed)
+    equal = model.state.digest == plain_swarm(study, rows, seed).state.digest if way == "distributed" else None
+    return scored(model, rows), equal
 
 
 def _xray(study: Study, seed: int) -> list[SiteRows]:
@@ -258,12 +280,12 @@ _AML = {
     "pb_blasts": [0, 100], "ecog": [0, 4], "*": [-1, 1],
 }  # fmt: skip
 _LOGISTIC = {"name": "logistic", "learn": "weights", "l2": 0.0}
-_RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
+_RATES = (0.06, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
 
 TASKS = {
     "xray": Task(
         rows=_xray, model={"name": "mlp", "layers": [64]}, cohort={}, rounds=30, sync_every=10, sample_rate=0.1,
-        rates=(0.05, 0.1, 0.25, 0.5),
+        rates=(0.1, 0.25, 0.5, 1.0), picking=(1000, 1001),
     ),
     "heart": Task(
         rows=_table("heart"), model=_LOGISTIC, cohort={"ranges": _HEART}, rounds=10, sync_every=10, sample_rate=0.1,
@@ -287,8 +309,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--tasks", default="heart")
     parser.add_argument("--epsilon", default="1,3,8")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--modes", default="central,distributed,local,single,plain")
+    parser.add_argument("--rounds", type=int, default=0, help="of 10 steps each; 0: as many as the task has")
     parser.add_argument("--masks", action="store_true")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
@@ -302,18 +325,20 @@ def main() -> None:
         print(json.dumps(found) if asked.json else "\n".join(f"{name:24} {value:.4g}" for name, value in found.items()))
         return
     for name in asked.tasks.split(","):
+        task = replace(TASKS[name], rounds=asked.rounds or TASKS[name].rounds)
         for epsilon in asked.epsilon.split(","):
             row = measure(
-                TASKS[name], epsilon=float(epsilon), seeds=asked.seeds, modes=asked.modes.split(","), masks=asked.masks
+                task, epsilon=float(epsilon), seeds=asked.seeds, modes=asked.modes.split(","), masks=asked.masks
             )
             print(json.dumps({"task": name, **row}) if asked.json else _line(name, row), flush=True)
 
 
 def _line(name: str, row: Mapping[str, Any]) -> str:
-    ways = [
-        f"{way} {v['mean']:.3f} ({v['sd']:.3f})" for way, v in row.items() if isinstance(v, Mapping) and "mean" in v
-    ]
-    return f"{name} epsilon {row['epsilon']:g}: " + ", ".join(ways)
+    held = {way: v for way, v in row.items() if isinstance(v, Mapping) and "mean" in v}
+    ways = [f"{way} {v['mean']:.3f} ({v['low']:.3f} to {v['high']:.3f}, sd {v['sd']:.3f})" for way, v in held.items()]
+    pairs = [f"{pair} {v['mean']:+.3f} ({v['low']:+.3f} to {v['high']:+.3f})" for pair, v in row["above"].items()]
+    bits = [f"same bits as the plain loop: {row['same_bits']}"] if "same_bits" in row else []
+    return f"{name} epsilon {row['epsilon']:g}, {row['seeds']} seeds\n  " + "\n  ".join(ways + pairs + bits)
 
 
 if __name__ == "__main__":

@@ -85,6 +85,8 @@ class Presence:
         if examples.layout.image is not None:
             return examples
         keep = np.asarray(parameters["keep"], dtype=bool)
+        if keep.all():
+            return examples
         return examples.with_x(examples.x[:, keep], self.layout(parameters, examples.layout))
 
     def layout(self, parameters: Parameters, layout: Layout) -> Layout:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from cohortium.core.examples import Examples
+from cohortium.core.examples import Examples, concatenate
 from cohortium.core.parameters import Parameters
 from cohortium.core.study import Study
 from cohortium.privacy.leakage.losses import patient_losses
@@ -72,12 +72,14 @@ class SiteAuditor:
         program = work.program
         if program.position(state)[0] < len(program.stages) - 1:
             return
-        training = work.view(state, evenly(work.training, min(max(len(self._held_out), _LEAST), _MOST)))
-        others = work.view(state, evenly(self._held_out, _MOST))
-        model = work.personal(state)
+        chosen = evenly(work.training, min(max(len(self._held_out), _LEAST), _MOST))
+        both = work.view(state, concatenate([chosen, evenly(self._held_out, _MOST)]))  # once: a large model costs
+        predicted = program.learner.predict(work.personal(state), both) if len(both) else np.zeros(0)
+        inside = np.arange(len(both)) < len(chosen)
+        training, others = both.take(inside), both.take(~inside)
         self.inside, self.outside = (
-            patient_losses(program.learner.predict(model, rows), rows, cause=self._cause) if len(rows) else np.zeros(0)
-            for rows in (training, others)
+            patient_losses(predicted[side], rows, cause=self._cause) if len(rows) else np.zeros(0)
+            for side, rows in ((inside, training), (~inside, others))
         )
         self.control = (self._twin(training, training), self._twin(training, others))
         self.audit = audit_site(

@@ -123,3 +123,46 @@ def test_unknown_layers_are_refused_with_the_list_of_those_that_can():
     assert "Embedding, LSTM" in str(refused.value)
     assert all(name in str(refused.value) for name in SUPPORTED_LAYERS)
     check_layers(nn.Sequential(nn.Conv1d(1, 2, 3), nn.LayerNorm(4), nn.Linear(4, 1)), called="my net")
+
+
+@pytest.mark.filterwarnings("ignore::")
+def test_linear_layers_equal_the_ghost_clipping_of_opacus():
+    """A development test: pip install 'opacus==1.6.0'. Never its hooks mode, which is another method."""
+    pytest.importorskip("opacus", reason="opacus is not installed; it is a check for developers only")
+    from opacus.grad_sample import GradSampleModuleFastGradientClipping
+    from opacus.optimizers import DPOptimizerFastGradientClipping
+    from opacus.utils.fast_gradient_clipping_utils import DPLossFastGradientClipping
+
+    torch.manual_seed(2)
+    x, y, norm = torch.randn(64, 30, dtype=torch.float64), (torch.rand(64) < 0.5).double(), 0.8
+    net = nn.Sequential(nn.Linear(30, 20), nn.ReLU(), nn.Linear(20, 10), nn.ReLU(), nn.Linear(10, 1))
+    net = net.double()
+    layers, acts, outs = [layer for layer in net if isinstance(layer, nn.Linear)], [], []
+    a = x
+    for at, layer in enumerate(layers):
+        acts.append(a.detach())
+        outs.append(functional.linear(a, layer.weight.detach(), layer.bias.detach()).requires_grad_())
+        a = torch.relu(outs[-1]) if at < len(layers) - 1 else outs[-1]
+    loss = functional.binary_cross_entropy_with_logits(a[:, 0], y, reduction="sum")
+    ours, n_whole = clip_linear(acts, torch.autograd.grad(loss, outs), norm=norm)
+    assert 0 < n_whole < len(x)
+
+    theirs = GradSampleModuleFastGradientClipping(
+        net, batch_first=True, loss_reduction="sum", max_grad_norm=norm, use_ghost_clipping=True
+    )
+    optimiser = DPOptimizerFastGradientClipping(
+        torch.optim.SGD(theirs.parameters(), lr=1.0),
+        noise_multiplier=0.0,
+        max_grad_norm=norm,
+        expected_batch_size=1,
+        loss_reduction="sum",
+    )
+    criterion = DPLossFastGradientClipping(
+        theirs, optimiser, nn.BCEWithLogitsLoss(reduction="sum"), loss_reduction="sum"
+    )
+    before = [weight.detach().clone() for weight in net.parameters()]
+    criterion(theirs(x)[:, 0], y).backward()
+    optimiser.step()
+    moved = [old - weight.detach() for old, weight in zip(before, net.parameters(), strict=True)]
+    for found, expected in zip([one for pair in ours for one in pair], moved, strict=True):
+        assert float((found - expected).norm()) < 1e-6 * norm * len(x)  # it divides by the length plus 1e-6

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cohortium.privacy.dp.noise import MAX_STD, IntegerGaussian, SecretStream, _mass, _split, _Table
+from cohortium.privacy.dp.noise import MAX_STD, IntegerGaussian, SecretStream, _boxes, _Cells, _mass, _table
 
 N = 1_000_000
 
@@ -37,7 +37,7 @@ def p_value(values, std):
     return stats.chisquare(found[keep], expected[keep] * found[keep].sum() / expected[keep].sum()).pvalue
 
 
-@pytest.mark.parametrize("std", [8.0, 64.0, 1024.0, 5000.0, 263_787.0])
+@pytest.mark.parametrize("std", [8.0, 64.0, 1024.0, 1025.0, 5000.0, 263_787.0])
 def test_the_distribution_is_the_discrete_gaussian(std):
     values = IntegerGaussian(std).draw(N, stream(std))
     assert p_value(values, std) > 1e-4
@@ -45,7 +45,7 @@ def test_the_distribution_is_the_discrete_gaussian(std):
     assert abs(values.mean()) < 4 * std / math.sqrt(N)
 
 
-@pytest.mark.parametrize("std", [8.0, 64.0, 1024.0, 5000.0])
+@pytest.mark.parametrize("std", [8.0, 64.0, 1024.0, 5000.0, 263_787.0])
 def test_two_thirds_of_the_noise_are_rejected(std):
     assert p_value(IntegerGaussian(2 / 3 * std).draw(N, stream(std)), std) < 1e-12
 
@@ -63,7 +63,7 @@ def test_floating_point_noise_on_the_grid_is_betrayed_by_its_low_digits():
 
 
 def test_a_table_holds_the_exact_masses():
-    table = _Table(3.5)
+    table = _table(3.5)
     mass = _mass(3.5, 35)
     assert sum(mass) == 1 << 96
     bits = table._bits
@@ -88,29 +88,46 @@ def test_masses_are_those_of_the_formula(std):
     )
 
 
-@pytest.mark.parametrize("std", [1025.0, 3000.0, 1e5, 4.9e5, 6e5, 1e7, 2e8])
-def test_wide_noise_is_made_of_narrow_ones_that_fill_the_lattice(std):
-    parts = _split(std)
-    assert math.sqrt(sum((step * s) ** 2 for step, s in parts)) == pytest.approx(std, rel=1e-12)
-    assert all(s <= 1024.0 for _, s in parts)
-    reached = 0.0
-    for step, s in parts:  # what is already there is as wide as 2.1 steps of the next lattice
-        assert reached == 0.0 or reached >= 2.09 * step
-        reached = math.hypot(reached, step * s)
+@pytest.mark.parametrize("std", [1025.0, 3000.0, 5000.0])
+def test_boxes_and_what_stands_above_them_have_the_mass_of_one_gaussian(std):
+    """Every integer within 6 standard deviations, against the formula."""
+    cells = _Cells(std)
+    x = np.arange(-cells._reach * cells._size, cells._reach * cells._size)
+    boxes = _boxes(std, cells._size, cells._reach)
+    above, rise = (2**96 - sum(boxes)) / 2**96, cells._rise(x)
+    assert (rise >= 0).all()
+    assert above < 1e-3
+    mass = np.repeat(np.array([box / 2**96 for box in boxes]) / cells._size, cells._size) + above * rise / rise.sum()
+    exact = np.exp(-(x**2) / (2 * std**2)) / (std * math.sqrt(2 * math.pi))
+    near = np.abs(x) <= 6 * std
+    assert np.max(np.abs(mass[near] / exact[near] - 1)) < 1e-13
 
 
-def test_two_widened_parts_have_the_mass_of_one():
-    """X1 + 48 X2 against the discrete Gaussian of their standard deviation, exactly, within 6 of them."""
-    (_, narrow), (step, _) = _split(5000.0)
-    reach = math.ceil(10 * narrow)
-    half = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * narrow**2))
-    spread = np.zeros(2 * reach * step + 1)
-    spread[::step] = half / half.sum()
-    both = np.convolve(half / half.sum(), spread)
-    x = np.arange(len(both)) - len(both) // 2
-    near = np.abs(x) <= 6 * 5000
-    exact = np.exp(-(x[near] ** 2) / (2 * 5000.0**2)) / (5000.0 * math.sqrt(2 * math.pi))
-    assert np.max(np.abs(both[near] / exact - 1)) < 1e-9
+@pytest.mark.parametrize("std", [1025.0, 5000.0, 1e5])
+def test_no_value_rises_above_what_its_cell_is_proposed_with(std):
+    cells = _Cells(std)
+    x = np.arange(-cells._reach * cells._size, cells._reach * cells._size)
+    cell = x >> cells._bits
+    assert (cells._rise(x) <= cells._tops[np.where(cell >= 0, cell, -1 - cell)]).all()
+
+
+def test_what_stands_above_the_boxes_is_drawn_by_its_height():
+    cells = _Cells(5000.0)
+    values = cells._above(400_000, stream(11))
+    x = np.arange(-cells._reach * cells._size, cells._reach * cells._size)
+    group = ((x // 1000).clip(-15, 15) + 15) * cells._size + (x & cells._size - 1)  # where, and the place in the cell
+    expected = np.bincount(group, weights=cells._rise(x))
+    expected *= len(values) / expected.sum()
+    found = np.bincount(group[values - x[0]], minlength=len(expected))
+    used = expected > 5
+    assert stats.chisquare(found[used], expected[used] * found[used].sum() / expected[used].sum()).pvalue > 1e-4
+    flat = np.full(used.sum(), found[used].sum() / used.sum())
+    assert stats.chisquare(found[used], flat).pvalue < 1e-12
+
+
+def test_places_in_a_cell_are_even():
+    values = IntegerGaussian(263_787.0).draw(N, stream(12))
+    assert stats.chisquare(np.bincount(values & 511, minlength=512)).pvalue > 1e-4
 
 
 def test_adding_in_place_and_drawing_are_the_same():

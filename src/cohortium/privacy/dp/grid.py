@@ -62,7 +62,8 @@ class Grid:
             for at in range(0, len(flat), BLOCK):
                 part = flat[at : at + BLOCK]
                 units = buffer[: len(part)]
-                np.multiply(part, self.units, out=units, dtype=np.float64)
+                np.copyto(units, part)  # widening apart from scaling: numpy converts in small pieces when it does both
+                np.multiply(units, self.units, out=units)
                 np.rint(units, out=units)
                 noise.add(units, stream)
                 np.multiply(units, back, out=part, casting="same_kind")

@@ -32,6 +32,7 @@ _TARGET = 0.5  # share of patients that are to stay whole
 _RATE = 0.2
 _COUNT_MULTIPLIER = 4.0  # in units of sigma: the count then costs the gradients 3 % more noise
 _COUNT_UNITS = 1024
+_STEPS = 32  # norms in an octave: a handful of noises, whose tables are made once
 _LEAST_NORM, _LARGEST_NORM = 2.0**-20, 2.0**20
 
 Integers = NDArray[np.int64]
@@ -54,7 +55,8 @@ def train(
     sampler = PatientSampler(patient)
     chance, stream = SecretStream(steps.entropy, use="sampling"), SecretStream(steps.entropy, use="noise")
     expected = steps.sample_rate * public_size(sampler.n_patients)
-    norm, multiplier, of_count = steps.clipping_norm, steps.noise_multiplier, 0.0
+    norm = wanted = steps.clipping_norm
+    multiplier, of_count = steps.noise_multiplier, 0.0
     if steps.clip == "quantile":
         multiplier, of_count = split_multiplier(steps.noise_multiplier, expected=expected)
     for _ in range(steps.steps):
@@ -64,7 +66,8 @@ def train(
         learn(grid.noisy_means(found.sums, multiplier=multiplier, stream=stream, divisor=expected))
         if of_count:
             share = _noisy_share(found.n_whole, len(rows), expected=expected, multiplier=of_count, stream=stream)
-            norm = min(max(norm * math.exp(-_RATE * (share - _TARGET)), _LEAST_NORM), _LARGEST_NORM)
+            wanted = min(max(wanted * math.exp(-_RATE * (share - _TARGET)), _LEAST_NORM), _LARGEST_NORM)
+            norm = 2.0 ** (round(_STEPS * math.log2(wanted)) / _STEPS)
     return norm
 
 

@@ -75,17 +75,24 @@ class Wanted:
         self.here = np.flatnonzero(self.lengths > 0)  # a row of zeros only is nobody's secret
         self.columns = _liveliest(self.rows)
         self.few = self.rows[self.here, self.columns]
+        self._order = np.argsort(self.few[:, 0], kind="stable") if self.few.size else np.zeros(0, dtype=np.int64)
+        self._first = self.few[self._order, 0] if self.few.size else np.zeros(0)
 
     def near(self, few: Floats, *, tolerance: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Pairs (candidate, row) that agree on the few columns; the first of them alone leaves few to compare."""
         limits = tolerance * self.lengths[self.here]
-        one, other = few[:, 0].astype(np.float32), self.few[:, 0].astype(np.float32)
-        rounding = np.float32(1e-6) * (np.abs(one).max(initial=0.0) + np.abs(other).max(initial=0.0))
-        close = np.abs(one[:, None] - other[None]) <= limits.astype(np.float32)[None] + rounding
-        candidates, numbers = np.divmod(np.flatnonzero(close), len(self.here))
-        apart = ((few[candidates] - self.few[numbers]) ** 2).sum(axis=1)
-        kept = apart <= limits[numbers] ** 2
-        return candidates[kept], self.here[numbers[kept]]
+        reach = limits.max(initial=0.0)
+        begin = np.searchsorted(self._first, few[:, 0] - reach, side="left")
+        count = np.searchsorted(self._first, few[:, 0] + reach, side="right") - begin
+        candidates = np.repeat(np.arange(len(few)), count)
+        within = np.arange(len(candidates)) - np.repeat(np.cumsum(count) - count, count)
+        numbers = self._order[begin[candidates] + within]
+        apart = np.zeros(len(candidates))
+        for column in range(few.shape[1]):  # most pairs part at the first or second
+            apart += (few[candidates, column] - self.few[numbers, column]) ** 2
+            kept = apart <= limits[numbers] ** 2
+            candidates, numbers, apart = candidates[kept], numbers[kept], apart[kept]
+        return candidates, self.here[numbers]
 
 
 def _liveliest(rows: Floats) -> slice:

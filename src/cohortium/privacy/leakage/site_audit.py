@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,11 +64,17 @@ class SiteAudit:
     guesses: Guesses
     control: Membership | None
 
-    def findings(self, tier: int) -> dict[str, Finding]:
+    def findings(self, tier: int) -> Mapping[str, Finding]:
         """By attack. The control's is `pass` where the attack did find the patients of a model that knows them."""
-        if tier == 0:
-            found = {"inversion": on_inversion(self.inversion, protected=self.protected)}
-            return found if self.updates is None else {**found, "updates": on_membership(self.updates, self.thresholds)}
+        return self._updates if tier == 0 else self._model
+
+    @cached_property
+    def _updates(self) -> Mapping[str, Finding]:
+        found = {"inversion": on_inversion(self.inversion, protected=self.protected)}
+        return found if self.updates is None else {**found, "updates": on_membership(self.updates, self.thresholds)}
+
+    @cached_property
+    def _model(self) -> Mapping[str, Finding]:
         return {
             "model": on_membership(self.model, self.thresholds),
             "one-run": on_epsilon(self.guesses, claimed=self.claim.epsilon, delta=self.claim.delta),
