@@ -5,7 +5,7 @@ import pytest
 from cohortium.assembly import check_study
 from cohortium.core.study_text import study_of
 from cohortium.errors import StudyError
-from cohortium.quality.study import least_half
+from cohortium.quality.study import check_audited, least_half
 
 BASE = {"study": {"name": "s", "outcome": "sick"}, "model": {"name": "logistic"}}
 
@@ -88,3 +88,45 @@ def test_a_study_without_an_audit_keeps_its_digest():
     assert plain.digest == said.digest
     assert plain.digest != study_of({**BASE, **quality(detector="out-of-bag")}).digest
     assert b'"quality":{"detector":"none"}' in plain.canonical()
+
+
+@pytest.mark.parametrize("detector", ["out-of-bag", "agreement", "travelling"])
+def test_noise_that_no_audit_makes_is_refused_and_not_ignored(detector):
+    found = problems(8, **quality(detector=detector, dp={"epsilon": 1.0}), **CLEAR)
+    assert found == ["noise on the evidence of an audit is not offered; leave it out, the evidence travels as it is"]
+
+
+@pytest.mark.parametrize(
+    ("detector", "facts"),
+    [
+        ("agreement", {"anchors": ["porto"]}),
+        ("agreement", {"convict": 0.9}),
+        ("travelling", {"halves": 4}),
+        ("out-of-bag", {"tolerance": 0.1}),
+    ],
+)
+def test_a_setting_that_the_detector_does_not_read_is_refused(detector, facts):
+    assert problems(8, **quality(detector=detector, **facts), **CLEAR) == [
+        f"detector '{detector}' does not read it; leave it out"
+    ]
+
+
+def test_a_setting_that_it_reads_is_taken():
+    assert problems(8, **quality(detector="out-of-bag", anchors=["porto"], halves=4, convict=0.9)) == []
+    assert problems(8, **quality(detector="travelling", cycles=3, tolerance=0.1), **CLEAR) == []
+
+
+def test_a_repair_that_does_not_exist_is_named_before_anything_runs():
+    assert problems(8, **quality(detector="out-of-bag", repairs=["columns", "units"])) == []
+    with pytest.raises(StudyError, match="label_polarity"):
+        study_of({**BASE, **quality(detector="out-of-bag", repairs=["label_polarity"])})
+
+
+def test_what_an_audit_needs_of_sites_and_outcome():
+    study = study_of({**BASE, **quality(detector="out-of-bag", anchors=["porto", "paris"])})
+    check_audited(study, sites=("porto", "paris", "bonn"), outcome="binary")
+    check_audited(study_of(BASE), sites=("bonn",), outcome="survival")
+    with pytest.raises(StudyError, match="unknown site 'paris'; sites: bonn, porto"):
+        check_audited(study, sites=("porto", "bonn"), outcome="binary")
+    with pytest.raises(StudyError, match="labels of 0 and 1, not an outcome of kind 'survival'"):
+        check_audited(study, sites=("porto", "paris"), outcome="survival")

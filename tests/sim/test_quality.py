@@ -10,6 +10,7 @@ from cohortium.errors import StudyError
 from cohortium.ledger.archive import verify
 from cohortium.reports.measure import Measure
 from cohortium.reports.record import Results
+from cohortium.sim.auditing import audit_study
 from cohortium.sim.comparison import SiteRows
 from cohortium.sim.quality import screen_sites, with_effects, without_suspects
 
@@ -80,7 +81,8 @@ def test_both_audits_are_runs_on_ledgers_that_hold(mended, tmp_path):
     for number, run in enumerate(found.runs):
         path = tmp_path / f"{number}.jsonl"
         run.ledger.export(path)
-        assert [one.state for one in verify(path, evm=False).runs] == ["finished"]
+        (one,) = verify(path, evm=False).runs
+        assert (one.state, one.study) == ("finished", audit_study(study(on_harm="repair")).digest)
     exchanges = sum(run.outcome.rounds for run in found.runs)
     assert found.record.cost.model_transfers == exchanges * len(SITES)
 
@@ -123,7 +125,7 @@ def test_the_published_control_travels_from_a_dirty_start_and_counts_its_cost():
 
 
 def test_an_unknown_anchor_is_named():
-    with pytest.raises(StudyError, match="unknown anchor 'zz'"):
+    with pytest.raises(StudyError, match="unknown site 'zz'"):
         screen_sites(study(anchors=["zz"]), rows(), chance=CHANCE)
 
 

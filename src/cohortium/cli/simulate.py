@@ -96,3 +96,5 @@ def finish(screen: Screen, result: object, out: Path) -> None:
     if result.exit_code:
         raise typer.Exit(result.exit_code)
     screen.say(f"next: cohortium audit ledger {out / 'ledger.jsonl'}")
+    for audit in sorted(out.glob("audit-[0-9]*.jsonl")):
+        screen.say(f"and:  cohortium audit ledger {audit}")

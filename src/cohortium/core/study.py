@@ -237,7 +237,9 @@ class QualityPlan(_Plan):
     exclude_records: Literal["local", "list"] = "list"
     one_class_unconfirmed: Literal["keep", "quarantine"] = "keep"
     anchors: list[Name] = []
-    repairs: list[Name] = ["label-polarity", "intensity", "axes", "units", "code-map"]
+    repairs: list[Literal["label-polarity", "intensity", "axes", "units", "code-map", "columns"]] = [
+        "label-polarity", "intensity", "axes", "units", "code-map",
+    ]  # fmt: skip
     dp: QualityDp | None = None
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.02
     cycles: Annotated[int, Field(ge=1, le=1000)] = 30

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from cohortium.core.study import Study
-from cohortium.errors import Problem
+from collections.abc import Collection
+
+from cohortium.core.study import QualityPlan, Study
+from cohortium.errors import Problem, StudyError
 from cohortium.quality.out_of_bag import LEAST_SITES
 
-__all__ = ["check_quality", "least_half"]
+__all__ = ["check_audited", "check_quality", "least_half"]
 
 _FEWEST_AGREEING, _MOST_AGREEING = 3, 9
+_READ = {
+    "out-of-bag": {"halves", "passes", "convict", "exclude_records", "one_class_unconfirmed", "anchors", "repairs"},
+    "agreement": {"exclude_records"},  # refused in a sentence of its own
+    "travelling": {"exclude_records", "tolerance", "cycles", "learning_rate"},
+}
 
 
 def least_half(n_sites: int) -> int:
@@ -22,6 +29,11 @@ def check_quality(study: Study, n_sites: int | None) -> list[Problem]:
     key, name = "quality.detector", plan.detector
     if name == "none":
         return []
+    if plan.dp is not None:
+        why = "noise on the evidence of an audit is not offered; leave it out, the evidence travels as it is"
+        return [Problem("quality.dp", why)]
+    if unread := _unread(plan):
+        return [Problem(f"quality.{one}", f"detector '{name}' does not read it; leave it out") for one in unread]
     if study.privacy.dp is not None:
         why = f"detector '{name}' trains its probe without noise, which privacy.dp rules out; set detector = \"none\""
         return [Problem(key, why)]
@@ -54,3 +66,25 @@ def check_quality(study: Study, n_sites: int | None) -> list[Problem]:
     if name == "out-of-bag" and n_sites < LEAST_SITES:
         return [Problem(key, f"detector 'out-of-bag' needs at least {LEAST_SITES} sites, got {n_sites}")]
     return []
+
+
+def check_audited(study: Study, *, sites: Collection[str], outcome: str) -> None:
+    """Refuse an audit of these sites. outcome: its kind. Raises StudyError."""
+    plan, problems = study.quality, []
+    if plan.detector == "none":
+        return
+    if outcome != "binary":
+        why = f"detector '{plan.detector}' judges labels of 0 and 1, not an outcome of kind '{outcome}'"
+        problems.append(Problem("quality.detector", why))
+    if unknown := sorted(set(plan.anchors) - set(sites)):
+        why = f"unknown site '{unknown[0]}'; sites: {', '.join(sorted(sites))}"
+        problems.append(Problem("quality.anchors", why))
+    if problems:
+        raise StudyError(problems)
+
+
+def _unread(plan: QualityPlan) -> list[str]:
+    """Settings that were changed, though this detector reads none of them."""
+    plain, always = QualityPlan(), {"detector", "on_harm", "dp", *_READ[plan.detector]}
+    names = [name for name in type(plan).model_fields if name not in always]
+    return [name for name in names if getattr(plan, name) != getattr(plain, name)]

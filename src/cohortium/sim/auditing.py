@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from cohortium.core.examples import Examples
 from cohortium.core.parameters import Parameters
 from cohortium.core.randomness import Chance
-from cohortium.core.study import Study
+from cohortium.core.study import ModelPlan, StrategyPlan, Study
 from cohortium.core.verdicts import CODES
 from cohortium.quality.out_of_bag import Audit, AuditResult, OutOfBag
 from cohortium.quality.pool import pool_of
@@ -24,7 +24,12 @@ from cohortium.strategies.exact_sums import ExactSums
 from cohortium.swarm.ports import Judged
 from cohortium.swarm.program import Program, SiteWork, Stage
 
-__all__ = ["audit_works", "judged_by", "run_audit"]
+__all__ = ["audit_study", "audit_works", "judged_by", "run_audit"]
+
+
+def audit_study(study: Study) -> Study:
+    """What the ledger of this study's audit records: the same plan with the detector in the place of the model."""
+    return study.with_plans(model=ModelPlan(name=study.quality.detector), strategy=StrategyPlan())
 
 
 def audit_works(

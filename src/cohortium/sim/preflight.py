@@ -15,6 +15,7 @@ from cohortium.data.table import Table
 from cohortium.privacy.dp.terms import advice as private_advice
 from cohortium.privacy.dp.terms import check_delta, terms_of
 from cohortium.privacy.secagg.terms import sentence_on
+from cohortium.quality.study import check_audited
 from cohortium.sim.cohorts import Gathered, gather
 from cohortium.sim.leaks import leakage_checks
 from cohortium.sim.own_code import blamed_on, loaded_code
@@ -49,14 +50,16 @@ class Preflight:
 
 
 def preflight(study: Study, tables: Mapping[str, Table] | None) -> Preflight:
-    """Everything that can be said before anybody trains. Raises DataError when the data cannot be used."""
+    """Everything that can be said before anybody trains. Raises StudyError or DataError when it cannot be done."""
     if not tables:
         return Preflight(study=study)
     gathered = gather(study, tables, chance=Chance(study.evaluation.seed, secrets_from_system=False))
     for cohort in gathered.cohorts.values():
         check_delta(study, n_patients=cohort.n_rows("train"))
+    layout = gathered.schema.layout()
+    check_audited(study, sites=gathered.cohorts, outcome=layout.outcome)
     with blamed_on(loaded_code(study)):
-        check_fit(study, gathered.schema.layout())
+        check_fit(study, layout)
     return Preflight(
         study=study,
         columns=tuple((c.name, c.kind, c.role, c.unit) for c in gathered.schema.columns),

@@ -16,19 +16,20 @@ from numpy.typing import NDArray
 
 from cohortium.core.examples import Examples, concatenate
 from cohortium.core.randomness import Chance
-from cohortium.core.study import ModelPlan, StrategyPlan, Study
+from cohortium.core.study import Study
 from cohortium.core.verdicts import Verdict
 from cohortium.errors import Problem, StudyError, UsageError
 from cohortium.quality.agreement import Agreement
 from cohortium.quality.decide import Table
 from cohortium.quality.out_of_bag import Cost, OutOfBag
 from cohortium.quality.repairs import find_repair
+from cohortium.quality.study import check_audited
 from cohortium.quality.travelling import RelaySite, Travelling, complete
 from cohortium.reports.observed import Observed
 from cohortium.reports.panel import measure_all
 from cohortium.reports.quality import AuditCost, Effect, QualityRecord, SiteVerdict
 from cohortium.reports.record import Results
-from cohortium.sim.auditing import run_audit
+from cohortium.sim.auditing import audit_study, run_audit
 from cohortium.sim.comparison import SiteRows, train_plainly
 from cohortium.sim.evaluation import score
 from cohortium.sim.swarm import SwarmRun
@@ -84,13 +85,11 @@ class _Audit:
 def screen_sites(
     study: Study, rows: Sequence[SiteRows], *, chance: Chance, say: Callable[[str], None] = lambda _: None
 ) -> Screened:
-    """Audit the sites' records and do what the study says. Raises StudyError where its outcome cannot be audited."""
+    """Audit the sites' records and do what the study says. Raises StudyError where it cannot be done."""
     plan = study.quality
     if plan.detector == "none":
         return Screened(rows=list(rows))
-    if (kind := rows[0].training.layout.outcome) != "binary":
-        why = f"detector '{plan.detector}' judges labels of 0 and 1, not an outcome of kind '{kind}'"
-        raise StudyError([Problem("quality.detector", why)])
+    check_audited(study, sites=[one.site for one in rows], outcome=rows[0].training.layout.outcome)
     say(f"auditing the data of {len(rows)} sites before they train: {plan.detector}")
     audits = [_audit(study, rows, chance=chance, number=1)]
     first, now = audits[0], list(rows)
@@ -155,7 +154,6 @@ def _audit(study: Study, rows: Sequence[SiteRows], *, chance: Chance, number: in
         return _Audit(table=Agreement().run(records, seed=seed), cost=cost)
     if plan.detector == "travelling":
         return _travelled(study, rows, seed=seed)
-    audited = study.with_plans(model=ModelPlan(name=plan.detector), strategy=StrategyPlan())
     try:
         detector = OutOfBag(
             halves=plan.halves,
@@ -164,7 +162,7 @@ def _audit(study: Study, rows: Sequence[SiteRows], *, chance: Chance, number: in
             anchors=tuple(plan.anchors),
             one_class_unconfirmed=plan.one_class_unconfirmed,
         )
-        found, run = run_audit(audited, records, detector=detector, seed=seed, kinds=plan.repairs)
+        found, run = run_audit(audit_study(study), records, detector=detector, seed=seed, kinds=plan.repairs)
     except (ValueError, UsageError) as error:  # an anchor or a repair that is not there
         raise StudyError([Problem("quality", str(error))]) from None
     return _Audit(table=found.table, cost=found.cost, flagged=found.flagged, suspicion=found.suspicion, run=run)

@@ -246,11 +246,12 @@ class LedgerCheck:
 def verify_ledger(
     path: Path, study: Path | None, *, seed: int | None = None, consortium: str | None = None
 ) -> LedgerCheck:
-    """Replay an export; with a study (and the seed it was run with) also that the export records a run of it.
+    """Replay an export; with a study (and the seed it was run with) also that this is a run or an audit of it.
 
     consortium: at least 16 hexadecimal digits of the identity it must have, as its members know it.
     Raises VerificationFailed where a record does not hold, UsageError where it is the ledger of another study.
     """
+    from cohortium.sim.auditing import audit_study
     from cohortium.sim.inputs import read_study
 
     if not path.is_file():
@@ -263,8 +264,9 @@ def verify_ledger(
             f"{path.name} is the ledger of consortium {found.consortium.hex()[:16]}, expected {consortium[:16]}"
         )
     if study is not None:
-        wanted = read_study(study).with_seed(seed).digest
-        if wanted not in {run.study for run in found.runs}:
+        plan = read_study(study).with_seed(seed)
+        wanted = plan.digest
+        if not {wanted, audit_study(plan).digest} & {run.study for run in found.runs}:
             held = ", ".join(run.study.hex()[:16] for run in found.runs) or "none"
             raise UsageError(
                 f"{path.name} is the ledger of another study: '{study}' has digest {wanted.hex()[:16]}, found {held}",
