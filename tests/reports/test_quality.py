@@ -7,9 +7,11 @@ import pytest
 from cohortium.reports.measure import Measure
 from cohortium.reports.pages import Report
 from cohortium.reports.quality import AuditCost, Effect, QualityRecord, SiteVerdict
+from cohortium.reports.quality_sections import QualitySections
 from cohortium.reports.record import RunRecord
 from cohortium.reports.scope import scoped
-from cohortium.reports.summary import run_checks
+from cohortium.reports.sections import Sections
+from cohortium.reports.summary import run_checks, three_sentences
 
 
 def auroc(value, n=400):
@@ -98,3 +100,26 @@ def test_a_site_left_out_by_its_verdict_is_not_missing_from_the_run(small_record
     under = replace(small_record, included=included, quality=held)
     assert next(c for c in run_checks(under) if c.id == "run-complete").level == "ok"
     assert next(c for c in run_checks(replace(under, quality=None)) if c.id == "run-complete").level != "ok"
+
+
+def test_a_site_that_the_audit_left_out_is_not_said_to_have_trained(heart_record, quality):
+    out = heart_record.sites[0]
+    kept = heart_record.sites[1:]
+    record = replace(
+        heart_record,
+        quality=replace(quality, repaired={}, again={}, left_out=(out,)),
+        included=tuple(kept for _ in heart_record.included),
+        rounds=tuple(replace(one, contributors=kept, missing={}) for one in heart_record.rounds),
+        status="complete",
+    )
+    trained = sum(heart_record.flow[site].train for site in kept)
+    assert record.trained == kept
+    assert three_sentences(record)[0] == (
+        f"3 sites trained one logistic model together in 12 rounds on {trained} training records; "
+        f"every merge holds every site but {out}, left out by the audit."
+    )
+    whole = next(check for check in run_checks(record) if check.id == "run-complete")
+    assert (whole.level, whole.found) == ("ok", f"every merge holds every site but {out}, left out by the audit")
+    assert {row[3] for row in Sections(record).rounds_table().rows} == {"3/3"}
+    assert "After repair" not in QualitySections(record.quality).verdicts().columns
+    assert "After repair" in QualitySections(quality).verdicts().columns

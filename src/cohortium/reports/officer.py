@@ -69,7 +69,7 @@ class OfficerPage:
         )
         record = self.record
         audit = self.audit or (record.privacy.audit if record.privacy is not None else None)
-        privacy = None if record.privacy is None else PrivacySections(record.privacy, record.sites)
+        privacy = None if record.privacy is None else PrivacySections(record.privacy, record.trained)
         page = environment.get_template("officer.html").render(
             record=record,
             proof=self.proof,

@@ -59,7 +59,7 @@ class Report:
                 checks=[(check, *_SIGNS[check.level], CHECKED_IN.get(check.id, "")) for check in checks],
                 sections=Sections(record),
                 quality=None if record.quality is None else QualitySections(record.quality),
-                privacy=None if record.privacy is None else PrivacySections(record.privacy, record.sites),
+                privacy=None if record.privacy is None else PrivacySections(record.privacy, record.trained),
                 words=words_for(_names_used(record)),
                 label=label,
                 style=FIGURE_CSS,

@@ -17,6 +17,7 @@ __all__ = ["QualitySections"]
 _DETECTORS = {
     "out-of-bag": "out of bag: every patient is judged by models of other sites that never saw the patient's site",
     "agreement": "agreement: every site's own model judges the patients of every other site",
+    "travelling": "travelling: a model visits the sites, and a step that harms held-out patients is undone",
 }
 _EFFECTS = {
     "report": "nothing; the verdicts are told",
@@ -58,7 +59,7 @@ class QualitySections:
         """A line per site: verdict, how sure, reason, what to do."""
         if not self.record.sites:
             return None
-        rows = tuple(
+        rows: tuple[tuple[str, ...], ...] = tuple(
             (
                 site,
                 _verdict(one) + (f" ({one.votes} votes)" if one.votes else ""),
@@ -70,7 +71,7 @@ class QualitySections:
             )
             for site, one in sorted(self.record.sites.items())
         )
-        columns = (
+        columns: tuple[str, ...] = (
             "Site",
             "Verdict",
             "Probability of harm",
@@ -79,6 +80,8 @@ class QualitySections:
             "Suspect records",
             "After repair",
         )
+        if not self.record.again:
+            columns, rows = columns[:-1], tuple(row[:-1] for row in rows)
         return Table(caption="Verdicts on the sites' data", columns=columns, rows=rows)
 
     def effects(self) -> Table | None:

@@ -289,6 +289,12 @@ class RunRecord:
         """Hex SHA-256 of `to_json`."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The sites that should be in every merge: all but those an audit left out."""
+        audited = () if self.quality is None else self.quality.left_out
+        return tuple(site for site in self.sites if site not in audited)
+
     def without_times(self) -> RunRecord:
         """The same record with all times gone: equal for two runs with the same seed."""
         return replace(self, seconds=0.0, timings=Timings())

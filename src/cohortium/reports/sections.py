@@ -349,7 +349,7 @@ class Sections:
         """Who led, who is in the merge, who is missing and why."""
         if not self.record.rounds:
             return None
-        n, seconds = len(self.record.sites), self.record.timings.rounds
+        n, seconds = len(self.record.trained), self.record.timings.rounds
         rows = tuple(
             (
                 str(one.round),

@@ -63,9 +63,10 @@ def three_sentences(record: RunRecord) -> tuple[str, str, str]:
     return _done(record), _helped(record), _usable(record)
 
 
-def _expected(record: RunRecord) -> set[str]:
-    """The sites that should be in every merge: all but those an audit left out."""
-    return set(record.sites) - set(() if record.quality is None else record.quality.left_out)
+def _but(record: RunRecord) -> str:
+    """Whom an audit left out, in words; empty for nobody."""
+    audited = sorted(set(record.sites) - set(record.trained))
+    return f" but {named(audited)}, left out by the audit" if audited else ""
 
 
 def named(sites: tuple[str, ...] | list[str], *, most: int = 6) -> str:
@@ -77,18 +78,17 @@ def named(sites: tuple[str, ...] | list[str], *, most: int = 6) -> str:
 
 
 def _done(record: RunRecord) -> str:
-    n, rounds = len(record.sites), len(record.included)
-    train = [flow.train for flow in record.flow.values()]
+    n, rounds = len(record.trained), len(record.included)
+    train = [flow.train for site, flow in record.flow.items() if site in record.trained]
     patients = f" on {sum(t or 0 for t in train):,} training records" if train and None not in train else ""
     if record.shared and patients:
         patients = f",{patients} at this one,"
     did = f"{_count(n, 'site')} trained one {record.model.name} model together in {_count(rounds, 'round')}{patients}"
     if state(record) == "failed":
         return f"The run {record.status} and left no model."
-    whole = sum(set(names) == _expected(record) for names in record.included)
+    whole = sum(set(names) == set(record.trained) for names in record.included)
     if state(record) == "complete" and whole == rounds:
-        audited = set(record.sites) - _expected(record)
-        return f"{did}; every merge holds every site{f' but {named(sorted(audited))}' if audited else ''}."
+        return f"{did}; every merge holds every site{_but(record)}."
     return f"{did}; the run is {record.status}, and {whole} of {rounds} merges hold every site."
 
 
@@ -188,10 +188,10 @@ def run_checks(record: RunRecord, limits: Limits | None = None) -> tuple[Check, 
 def _run_complete(record: RunRecord, _: Limits) -> Check:
     if state(record) == "failed":
         return Check(id="run-complete", level="fail", found=f"the run {record.status}")
-    short = [i for i, names in enumerate(record.included, start=1) if set(names) != _expected(record)]
+    short = [i for i, names in enumerate(record.included, start=1) if set(names) != set(record.trained)]
     if state(record) == "complete" and not short:
-        return Check(id="run-complete", level="ok", found="every merge holds every site")
-    left_out = sorted({site for names in record.included for site in _expected(record) - set(names)})
+        return Check(id="run-complete", level="ok", found=f"every merge holds every site{_but(record)}")
+    left_out = sorted({site for names in record.included for site in set(record.trained) - set(names)})
     found = f"the run is {record.status}; {_count(len(short), 'merge')} without {named(left_out)}"
     return Check(id="run-complete", level="warn", found=found, fix="see who was missing, and why, in section 5")
 
