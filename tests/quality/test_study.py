@@ -29,7 +29,8 @@ def test_halves_that_hide_a_site_are_accepted_under_masks(n):
 @pytest.mark.parametrize(("n", "half", "needed"), [(9, 4, 5), (7, 3, 4), (6, 3, 4), (5, 2, 3)])
 def test_halves_that_do_not_are_refused(n, half, needed):
     assert problems(n, **quality(detector="out-of-bag")) == [
-        f"detector 'out-of-bag': {n} sites give halves of {half}; with secure aggregation a half needs {needed}"
+        f"detector 'out-of-bag': {n} sites give halves of {half}; with secure aggregation a half needs {needed}: "
+        "8 sites, or 10 and more"
     ]
     few = [f"detector 'out-of-bag' needs at least 6 sites, got {n}"] if n < 6 else []
     assert problems(n, **quality(detector="out-of-bag"), **CLEAR) == few
@@ -47,7 +48,7 @@ def test_the_least_half_withstands_a_third_of_the_sites():
 def test_agreement_shows_models_and_needs_few_sites():
     assert problems(5, **quality(detector="agreement")) == [
         "detector 'agreement' needs single-site models, but secure aggregation hides them; switch it off or use "
-        "'out-of-bag' with at least 10 sites"
+        "'out-of-bag' with 8 sites, or 10 and more"
     ]
     assert problems(5, **quality(detector="agreement"), **CLEAR) == []
     assert problems(10, **quality(detector="agreement"), **CLEAR) == ["detector 'agreement' needs 3 to 9 sites, got 10"]

@@ -40,7 +40,7 @@ def check_quality(study: Study, n_sites: int | None) -> list[Problem]:
     if name == "agreement" and masked:
         why = (
             "detector 'agreement' needs single-site models, but secure aggregation hides them; switch it off or use "
-            "'out-of-bag' with at least 10 sites"
+            "'out-of-bag' with 8 sites, or 10 and more"
         )
         return [Problem(key, why)]
     if name == "travelling" and masked:
@@ -60,7 +60,7 @@ def check_quality(study: Study, n_sites: int | None) -> list[Problem]:
     if name == "out-of-bag" and masked and half < least_half(n_sites):
         why = (
             f"detector 'out-of-bag': {n_sites} sites give halves of {half}; "
-            f"with secure aggregation a half needs {least_half(n_sites)}"
+            f"with secure aggregation a half needs {least_half(n_sites)}: 8 sites, or 10 and more"
         )
         return [Problem(key, why)]
     if name == "out-of-bag" and n_sites < LEAST_SITES:

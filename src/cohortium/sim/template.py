@@ -40,6 +40,9 @@ name = "auto"                      # exact-sums where the model learns by sums, 
 # secure_aggregation = true        # members see only the sum of updates; default: from three sites on
 # weights = "public"               # hidden: the number of a site's training rows is masked too
 
+[quality]
+# detector = "out-of-bag"          # audit the sites' data before a simulated training; 8 sites, or 10 and more
+
 [evaluation]
 test_fraction = 0.3                # patients held out at every site
 calibration_fraction = 0.1         # patients kept for recalibration and thresholds
