@@ -56,7 +56,7 @@ def test_it_comes_back_from_json_as_it_was(small_record, quality):
 def test_the_page_says_verdict_reason_repair_and_effect(small_record, quality):
     page = Report(replace(small_record, quality=quality)).html()
     for words in ("6 Harmful data", "repair: label-polarity", "labels look reversed", "0.710 (0.690 to 0.730)",
-                  "+0.220", "2.8 times the passes", "repaired for this run", "keep, look"):  # fmt: skip
+                  "+0.220", "the work of 2.8 trainings", "repaired for this run", "keep, look"):  # fmt: skip
         assert words.replace("(0.690 to 0.730)", "(0.690\u00a0to\u00a00.730)") in page
     assert "were not audited" in Report(small_record).html()
 

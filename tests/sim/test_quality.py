@@ -60,6 +60,7 @@ def test_the_reversed_site_is_named_and_no_other(mended):
     assert record.again["cc"].verdict == "keep"
     assert record.repaired == {"cc": "label-polarity"}
     assert any(line.startswith("cc: labels look reversed") for line in said)
+    assert said[1:3] == ["audit: 10 exchanges", "audit: 20 exchanges"]
 
 
 def test_repaired_rows_train_and_are_tested_with_the_labels_they_should_have(mended):

@@ -9,6 +9,7 @@ from cohortium.reports.drawing import Figure
 from cohortium.reports.figures import Dot
 from cohortium.reports.glossary import label
 from cohortium.reports.measure import Measure
+from cohortium.reports.panel import LOWER_IS_BETTER
 from cohortium.reports.quality import QualityRecord, SiteVerdict
 from cohortium.reports.sections import Table
 
@@ -51,8 +52,8 @@ class QualitySections:
             lines.append(("Repaired", ", ".join(f"{site} ({name})" for site, name in sorted(found.repaired.items()))))
         if found.left_out:
             lines.append(("Did not train", ", ".join(found.left_out)))
-        steps = f"{cost.training_steps_ratio:.1f} times the passes over the patients of one probe trained on all"
-        lines.append(("Cost", f"{steps}, {cost.model_transfers} payloads sent"))
+        work = f"the work of {cost.training_steps_ratio:.1f} trainings of one such model on all patients"
+        lines.append(("Cost", f"{work}, {cost.model_transfers} payloads sent"))
         return lines
 
     def verdicts(self) -> Table | None:
@@ -102,14 +103,15 @@ class QualitySections:
 
     def change(self) -> Figure | None:
         """The same as a picture: what is compared over all patients."""
-        held = [one for one in self.record.effects if not one.subgroup and one.without.value is not None]
+        told = [one for one in self.record.effects if not one.subgroup and one.name not in LOWER_IS_BETTER]
+        held = [one for one in told if one.without.value is not None]
         if not held:
             return None
         groups = [
             (label(one.name), [_dot("without the audit", one.without, 1), _dot("under its verdicts", one.under, 0)])
             for one in held
         ]
-        sentence = "The model trained on the data as they came, and under the verdicts. Whiskers: 95 % intervals."
+        sentence = "The model trained on the data as they came, and under the verdicts; right is better, 95 % intervals."
         return figures.dots("Before and after the audit", groups, x_label="value", sentence=sentence)
 
 

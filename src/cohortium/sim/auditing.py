@@ -9,7 +9,7 @@ the result also shows each site's own records.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from cohortium.core.examples import Examples
 from cohortium.core.parameters import Parameters
@@ -21,6 +21,7 @@ from cohortium.quality.pool import pool_of
 from cohortium.quality.repairs import KINDS, library
 from cohortium.sim.swarm import Setting, SwarmRun, run_swarm
 from cohortium.strategies.exact_sums import ExactSums
+from cohortium.swarm.notices import Notice, RoundRecord
 from cohortium.swarm.ports import Judged
 from cohortium.swarm.program import Program, SiteWork, Stage
 
@@ -30,6 +31,9 @@ __all__ = ["audit_study", "audit_works", "judged_by", "run_audit"]
 def audit_study(study: Study) -> Study:
     """What the ledger of this study's audit records: the same plan with the detector in the place of the model."""
     return study.with_plans(model=ModelPlan(name=study.quality.detector), strategy=StrategyPlan())
+
+
+_EVERY = 10
 
 
 def audit_works(
@@ -57,6 +61,19 @@ def audit_works(
     return found
 
 
+def _teller(say: Callable[[str], None]) -> Callable[[Notice], None]:
+    """A line whenever another ten exchanges are merged: an audit has some forty, and nobody knows how many."""
+    told = 0
+
+    def hear(notice: Notice) -> None:
+        nonlocal told
+        if isinstance(notice, RoundRecord) and notice.turn >= told + _EVERY:
+            told = notice.turn
+            say(f"audit: {told} exchanges")
+
+    return hear
+
+
 def judged_by(detector: OutOfBag, program: Program, state: Parameters) -> list[Judged]:
     """What a node puts on the ledger of an audit's last state: every verdict that asks for something.
 
@@ -82,6 +99,7 @@ def run_audit(
     seed: int = 0,
     ledger: str = "memory",
     kinds: Sequence[str] = KINDS[:-1],
+    say: Callable[[str], None] = lambda _: None,
 ) -> tuple[AuditResult, SwarmRun]:
     """Audit these sites by nodes in virtual time; masks as the study says. Raises RunFailed as any run does."""
     chance = Chance(seed, secrets_from_system=False)
@@ -90,7 +108,7 @@ def run_audit(
     def judge(state: Parameters) -> list[Judged]:
         return judged_by(detector, works[min(works)].program, state)
 
-    run = run_swarm(Setting(study=study, works=works, chance=chance, ledger=ledger, judge=judge))
+    run = run_swarm(Setting(study=study, works=works, chance=chance, ledger=ledger, judge=judge, observe=_teller(say)))
     names = sorted(sites)
     program = works[names[0]].program
     learner = program.learner

@@ -91,7 +91,7 @@ def screen_sites(
         return Screened(rows=list(rows))
     check_audited(study, sites=[one.site for one in rows], outcome=rows[0].training.layout.outcome)
     say(f"auditing the data of {len(rows)} sites before they train: {plan.detector}")
-    audits = [_audit(study, rows, chance=chance, number=1)]
+    audits = [_audit(study, rows, chance=chance, number=1, say=say)]
     first, now = audits[0], list(rows)
     repaired = {one.site: one.repair for one in first.table.verdicts if one.kind == "repair"}
     repaired = repaired if plan.on_harm == "repair" else {}
@@ -99,7 +99,7 @@ def screen_sites(
         say(f"{site}: {first.sites[site].reason}; repaired: {name}")
     if repaired:
         now = [_mended(one, repaired[one.site]) if one.site in repaired else one for one in rows]
-        audits.append(_audit(study, now, chance=chance, number=2))
+        audits.append(_audit(study, now, chance=chance, number=2, say=say))
     last = audits[-1]
     left_out = last.left_out if plan.on_harm != "report" else []
     for site in left_out:
@@ -144,7 +144,9 @@ def _effects_of(
     return tuple(Effect(name=name, without=without[name], under=under.swarm[name]) for name in names)
 
 
-def _audit(study: Study, rows: Sequence[SiteRows], *, chance: Chance, number: int) -> _Audit:
+def _audit(
+    study: Study, rows: Sequence[SiteRows], *, chance: Chance, number: int, say: Callable[[str], None]
+) -> _Audit:
     """One audit; out of bag, a run of its own: the same sites, columns and masks, another thing to learn."""
     plan, records = study.quality, {one.site: _records(one) for one in rows}
     seed = int(chance.stream("audit", number).integers(2**32))
@@ -162,7 +164,7 @@ def _audit(study: Study, rows: Sequence[SiteRows], *, chance: Chance, number: in
             anchors=tuple(plan.anchors),
             one_class_unconfirmed=plan.one_class_unconfirmed,
         )
-        found, run = run_audit(audit_study(study), records, detector=detector, seed=seed, kinds=plan.repairs)
+        found, run = run_audit(audit_study(study), records, detector=detector, seed=seed, kinds=plan.repairs, say=say)
     except (ValueError, UsageError) as error:  # an anchor or a repair that is not there
         raise StudyError([Problem("quality", str(error))]) from None
     return _Audit(table=found.table, cost=found.cost, flagged=found.flagged, suspicion=found.suspicion, run=run)
