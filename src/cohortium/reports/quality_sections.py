@@ -111,7 +111,7 @@ class QualitySections:
             (label(one.name), [_dot("without the audit", one.without, 1), _dot("under its verdicts", one.under, 0)])
             for one in held
         ]
-        sentence = "The model trained on the data as they came, and under the verdicts; right is better, 95 % intervals."
+        sentence = "The model trained on the data as they came, and under the verdicts; right is better."
         return figures.dots("Before and after the audit", groups, x_label="value", sentence=sentence)
 
 
