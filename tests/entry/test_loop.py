@@ -11,8 +11,8 @@ from cohortium.errors import StudyError, TrainingFailed, UsageError
 from cohortium.strategies import STRATEGIES
 
 OBEYED = {
-    "coordinate-median", "fedadam", "fedavg", "fedavgm", "fedyogi", "geometric-median", "maximum", "mean", "minimum",
-    "trimmed-mean",
+    "bulyan", "centred-clipping", "coordinate-median", "fedadam", "fedavg", "fedavgm", "fedyogi", "geometric-median",
+    "krum", "maximum", "mean", "minimum", "multi-krum", "norm-bound", "trimmed-mean",
 }  # fmt: skip
 
 
