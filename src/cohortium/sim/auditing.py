@@ -28,12 +28,13 @@ from cohortium.swarm.program import Program, SiteWork, Stage
 __all__ = ["audit_study", "audit_works", "judged_by", "run_audit"]
 
 
+_EVERY = 10
+"""Exchanges between two lines of progress."""
+
+
 def audit_study(study: Study) -> Study:
     """What the ledger of this study's audit records: the same plan with the detector in the place of the model."""
     return study.with_plans(model=ModelPlan(name=study.quality.detector), strategy=StrategyPlan())
-
-
-_EVERY = 10
 
 
 def audit_works(
@@ -79,11 +80,9 @@ def judged_by(detector: OutOfBag, program: Program, state: Parameters) -> list[J
 
     evidence: the digest of the whole table, the same at every node.
     """
-    learner = program.learner
-    assert isinstance(learner, Audit)  # noqa: S101 - built by `audit_works`
     if not program.finished(state):
         return []
-    table = learner.auditor.table(program.model(state), detector.rules)
+    table = _learner(program).auditor.table(program.model(state), detector.rules)
     return [
         Judged(site=one.site, verdict=CODES[one.kind], evidence=table.digest)
         for one in table.verdicts
@@ -104,15 +103,18 @@ def run_audit(
     """Audit these sites by nodes in virtual time; masks as the study says. Raises RunFailed as any run does."""
     chance = Chance(seed, secrets_from_system=False)
     works = audit_works(study, sites, detector=detector, chance=chance, kinds=kinds)
+    program = works[min(works)].program
 
     def judge(state: Parameters) -> list[Judged]:
-        return judged_by(detector, works[min(works)].program, state)
+        return judged_by(detector, program, state)
 
     run = run_swarm(Setting(study=study, works=works, chance=chance, ledger=ledger, judge=judge, observe=_teller(say)))
-    names = sorted(sites)
-    program = works[names[0]].program
-    learner = program.learner
-    assert isinstance(learner, Audit)  # noqa: S101 - built above
-    pool = pool_of({at: sites[name] for at, name in enumerate(names)})
+    pool = pool_of({at: sites[name] for at, name in enumerate(sorted(sites))})
     exchanges = sum(event.name == "Final" for event in run.events)
-    return detector.result(learner.auditor, program.model(run.state), pool, exchanges=exchanges), run
+    return detector.result(_learner(program).auditor, program.model(run.state), pool, exchanges=exchanges), run
+
+
+def _learner(program: Program) -> Audit:
+    """The audit a program of `audit_works` is made of."""
+    assert isinstance(program.learner, Audit)  # noqa: S101 - it has no other stage
+    return program.learner
