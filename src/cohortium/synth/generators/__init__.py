@@ -13,6 +13,9 @@ __all__ = ["GENERATORS"]
 
 GENERATORS: Final = Registry(
     "generator",
-    {"bn": "cohortium.synth.generators.bn:BayesianNetwork"},
+    {
+        "bn": "cohortium.synth.generators.bn:BayesianNetwork",
+        "copula": "cohortium.synth.generators.copula:Copula",
+    },
     group="cohortium.generators",
 )

@@ -10,6 +10,7 @@ Design: synthetic-data.md 3 and 4.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,8 +51,11 @@ def coarse_counts(values: Floats) -> Integers:
 
 
 def step_counts(values: Floats) -> Integers:
-    """How many values are whole multiples of each of STEPS, and how many there are, (STEPS + 1,)."""
-    there = values[~np.isnan(values)]
+    """How many values are whole multiples of each of STEPS, and how many there are, (STEPS + 1,).
+
+    Zeros are left out: a multiple of everything, they do not tell how a column is written.
+    """
+    there = values[~np.isnan(values) & (values != 0)]
     found = []
     for width in STEPS:
         scaled = there / width
@@ -70,7 +74,7 @@ def fine_grid(coarse: Integers, whole: Integers, *, low: float | None, high: flo
     start, end = _edge(first), _edge(last + 1)
     start = start if low is None else max(start, low)
     end = end if high is None else min(end, high)
-    enough = np.flatnonzero(whole[:-1] >= _ALMOST_ALL * n)
+    enough = np.flatnonzero(whole[:-1] >= _ALMOST_ALL * int(whole[-1]))
     if not len(enough):
         width = (end - start) / N_FINE if end > start else 1.0
         return np.array([start, width, float(N_FINE if end > start else 1), 0.0])
@@ -99,27 +103,42 @@ class Scores:
     written: Floats
 
     @classmethod
-    def joined(cls, grid: Floats, fine: Integers, *, whole: Integers, min_cell: int) -> Scores:
-        """Cells joined from below until each holds at least `min_cell`; what is left joins the last."""
+    def joined(
+        cls, grid: Floats, fine: Integers, *, whole: Integers, min_cell: int, alone: Sequence[int] | Integers = ()
+    ) -> Scores:
+        """Cells joined from below until each holds at least `min_cell`; what is left joins the last.
+
+        alone: cells that stay by themselves; what is left before one joins the cell below, or it where there is none.
+        """
         upper: list[int] = []
         counts: list[int] = []
-        held = 0
-        for cell in np.flatnonzero(fine):
-            held += int(fine[cell])
-            if held >= min_cell:
-                upper.append(int(cell))
+        held, first, last = 0, -1, 0
+        single = {int(cell) for cell in alone}
+        for cell in (int(one) for one in np.flatnonzero(fine)):
+            if cell in single:
+                if counts:
+                    counts[-1] += held
+                    if held and upper[-1] not in single:
+                        upper[-1] = last
+                    if upper[-1] < cell - 1:  # nobody: what lies between is not drawn
+                        counts.append(0)
+                        upper.append(cell - 1)
+                    held = 0
+                else:
+                    first = cell
+            elif first < 0:
+                first = cell
+            held, last = held + int(fine[cell]), cell
+            if held >= min_cell or cell in single:
+                upper.append(cell)
                 counts.append(held)
                 held = 0
-        if held:
-            if counts:
-                counts[-1] += held
-            else:
-                counts.append(held)
-                upper.append(0)
-        if not counts:
-            upper, counts = [0], [0]
-        there = np.flatnonzero(fine)
-        first, upper[-1] = (int(there[0]), int(there[-1])) if len(there) else (0, 0)
+        if held and counts:
+            counts[-1] += held
+            upper[-1] = upper[-1] if upper[-1] in single else last
+        elif held or not counts:
+            upper, counts = [last], [held]
+        first = max(first, 0)
         n = max(sum(counts), 1)
         below = np.concatenate([[0], np.add.accumulate(counts)[:-1]])
         z = np.clip(normal_quantile((below + 0.5 * np.array(counts)) / n), -_LARGEST_SCORE, _LARGEST_SCORE)

@@ -95,8 +95,11 @@ class Tail:
         return Parameters({"coefficients": self.coefficients, "sd": self.sd})
 
 
-def repaired(z: Floats, scores: Scores, rng: np.random.Generator) -> Floats:
-    """Values whose ranks are those of z and whose distribution is the published one; NaN stays missing."""
+def repaired(z: Floats, scores: Scores, rng: np.random.Generator, *, spikes: Floats | None = None) -> Floats:
+    """Values whose ranks are those of z and whose distribution is the published one; NaN stays missing.
+
+    spikes: values that the table holds by themselves; they are left as they are.
+    """
     there = ~np.isnan(z)
     n = int(there.sum())
     found = np.full(len(z), np.nan)
@@ -109,5 +112,9 @@ def repaired(z: Floats, scores: Scores, rng: np.random.Generator) -> Floats:
         from scipy.stats import norm
 
         p = np.clip(norm.cdf(z[there]), 1e-9, 1 - 1e-9)
-    found[there] = scores.heaped(scores.value(p), rng)
+    values = scores.value(p)
+    heaped = scores.heaped(values, rng)
+    if spikes is not None and len(spikes):
+        heaped = np.where((np.abs(values[:, None] - spikes) < 1e-9).any(axis=1), values, heaped)
+    found[there] = heaped
     return found

@@ -1,0 +1,36 @@
+"""The first two exchanges: what sites tell of columns, and the tables that are published."""
+
+import numpy as np
+import pytest
+
+from cohortium.core.parameters import Parameters
+from cohortium.synth.generators.preparing import after_histograms, after_ranges, coding_of, histograms, ranges
+
+
+def _two_exchanges(world, parts):
+    def total(answers):
+        return Parameters({name: np.add.reduce([a[name] for a in answers]) for name in answers[0]})
+
+    state = after_ranges(world.facts, total([ranges(world.facts, part) for part in parts]))
+    counts = total([histograms(world.facts, state, part) for part in parts])
+    return after_histograms(world.facts, state, counts, min_cell=10)
+
+
+def test_two_halves_publish_what_the_whole_publishes(world):
+    half = np.arange(len(world.training)) % 2 == 0
+    whole = _two_exchanges(world, [world.training])
+    assert _two_exchanges(world, [world.training.take(half), world.training.take(~half)]) == whole
+
+
+def test_no_published_cell_is_small(world):
+    state = _two_exchanges(world, [world.training])
+    counts = [array for name, array in state.items() if name.endswith("/counts")]
+    assert len(counts) == 5 + 3  # age, blasts, hb, ferritin, ecog; time as a whole and by end
+    assert all(((array == 0) | (array >= 10)).all() for array in counts)
+
+
+def test_gaps_are_modelled_where_there_are_some(world):
+    coding = coding_of(world.facts, _two_exchanges(world, [world.training]))
+    assert coding.gaps["ferritin"]
+    assert not coding.gaps["age"]
+    assert coding.middle["TP53"] == pytest.approx(0)
