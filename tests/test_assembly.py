@@ -246,6 +246,7 @@ def test_a_private_model_that_can_do_both_learns_by_noisy_steps():
     assert program.events(program.start())[0].count == 10
 
 
+@pytest.mark.slow
 def test_shared_private_steps_are_one_round_each_and_need_their_noise():
     study = private(masks=True, mode="distributed", strategy={"sync_every": 4})
     assert problems(study, n_sites=5) == {}
@@ -296,6 +297,7 @@ def test_columns_without_a_public_range_and_layers_that_mix_patients_are_refused
         check_fit(study, LAYOUT)
 
 
+@pytest.mark.slow
 def test_a_large_model_is_not_shared_step_by_step_unasked():
     pytest.importorskip("torch", reason="torch is not installed")
     wide = {"name": "mlp", "layers": [2000, 3000]}

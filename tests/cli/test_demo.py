@@ -11,6 +11,7 @@ from cohortium.cli.output import Screen
 pytest.importorskip("sklearn")
 
 
+@pytest.mark.slow
 def test_the_demo_runs_twice_into_the_same_folder(tmp_path, capsys):
     arguments = ["demo", "--out", str(tmp_path / "d"), "--ledger", "memory", "--sites", "3", "--json"]
     records = []

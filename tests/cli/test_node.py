@@ -264,6 +264,7 @@ def test_a_node_without_a_consortium_does_not_start(trio, said):
     assert (code, "belongs to no consortium yet" in err) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_node_runs_answers_and_stops(tmp_path, said, monkeypatch):
     """One founder alone: a whole process, its socket, its lock; nobody has to vouch for it."""
     monkeypatch.chdir(tmp_path)

@@ -26,6 +26,7 @@ def test_every_example_promises_a_result():
     assert {path.stem for path in EXAMPLES.glob("*.py")} == set(PROMISED)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("name", sorted(PROMISED))
 def test_example_runs_and_prints_its_result(name, tmp_path):

@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_mutated_frames_crash_nothing_and_the_run_goes_on(tmp_path):
     told = tmp_path / "fuzz.json"
     command = [sys.executable, "-m", "benchmarks", "fuzz", "--frames", "5000", "--live", "0.4", "--seed", "7"]

@@ -65,6 +65,7 @@ def interrupt(folder: Path, *, ledger: str, times: int = 1) -> tuple[int, str, l
     return process.returncode, out, said + rest.splitlines()
 
 
+@pytest.mark.slow
 def test_once_saves_the_state_and_says_how_to_go_on(work):
     code, out, said = interrupt(work, ledger="local")
     assert code == 130, said
@@ -89,6 +90,7 @@ def test_once_saves_the_state_and_says_how_to_go_on(work):
     assert not (work / "run" / "state").exists()
 
 
+@pytest.mark.slow
 def test_twice_stops_now(work):
     code, out, said = interrupt(work, ledger="local", times=2)
     assert code == 130, said
@@ -96,6 +98,7 @@ def test_twice_stops_now(work):
     assert said[-1].endswith("--resume")
 
 
+@pytest.mark.slow
 def test_on_a_memory_ledger_nothing_is_left(work):
     code, _, said = interrupt(work, ledger="memory")
     assert code == 130

@@ -69,6 +69,7 @@ def test_kill_dash_nine_then_resume_gives_the_same_digest(work, after):
     subprocess.run([*audit, "--study", str(work / "study.toml")], check=True, capture_output=True, timeout=100)
 
 
+@pytest.mark.slow
 def test_resume_without_anything_to_resume_is_refused(work):
     done = subprocess.run(command(work, "none", "--resume"), capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2

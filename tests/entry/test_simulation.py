@@ -59,6 +59,7 @@ def test_dicts_data_frames_and_tables_are_the_same(sites, result):
     assert co.simulate(sites=mixed, outcome="label").record.model.digest == result.record.model.digest
 
 
+@pytest.mark.slow
 def test_keywords_and_a_study_file_give_one_study_and_one_model(sites, tmp_path):
     path = tmp_path / "study.toml"
     path.write_text(

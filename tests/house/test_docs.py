@@ -217,6 +217,7 @@ def test_every_page_is_in_the_contents_and_the_other_way_round():
     assert len(listed) == len(set(listed))
 
 
+@pytest.mark.slow
 def test_the_site_is_built_without_a_warning_and_asks_nothing_of_the_network(tmp_path):
     pytest.importorskip("mkdocs", reason="mkdocs is not installed: pip install mkdocs")
     from mkdocs.commands.build import build
@@ -308,14 +309,10 @@ def play(text, folder: Path):
 
 
 SHOWN = [page for page in PAGES if "```console" in page.read_text(encoding="utf-8")]
-QUICK = {"README.md", "docs/tutorial/first-swarm.md"}
 
 
-@pytest.mark.parametrize(
-    "page",
-    [pytest.param(page, marks=() if page_id(page) in QUICK else pytest.mark.slow) for page in SHOWN],
-    ids=page_id,
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("page", SHOWN, ids=page_id)
 def test_commands_on_the_page_print_what_the_page_shows(page, tmp_path):
     text = page.read_text(encoding="utf-8")
     if "needs torch" in text:

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 EXTRAS = (
     "torch",
     "pandas",
@@ -52,6 +54,7 @@ def answer_without_extras(code):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_without_any_extra_only_modules_behind_a_registry_refuse_and_name_the_extra():
     refused = answer_without_extras(
         "import importlib, json, pkgutil, cohortium\n"
@@ -95,6 +98,7 @@ def test_importing_the_package_loads_nothing_heavy():
     assert not modules_after("import cohortium") & set(HEAVY)
 
 
+@pytest.mark.slow
 def test_a_logistic_swarm_loads_neither_torch_nor_sklearn_nor_pandas():
     loaded = modules_after(
         "import numpy as np, cohortium as co\n"

@@ -4,6 +4,8 @@ from cohortium.errors import UsageError
 from cohortium.lab.catalogue import FAILURES, do_fault, seconds_of
 from cohortium.lab.site_faults import FaultFile, SiteFaults
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("+1h", 3600.0), ("-30m", -1800.0), ("90s", 90.0), ("45", 45.0), ("1.5d", 129_600.0)]

@@ -44,6 +44,7 @@ def test_status_tells_of_every_process_and_every_node(lab):
     assert len({about["node"]["ledger"]["hash"] for about in found["sites"].values()}) == 1
 
 
+@pytest.mark.slow
 def test_a_node_that_is_killed_is_missed_and_started_again_by_healing(lab):
     before = lab.lab.proc("site", "porto").pid
     lab.kill("porto")
@@ -85,6 +86,7 @@ def test_names_that_are_not_in_the_lab_are_refused_with_those_that_are(lab):
         lab.kill("n1")
 
 
+@pytest.mark.slow
 def test_a_run_is_proposed_approved_by_all_and_leaves_a_record_at_every_site(lab):
     number = lab.propose(by="lund")
     ended = lab.wait_for_run(number, timeout_s=110)

@@ -5,6 +5,7 @@ import pytest
 from cohortium.lab.selfcheck import compare_with_simulation, simulated_digest
 
 
+@pytest.mark.slow
 def test_a_simulation_of_the_labs_own_tables_gives_a_digest(running):
     first, again = simulated_digest(running), simulated_digest(running)
     assert first == again

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from cohortium.lab.consortium import Consortium
 
 
@@ -11,6 +13,7 @@ def start(home):
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
+@pytest.mark.slow
 def test_a_home_that_is_in_use_is_refused_with_its_holder(lab):
     done = start(lab.home("bonn"))
     assert done.returncode == 1
@@ -18,6 +21,7 @@ def test_a_home_that_is_in_use_is_refused_with_its_holder(lab):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_node_that_cannot_start_says_why_in_a_sentence(kit, tmp_path):
     lab = Consortium.create(tmp_path / "lab", kit[0](), engine="local")
     key = lab.home("bonn") / "keys/ledger.key"

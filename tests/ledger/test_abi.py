@@ -74,6 +74,7 @@ def test_selector_and_topic_of_the_best_known_contract():
     assert event_topic("Transfer(address,address,uint256)").hex().startswith("ddf252ad1be2c89b")
 
 
+@pytest.mark.slow
 @given(arguments())
 @settings(max_examples=150, deadline=None)
 def test_what_is_written_equals_eth_abi_and_reads_back(case):

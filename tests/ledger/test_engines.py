@@ -41,6 +41,7 @@ def test_founders_the_contract_would_not_take_found_nothing(hospitals, tmp_path,
     ENGINES.resolve(engine).found(genesis, clock=lambda: 0, path=tmp_path / "c.sqlite").close()
 
 
+@pytest.mark.slow
 def test_a_whole_run_is_the_same_on_every_engine(both):
     receipts, events, views = [], [], []
     for one in both:
@@ -293,6 +294,7 @@ def test_reading_refuses_what_it_cannot_answer(consortium):
     assert consortium.ledger.head() == before
 
 
+@pytest.mark.slow
 def test_every_view_reads_the_same_on_every_engine(both):
     for one in both:
         one.play(one.start(), 1)
@@ -331,6 +333,7 @@ def test_threads_may_share_an_engine(consortium, hospitals):
         assert consortium.ledger.head().height == 26
 
 
+@pytest.mark.slow
 def test_an_export_of_any_engine_verifies(consortium, tmp_path):
     run = consortium.start()
     digest = consortium.play(run, 1)

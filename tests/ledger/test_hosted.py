@@ -88,6 +88,7 @@ def sign(follower, hospitals, function, *args, site="graz"):
     )
 
 
+@pytest.mark.slow
 def test_a_follower_catches_up_over_several_pages(pair, hospitals):
     one, wire, follower = pair
     for _ in range(2 * protocol._PAGE_BLOCKS + 3):

@@ -250,6 +250,7 @@ def test_who_was_excluded_is_skipped_from_then_on_at_every_replica(kit, hospital
 # --- S10: one clock in the year 2100 ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_s10_a_member_that_claims_the_year_2100_moves_nobodys_time(kit, hospitals):
     for site in hospitals.sites:
         kit.now[site] += 100
@@ -424,6 +425,7 @@ def test_refused_before_it_is_written(kit, hospitals):
 # --- restarts --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_replica_catches_up_over_many_pages_and_goes_on_where_it_was(kit, hospitals):
     kit.at("lund")
     for _ in range(_PAGE + 3):
@@ -584,6 +586,7 @@ def own_cluster(tmp_path, etcd):
         yield running
 
 
+@pytest.mark.slow
 def test_a_killed_leader_loses_no_transaction_and_all_replicas_agree(own_cluster, hospitals, tmp_path):
     """Four sites write; the leader of the cluster is killed in the middle, and later comes back."""
     genesis = hospitals.genesis_of("replicated")

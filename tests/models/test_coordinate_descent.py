@@ -49,6 +49,7 @@ def test_unpenalised_coordinates_and_empty_columns_are_handled():
     assert np.allclose(w, [1.0, 0.0, -1.0], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_sums_that_no_patients_can_have_keep_no_site_busy():
     """Every site minimises what all sites said; one that lies must not cost the others hours."""
     zero, rng = np.zeros(40), np.random.default_rng(0)

@@ -14,6 +14,7 @@ ORACLES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ORACLES)
 def test_fifty_steps_equal_torchs_own(name):
     rng = np.random.default_rng(1)

@@ -42,6 +42,7 @@ def test_a_run_is_proposed_approved_watched_and_listed(world):
     world.play(main)
 
 
+@pytest.mark.slow
 def test_the_next_study_is_compared_with_the_one_approved_before(world):
     world = world()
 

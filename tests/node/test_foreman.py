@@ -77,6 +77,7 @@ def test_a_worker_computes_the_bits_that_this_process_would(hire, here):
     assert foreman.stages[1] == "presence"
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_training_costs_that_training_only(hire, slow_study):
     foreman = hire(plan=slow_study)
     state = foreman.start()
@@ -127,6 +128,7 @@ def test_a_pure_call_is_asked_again_of_a_new_worker(hire):
     assert process_of(foreman).pid != first
 
 
+@pytest.mark.slow
 def test_wrong_data_and_wrong_code_are_told_by_code_and_the_sentence_stays_here(hire, plan, home_of_bonn):
     (home_of_bonn / "bonn.csv").write_text("a,b,sex\n1,2,f\n")
     with pytest.raises(TrainingFailed, match="label") as caught:

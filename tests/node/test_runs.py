@@ -11,6 +11,7 @@ from cohortium.node.studies import Parcel
 from cohortium.sim.simulate import run_simulation
 
 
+@pytest.mark.slow
 def test_three_hospitals_end_with_the_model_of_the_simulation(world):
     world = world()
     pinned = world.study()
@@ -123,6 +124,7 @@ def test_too_few_approvals_end_the_run_at_the_deadline(world):
     world.play(main)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victims", [("lund",), ("bonn", "lund", "porto")], ids=["one", "all at once"])
 @pytest.mark.parametrize("at", [1, 4, 7])
 def test_killed_nodes_go_on_where_they_were_and_the_model_is_the_same(world, victims, at):
@@ -145,6 +147,7 @@ def test_killed_nodes_go_on_where_they_were_and_the_model_is_the_same(world, vic
     assert {world.digest_of(site) for site in world.sites} == {expected}
 
 
+@pytest.mark.slow
 def test_a_site_that_approves_late_joins_with_the_newest_merge(world):
     world = world("bonn", "lund", "porto", "ulm")
     home = world.homes["ulm"].path
@@ -169,6 +172,7 @@ def test_a_site_that_approves_late_joins_with_the_newest_merge(world):
     assert len({world.digest_of(site) for site in world.sites}) == 1
 
 
+@pytest.mark.slow
 def test_a_site_that_stops_is_named_and_may_come_back(world):
     world = world()
     pinned = world.study(**world.weights(rounds=12))
@@ -193,6 +197,7 @@ def test_a_site_that_stops_is_named_and_may_come_back(world):
     assert len({world.digest_of(site) for site in world.sites}) == 1
 
 
+@pytest.mark.slow
 def test_trouble_at_a_site_is_seen_at_all_nodes_at_once(world):
     world = world()
     pinned = world.study(**world.weights())
@@ -217,6 +222,7 @@ def test_trouble_at_a_site_is_seen_at_all_nodes_at_once(world):
     world.play(main)
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_and_a_third_that_waits_for_a_place(world):
     world = world()
 
@@ -234,6 +240,7 @@ def test_two_runs_at_once_and_a_third_that_waits_for_a_place(world):
     world.play(main)
 
 
+@pytest.mark.slow
 def test_the_same_study_can_be_run_again(world):
     world = world()
     pinned = world.study()
@@ -249,6 +256,7 @@ def test_the_same_study_can_be_run_again(world):
     assert one["model"]["digest"] == two["model"]["digest"]
 
 
+@pytest.mark.slow
 def test_rules_that_became_stricter_while_the_node_was_down_take_it_out_of_the_run(world):
     world = world()
     pinned = world.study(**world.weights(rounds=8))

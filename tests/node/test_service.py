@@ -2,9 +2,12 @@
 
 import asyncio
 
+import pytest
+
 from cohortium.errors import LedgerForked
 
 
+@pytest.mark.slow
 def test_leaving_the_consortium_in_a_run_leaves_the_run_to_the_others(world):
     world = world()
     pinned = world.study(**world.weights(rounds=8))
@@ -22,6 +25,7 @@ def test_leaving_the_consortium_in_a_run_leaves_the_run_to_the_others(world):
     world.play(main)
 
 
+@pytest.mark.slow
 def test_keys_rotated_in_a_run_are_taken_over_and_the_run_is_complete(world):
     world = world()
     pinned = world.study(**world.weights(rounds=8))
@@ -42,6 +46,7 @@ def test_keys_rotated_in_a_run_are_taken_over_and_the_run_is_complete(world):
     world.play(main)
 
 
+@pytest.mark.slow
 def test_a_forked_ledger_stops_everything_and_leaves_its_proof(world):
     world = world()
 
@@ -61,6 +66,7 @@ def test_a_forked_ledger_stops_everything_and_leaves_its_proof(world):
     world.play(main)
 
 
+@pytest.mark.slow
 def test_a_planned_stop_says_goodbye_and_ends_quickly(world):
     world = world()
 
@@ -77,6 +83,7 @@ def test_a_planned_stop_says_goodbye_and_ends_quickly(world):
     world.play(main)
 
 
+@pytest.mark.slow
 def test_a_node_that_lost_its_facts_leaves_the_run_and_comes_back_with_the_next_round(world):
     world = world()
     pinned = world.study(**world.weights(rounds=10, min_sites=2), privacy={"secure_aggregation": False})

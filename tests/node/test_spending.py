@@ -1,5 +1,7 @@
 """A lost book of privacy spending is written anew from what the ledger remembers, before anything more is spent."""
 
+import pytest
+
 from cohortium.core.seams import LedgerEvent
 from cohortium.core.spending import BudgetRecord, Entry, MechanismEvent
 from cohortium.node.spending import recall_spending
@@ -46,6 +48,7 @@ def test_a_site_that_never_spent_has_no_book(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_node_reads_the_ledger_before_it_takes_part_in_another_run(world):
     world = world()
     path = world.homes["bonn"].path / "budget.sqlite"

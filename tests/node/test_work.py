@@ -68,6 +68,7 @@ MODELS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hospitals", [hospitals_of_heart_uci, breast_cancer_in_three_parts])
 @pytest.mark.parametrize("sections", MODELS, ids=["sums", "fedprox", "scaffold"])
 def test_sites_that_know_their_own_table_only_end_with_the_model_of_the_simulation(hospitals, sections):

@@ -28,6 +28,7 @@ def cohort(rng, n, *, cases=None):
     return rng.normal(size=n) * scale, y, np.clip(rng.normal(size=n) * rng.choice([0.5, 4.0]), -3, 8)
 
 
+@pytest.mark.slow
 def test_one_patient_more_or_less_never_moves_the_number_beyond_the_bound():
     rng, worst = np.random.default_rng(0), 0.0
     for _ in range(10_000):

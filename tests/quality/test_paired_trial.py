@@ -56,6 +56,7 @@ def test_a_removal_that_helps_everybody_passes():
     assert [seed for _, seed in train.asked] == [0, 0, 1, 1, 2, 2]
 
 
+@pytest.mark.slow
 def test_a_removal_without_effect_does_not_pass():
     assert not run_trial(held_out(1), held_out(1), quarantined=["s00"], train=trainer(0.0)).passed
     passed = [run_trial(held_out(s), held_out(s), quarantined=["s00"], train=trainer(0.05)).passed for s in range(6)]

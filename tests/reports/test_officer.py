@@ -83,6 +83,7 @@ def test_an_audit_before_release_takes_the_place_of_the_runs_own(record, proof):
     assert "judgement of an open verdict, by name" in page
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="Debian's Chromium is not installed")
 def test_a_browser_shows_it_whole_and_asks_for_nothing(record, proof, tmp_path):

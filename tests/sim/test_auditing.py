@@ -15,6 +15,8 @@ from cohortium.quality.out_of_bag import OutOfBag
 from cohortium.sim.auditing import audit_works, run_audit
 from cohortium.sim.results import LedgerCheck
 
+pytestmark = pytest.mark.slow
+
 LAYOUT = Layout(features=("x0", "x1", "x2"), outcome="binary", classes=("0", "1"))
 NAMES = [f"site-{k:02}" for k in range(8)]
 DETECTOR = OutOfBag(halves=6, passes=1)

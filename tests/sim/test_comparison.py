@@ -52,6 +52,7 @@ def test_weights_learned_by_fedavg_come_near_the_pooled_model(tables, make_study
         assert np.corrcoef(swarm.scores(one, one.test), exact.scores(one, one.test))[0, 1] > 0.98
 
 
+@pytest.mark.slow
 def test_a_model_that_one_site_trained_alone_is_the_same_model_at_every_site(tables, make_study):
     """FedPer's last layers stay at home, and home is the only trainer: never the layers nobody has trained."""
     study = make_study(strategy={"name": "fedper", "rounds": 30}, model={"learn": "weights"})

@@ -38,6 +38,7 @@ def honest(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_an_honest_model_is_not_found_to_leak(honest):
     said = []
     found = deep_audit(honest, tables(), references=6, say=said.append)
@@ -52,6 +53,7 @@ def test_an_honest_model_is_not_found_to_leak(honest):
     assert again == found, "repeats bit for bit"
 
 
+@pytest.mark.slow
 def test_a_model_with_more_columns_than_patients_is_caught(tmp_path):
     """The planted leak: an overfitted twin, nothing but noise columns and hardly any penalty."""
     noise = tables(60, columns=120, signal=0.0)

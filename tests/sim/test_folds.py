@@ -42,6 +42,7 @@ def test_rows_of_one_patient_stay_in_one_fold(make_study, make_table):
             assert not set(one.training.patient.tolist()) & set(one.test.patient.tolist())
 
 
+@pytest.mark.slow
 def test_each_prediction_comes_from_the_model_of_the_other_folds(folded):
     study, gathered = folded
     released = train_plainly(study, gathered.rows(), chance=CHANCE)

@@ -40,6 +40,7 @@ def test_without_faults_all_complete_in_the_time_training_takes() -> None:
     assert not any(report.refusals(site) for site in SITES)
 
 
+@pytest.mark.slow
 def test_f1_slow_site_that_is_heard_of_is_waited_for() -> None:
     report = played("f1")
     assert outcomes(report) == {"complete"}
@@ -79,6 +80,7 @@ def told_in_time(report: Report, site: str, stage: str, code: str) -> None:
     assert told.within_s <= report.scenario.policy.heartbeat_s + 1
 
 
+@pytest.mark.slow
 def test_f2_f4_f7_and_f8_are_told_to_all_within_a_heartbeat() -> None:
     told_in_time(played("f2"), "lund", "train", "device")
     told_in_time(played("f4"), "porto", "train", "path_readonly")

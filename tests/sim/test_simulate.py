@@ -58,6 +58,7 @@ def test_at_most_eight_lines_beside_the_rounds(finished):
     assert [line.split()[1].partition("/")[0] for line in said[1:4]] == ["1", "2", "3"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_record_and_another_seed_another(study, tables):
     one, same, other = (run_simulation(study, tables, options=Options(seed=seed)) for seed in (4, 4, 5))
     assert timeless(one) == timeless(same)
@@ -66,6 +67,7 @@ def test_the_same_seed_gives_the_same_record_and_another_seed_another(study, tab
     assert one.record.test.swarm["auroc"] != other.record.test.swarm["auroc"]
 
 
+@pytest.mark.slow
 def test_every_ledger_gives_the_same_model(study, tables, finished):
     pytest.importorskip("eth")
     memory, local = (run_simulation(study, tables, options=Options(ledger=name)).record for name in ("memory", "local"))
@@ -89,6 +91,7 @@ def test_what_cannot_work_is_refused_before_anything_is_touched(study, tables, m
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_results_are_replaced_only_by_a_run_that_succeeds(study, tables, make_study, tmp_path):
     run_simulation(study, tables, out=tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}

@@ -110,6 +110,7 @@ def test_a_run_without_any_merge_ends_instead_of_hanging(make_study, works_of, m
         run(study, works)
 
 
+@pytest.mark.slow
 def test_a_swarm_on_disk_can_be_opened_again_to_the_same_state(study, works_of, tmp_path):
     pytest.importorskip("eth")
     states = []
@@ -168,6 +169,7 @@ def test_hidden_weights_are_on_no_ledger_and_give_the_weighted_mean(make_study, 
         found.ledger.close()
 
 
+@pytest.mark.slow
 def test_a_masked_run_that_too_few_sites_are_left_for_ends_with_who_left_first(study, works_of):
     works = works_of(study)
     with pytest.raises(RunFailed, match=r"^failed \(porto, train, memory\)$"):

@@ -31,6 +31,7 @@ def test_a_table_nobody_described_gives_a_study_by_its_names():
         bench_study(picked(table, "age"), site_column="trial", name="x", seed=0)
 
 
+@pytest.mark.slow
 def test_federated_equals_central_and_beats_single_sites(tmp_path):
     table = simulate(seed=0, sites={"a": 500, "b": 300, "c": 100}, missing=False).table
     path = tmp_path / "mds.csv"

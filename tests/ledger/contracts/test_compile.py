@@ -15,6 +15,7 @@ def shipped() -> str:
     return files("cohortium.ledger.contracts").joinpath("Consortium.json").read_text("ascii")
 
 
+@pytest.mark.slow
 def test_the_artefact_equals_a_fresh_compilation():
     pytest.importorskip("vyper", reason="vyper is a development dependency")
     assert compile.compiled() == shipped()

@@ -149,6 +149,7 @@ def test_the_page_says_what_every_function_costs(harness):
     assert table("Gas of a call") == found, "\n" + rows(found)
 
 
+@pytest.mark.slow
 def test_the_page_says_what_a_round_costs_and_a_plain_one_takes_n_1_k_transactions(harness):
     found = {f"plain, {n} sites": plain_round(harness, n) for n in (5, 20)}
     assert [found[f"plain, {n} sites"][0] for n in (5, 20)] == [5 + 1 + 3, 20 + 1 + 10]
@@ -156,6 +157,7 @@ def test_the_page_says_what_a_round_costs_and_a_plain_one_takes_n_1_k_transactio
     assert table("Gas of a round") == found, "\n" + rows(found)
 
 
+@pytest.mark.slow
 def test_the_page_says_what_the_deployment_costs_and_128_founders_are_affordable(harness):
     found = {f"{n} founders": (Meter(harness, n).deployment,) for n in (5, 20, 100, 128)}
     assert found["128 founders"][0] < DEPLOYMENT_GAS

@@ -202,6 +202,7 @@ def test_under_masks_more_than_a_third_must_be_there(found, harness):
     assert court.read("runs", run)[0] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["rules", "contract"])
 def test_128_joiners_are_the_most(harness, engine):
     sites = [f"site-{i:03}" for i in range(128)]

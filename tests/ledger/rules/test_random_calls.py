@@ -243,6 +243,7 @@ MOVES = st.lists(st.integers(0, 2**32 - 1), min_size=40, max_size=60)
 FOUNDERS = st.integers(2, 7)
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None, derandomize=True)
 @given(moves=MOVES, n=FOUNDERS)
 def test_some_hundred_random_calls_do_the_same_on_both(harness, moves, n):

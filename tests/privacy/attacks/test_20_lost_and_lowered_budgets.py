@@ -75,6 +75,7 @@ def test_the_weak_purse_pays_twice_for_every_trick():
     assert [both.may("table", cost) for _ in range(2)] == [True, True], "two at once: both may, 6 of 5 are spent"
 
 
+@pytest.mark.slow
 def test_a_killed_node_remembers_and_pays_for_the_round_it_cannot_account_for(tmp_path):
     path = tmp_path / "budget.sqlite"
     first = purse(path, rounds=2)

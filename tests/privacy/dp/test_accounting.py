@@ -75,6 +75,7 @@ def test_nothing_spent_is_zero_and_hardly_any_noise_no_guarantee():
     assert epsilon([Event.gaussian(sigma=0.01)], delta=DELTA) > 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", [0.5, 3.0, 8.0])
 def test_calibrated_noise_reaches_epsilon_and_a_little_less_does_not(wanted):
     sigma = calibrate(lambda s: [poisson(0.1, s, 300)], epsilon=wanted, delta=DELTA)
@@ -82,6 +83,7 @@ def test_calibrated_noise_reaches_epsilon_and_a_little_less_does_not(wanted):
     assert epsilon([poisson(0.1, 0.999 * sigma, 300)], delta=DELTA) > wanted
 
 
+@pytest.mark.slow
 def test_calibration_counts_what_else_is_spent():
     alone = calibrate(lambda s: [poisson(0.1, s, 100)], epsilon=2.0, delta=DELTA)
     beside = calibrate(lambda s: [poisson(0.1, s, 100), Event.gaussian(sigma=5.0)], epsilon=2.0, delta=DELTA)

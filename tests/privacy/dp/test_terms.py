@@ -46,12 +46,14 @@ def test_against_outsiders_less_is_lost_and_against_all_others_more():
     assert outside < within <= 3.0 < alone
 
 
+@pytest.mark.slow
 def test_a_round_is_as_many_batches_as_the_strategy_says_or_shows_everybody_once():
     assert terms_of(study(strategy={"sync_every": 7}), n_sites=4).steps_a_round == 7
     assert terms_of(study(), n_sites=4).steps_a_round == 10
     assert terms_of(study(sample_rate=0.3, strategy={"local_epochs": 2}), n_sites=4).steps_a_round == 8
 
 
+@pytest.mark.slow
 def test_hiding_a_site_is_bound_by_the_length_of_its_noise():
     terms = terms_of(study(unit="site", epsilon=8.0, delta=1e-3, accept_site_level=True), n_sites=20)
     assert terms.sample_rate == 1.0
@@ -72,6 +74,7 @@ def test_delta_is_small_against_one_patient(n, limit):
     assert delta_limit(n) == pytest.approx(limit)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "sizes", "sentence"),
     [

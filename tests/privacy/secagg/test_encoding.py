@@ -33,6 +33,7 @@ def signed(words):
     return [int(word) for word in words.view(f"<i{words.itemsize}")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @settings(max_examples=60, deadline=None)
 @given(values=st.lists(FLOATS, min_size=1, max_size=12), share=st.integers(1, 9))

@@ -23,6 +23,7 @@ def changed(world, step, site, **arrays):
     return {**world.received, step: {**world.received[step], site: world.received[step][site] | Parameters(arrays)}}
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_every_allowed_pattern_of_losses_gives_the_exact_sum_of_the_survivors(privacy, data) -> None:

@@ -1,9 +1,12 @@
 """The gate on S6 of the published shape: every copy and free-rider found, no honest site alarmed."""
 
+import pytest
+
 from cohortium.sim.harm.gate_trial import try_gate
 from cohortium.sim.harm.shapes import PD83
 
 
+@pytest.mark.slow
 def test_copies_and_free_riders_of_the_published_shape():
     (found,) = try_gate(PD83, seeds=1)
     assert (found.copies, found.copies_recall) == (40, 1.0)
