@@ -118,7 +118,7 @@ def extra_of(line):
     if line.verb == "test-lowest":
         return "dev-core"
     if line.verb in ("demo", "clean"):
-        return "evm,demo-data" if "--no-torch" in line.flags else "demo"
+        return "evm,dp,demo-data" if "--no-torch" in line.flags else "demo"
     return "dev-core" if "--no-torch" in line.flags else "dev"
 
 
@@ -194,7 +194,9 @@ def covers(found, wanted):
     if not found or any(found.get(key) != wanted[key] for key in ("files", "place")):
         return False
     has = found.get("extras", [])
-    everything = {"dev", "demo"} if "dev" in has else {"dev-core", "evm,demo-data"} if "dev-core" in has else set(has)
+    everything = (
+        {"dev", "demo"} if "dev" in has else {"dev-core", "evm,dp,demo-data"} if "dev-core" in has else set(has)
+    )
     return wanted["extras"][0] in everything and found.get("cuda", False) >= wanted["cuda"]
 
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks privacy step [--json]
     python -m benchmarks privacy audit [--json]                      (see `benchmarks leakage`)
-    python -m benchmarks privacy utility [--tasks xray,heart,tb,aml] [--epsilon 1,3,8] [--seeds 10] [--masks] [--json]
+    python -m benchmarks privacy utility [--tasks xray,heart,tb,aml] [--epsilon 1,3,8] [--seeds 10] [--masks]
 
 `utility` trains central DP-SGD (one trusted party holds all), the swarm in mode `distributed` and in mode `local`,
 single sites, and pooled data without noise, and scores the same held-out patients. With `--masks` both modes run on
@@ -180,12 +180,14 @@ def scored(model: TrainedModel, rows: Sequence[SiteRows]) -> float:
     return c_index(test.time, test.event == 1, risk)
 
 
-def measure(task: Task, *, epsilon: float, seeds: int, modes: Sequence[str], masks: bool) -> dict[str, Any]:
-    """Every way to train over seeds, each at the learning rate that won on other patients."""
+def measure(
+    task: Task, *, epsilon: float, seeds: int, modes: Sequence[str], masks: bool, first: int = 0
+) -> dict[str, Any]:
+    """Every way to train over seeds (from `first` on), each at the learning rate that won on other patients."""
     picked = {way: _pick(task, way, epsilon=epsilon) for way in modes}
     found: dict[str, list[float]] = {way: [] for way in modes}
     same, began = [], time.process_time()
-    for seed in range(seeds):
+    for seed in range(first, first + seeds):
         for way in modes:
             value, equal = _value(task, way, epsilon=epsilon, rate=picked[way], seed=seed, masks=masks)
             found[way].append(value)
@@ -310,6 +312,7 @@ def main() -> None:
     parser.add_argument("--tasks", default="heart")
     parser.add_argument("--epsilon", default="1,3,8")
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--modes", default="central,distributed,local,single,plain")
     parser.add_argument("--rounds", type=int, default=0, help="of 10 steps each; 0: as many as the task has")
     parser.add_argument("--masks", action="store_true")
@@ -328,7 +331,12 @@ def main() -> None:
         task = replace(TASKS[name], rounds=asked.rounds or TASKS[name].rounds)
         for epsilon in asked.epsilon.split(","):
             row = measure(
-                task, epsilon=float(epsilon), seeds=asked.seeds, modes=asked.modes.split(","), masks=asked.masks
+                task,
+                epsilon=float(epsilon),
+                seeds=asked.seeds,
+                modes=asked.modes.split(","),
+                masks=asked.masks,
+                first=asked.first,
             )
             print(json.dumps({"task": name, **row}) if asked.json else _line(name, row), flush=True)
 

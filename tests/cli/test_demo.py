@@ -25,7 +25,17 @@ def test_the_demo_runs_twice_into_the_same_folder(tmp_path, capsys):
     assert "real patients, simulated sites" in records[0]["notes"]
     assert records[0]["test"]["swarm"]["auroc"] > records[0]["test"]["single_mean"]["auroc"]
     assert err.splitlines()[0] == "real patients (Wisconsin breast cancer, 569), simulated sites"
-    assert len(err.splitlines()) <= len(records[0]["rounds"]) + 8
+    assert len(err.splitlines()) <= len(records[0]["rounds"]) + 11
+    private = records[0]["private_study"]
+    assert private["privacy"]["promise"]["epsilon"] == 3.0
+    assert any(
+        "private study complete: epsilon 3.00 of each site's 10 spent (simulated)" in line for line in err.splitlines()
+    )
+    page = (tmp_path / "d" / "report.html").read_text(encoding="utf-8")
+    for shown in ("The same question with differential privacy", "Attacks on the private model", "Budget history",
+                  "Epsilon spent, at delta 1e-05, composed from the ledger"):  # fmt: skip
+        assert shown in page
+    assert run(["audit", "privacy", "budget", str(tmp_path / "d" / "private" / "ledger.jsonl")]) == 0
 
 
 def test_an_unknown_model_is_a_sentence(tmp_path, capsys):

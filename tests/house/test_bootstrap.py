@@ -137,7 +137,7 @@ def test_no_torch_asks_for_no_torch(bootstrap):
     fake = Pip()
     set_up(bootstrap, "demo --no-torch", fake)
     assert "torch==" not in " ".join(fake.asked)
-    assert fake.asked[-1].endswith("[evm,demo-data]")
+    assert fake.asked[-1].endswith("[evm,dp,demo-data]")
 
 
 # --- the rest of a set-up --------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from cohortium.reports.privacy import (
     AuditRecord,
     EgressLine,
     PrivacyRecord,
+    PrivateStudy,
     Promise,
     RoundProtection,
     SiteSpending,
@@ -99,3 +100,26 @@ def test_the_page_shows_what_an_officer_asks(small_record, privacy):
                   "Epsilon spent", "Budget history", "Everything that left, by kind", "random words to everybody",
                   "Attacks on our own model: pass", "cohortium audit privacy budget ledger.jsonl"):  # fmt: skip
         assert words in page
+
+
+def test_a_private_study_beside_a_run_is_shown_scoped_and_comes_back_from_json(small_record, privacy):
+    measured = {"auroc": Measure(value=0.8123, low=0.7, high=0.9, n=100, method="DeLong")}
+    site = small_record.sites[0]
+    beside = PrivateStudy(
+        name="again", folder="private", status="complete", model="logistic", digest="ab" * 32, privacy=privacy,
+        test=measured, notes=(f"noise was seeded at {site}",),
+    )  # fmt: skip
+    record = replace(small_record, private_study=beside)
+    assert RunRecord.from_json(record.to_json()).private_study == beside
+    page = Report(record).html()
+    for shown in (
+        "The same question with differential privacy", "0.812", "Attacks on the private model",
+        "cohortium audit privacy budget private/ledger.jsonl", f"noise was seeded at {site}",
+    ):  # fmt: skip
+        assert shown in page
+    assert "The same question" not in Report(small_record).html()
+    seen = scoped(record, "consortium").private_study
+    assert site not in seen.notes[0]
+    assert not {one.site for one in seen.privacy.spending} & set(small_record.sites)
+    own_figures = [one.figure for one in seen.privacy.audit.attacks if one.site]
+    assert own_figures == [None] * len(own_figures)

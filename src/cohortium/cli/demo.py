@@ -1,7 +1,11 @@
-"""`cohortium demo`: real patients, eight simulated hospitals, one of them with reversed labels, one command."""
+"""`cohortium demo`: real patients, eight simulated hospitals, one of them with reversed labels, one command.
+
+The exact swarm first, then the same question with differential privacy; one report shows both.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -26,18 +30,21 @@ def demo(
 ) -> None:
     """Train a swarm on real breast-cancer patients split over hospitals of unequal mix; open the report."""
     from cohortium.sim.demonstration import demo_study, demo_tables, with_reversed_labels
+    from cohortium.sim.private_demo import add_private_study
     from cohortium.sim.simulate import Options, run_simulation
 
     screen = Screen(as_json=as_json, quiet=quiet)
     screen.say("real patients (Wisconsin breast cancer, 569), simulated sites")
     options = Options(ledger=ledger, engine=engine, seed=seed, discard=True, note="real patients, simulated sites")
-    tables, harmful = with_reversed_labels(demo_tables(n_sites=sites, seed=seed))
+    right = demo_tables(n_sites=sites, seed=seed)
+    tables, harmful = with_reversed_labels(right)
     if harmful:
         screen.say(f"{harmful} has its labels reversed on purpose")
     study = demo_study(model=model, seed=seed, audited=bool(harmful))
     result = run_simulation(study, tables, out=out, options=options, screen=screen.say, warn=screen.warn)
+    record = add_private_study(result, right, out=out, options=options, say=screen.say)
     _open_if_possible(out / "report.html", screen)
-    finish(screen, result, out)
+    finish(screen, replace(result, record=record), out)
 
 
 def _open_if_possible(page: Path, screen: Screen) -> None:

@@ -60,6 +60,7 @@ class Report:
                 sections=Sections(record),
                 quality=None if record.quality is None else QualitySections(record.quality),
                 privacy=None if record.privacy is None else PrivacySections(record.privacy, record.trained),
+                private=_private(record),
                 words=words_for(_names_used(record)),
                 label=label,
                 style=FIGURE_CSS,
@@ -78,6 +79,11 @@ class Report:
         """For notebooks: the page in a frame of its own, so that its style stays inside."""
         return str(Markup('<iframe srcdoc="{}" sandbox="" width="100%" height="800" title="report"></iframe>').format(
             self.html()))  # fmt: skip
+
+
+def _private(record: RunRecord) -> PrivacySections | None:
+    """Of the private study beside the run."""
+    return None if record.private_study is None else PrivacySections(record.private_study.privacy, record.sites)
 
 
 def _environment() -> Environment:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from cohortium.reports.measure import Measure
 
-__all__ = ["Attack", "AuditRecord", "EgressLine", "PrivacyRecord", "Promise", "RoundProtection", "SiteSpending"]
+__all__ = [
+    "Attack",
+    "AuditRecord",
+    "EgressLine",
+    "PrivacyRecord",
+    "PrivateStudy",
+    "Promise",
+    "RoundProtection",
+    "SiteSpending",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,3 +123,21 @@ class PrivacyRecord:
     spending: tuple[SiteSpending, ...] = ()
     egress: tuple[EgressLine, ...] = ()
     audit: AuditRecord | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivateStudy:
+    """The same question asked a second time, with differential privacy; a run of its own with its own ledger.
+
+    folder: where its files are, beside those of this run. model: its name; digest: of its parameters, hex.
+    test: its measures over all test rows. notes: sentences its reader must know.
+    """
+
+    name: str
+    folder: str
+    status: str
+    model: str
+    digest: str
+    privacy: PrivacyRecord
+    test: dict[str, Measure] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

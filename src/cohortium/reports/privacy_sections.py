@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cohortium.reports import figures
 from cohortium.reports.drawing import Figure
 from cohortium.reports.figures import Series
+from cohortium.reports.glossary import in_order, label
+from cohortium.reports.measure import Measure
 from cohortium.reports.privacy import Attack, AuditRecord, EgressLine, PrivacyRecord
 from cohortium.reports.sections import Table
 
@@ -215,6 +218,13 @@ class PrivacySections:
     def of_attacks(self, audit: AuditRecord) -> Table | None:
         """Any audit's attacks on the model of all sites, and what it tells about one."""
         return self._attacks("Attacks on the model", [a for a in audit.attacks if not a.site or a.name == "prevalence"])
+
+    def price(self, private: Mapping[str, Measure], plain: Mapping[str, Measure]) -> Table | None:
+        """Measures of a private study beside those of the run without noise, on the same test patients."""
+        names = [name for name in in_order(private) if name in plain]
+        rows = tuple((label(name), private[name].text(), plain[name].text()) for name in names)
+        caption = "What privacy costs here: all test patients, 95 % intervals"
+        return Table(caption=caption, columns=("", "Private study", "This run"), rows=rows) if rows else None
 
     def attacks_by_site(self) -> Table | None:
         """The same at each site."""

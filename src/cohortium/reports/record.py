@@ -28,7 +28,7 @@ from cohortium.reports.calibration import Bin
 from cohortium.reports.comparison import Comparison
 from cohortium.reports.fairness import Gap, Subgroup
 from cohortium.reports.measure import Measure
-from cohortium.reports.privacy import PrivacyRecord
+from cohortium.reports.privacy import PrivacyRecord, PrivateStudy
 from cohortium.reports.quality import QualityRecord
 from cohortium.reports.recalibration import Recalibration, Threshold
 from cohortium.reports.site_matrix import SiteMatrix
@@ -223,7 +223,8 @@ class RunRecord:
 
     study, study_digest: the plan the sites approved. randomness: `Chance.source`. notes: sentences the reader must
     know, e.g. "real patients, simulated sites". command: what repeats the run. shared: site -> what it told the others,
-    in a run between hospitals, where `test` holds the figures of the record's own site only.
+    in a run between hospitals, where `test` holds the figures of the record's own site only. private_study: of the same
+    patients, where one was made beside this run.
     """
 
     status: str
@@ -256,6 +257,7 @@ class RunRecord:
     checks: tuple[Check, ...] = ()
     quality: QualityRecord | None = None
     privacy: PrivacyRecord | None = None
+    private_study: PrivateStudy | None = None
     notes: tuple[str, ...] = ()
     timings: Timings = field(default_factory=Timings)
 

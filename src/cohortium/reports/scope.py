@@ -23,7 +23,7 @@ from cohortium.errors import UsageError
 from cohortium.reports.comparison import Comparison, Gain, SiteComparison, summarise
 from cohortium.reports.fairness import Gap, Subgroup
 from cohortium.reports.measure import Measure
-from cohortium.reports.privacy import Attack, PrivacyRecord
+from cohortium.reports.privacy import Attack, PrivacyRecord, PrivateStudy
 from cohortium.reports.quality import QualityRecord, SiteVerdict
 from cohortium.reports.record import Flow, Measures, Results, RoundRecord, RunRecord, SiteCalibration
 from cohortium.reports.site_matrix import Cell, SiteMatrix
@@ -85,6 +85,7 @@ class _View:
             checks=tuple(self.check(check) for check in whole.checks),
             quality=None if whole.quality is None else self.quality(whole.quality),
             privacy=None if whole.privacy is None else self.privacy(whole.privacy),
+            private_study=None if whole.private_study is None else self.private_study(whole.private_study),
             notes=tuple(self.text(note) for note in whole.notes),
             timings=replace(
                 whole.timings,
@@ -237,6 +238,16 @@ class _View:
             spending=self._renamed(held.spending),
             egress=self._renamed(held.egress),
             audit=audit and replace(audit, attacks=tuple(self.attack(one) for one in audit.attacks)),
+        )
+
+    def private_study(self, held: PrivateStudy) -> PrivateStudy:
+        """As the run's own privacy; its measures are over all sites."""
+        return replace(
+            held,
+            status=self.text(held.status),
+            privacy=self.privacy(held.privacy),
+            test={name: _told(measure) for name, measure in held.test.items()},
+            notes=tuple(self.text(note) for note in held.notes),
         )
 
     def attack(self, one: Attack) -> Attack:

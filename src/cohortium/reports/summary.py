@@ -13,6 +13,7 @@ from cohortium.core.check import Check
 from cohortium.reports.comparison import LOSS, Exam
 from cohortium.reports.glossary import label
 from cohortium.reports.panel import LOWER_IS_BETTER, PRIMARY
+from cohortium.reports.privacy import PrivateStudy
 from cohortium.reports.record import RunRecord
 
 __all__ = ["CHECKED_IN", "Limits", "headline_measure", "named", "run_checks", "state", "three_sentences"]
@@ -333,15 +334,24 @@ def _leakage(record: RunRecord, _: Limits) -> Check:
 def _budget(record: RunRecord, _: Limits) -> Check:
     spending = record.privacy.spending if record.privacy is not None else ()
     if not spending:
-        return Check(
-            id="budget", level="skipped", found="no differential privacy: nothing formal is promised to patients"
-        )
+        text = "no differential privacy: nothing formal is promised to patients"
+        if record.private_study is not None:
+            text += f"; the private study beside it is in section 7{_spent_in(record.private_study)}"
+        return Check(id="budget", level="skipped", found=text)
     over = [one.site for one in spending if one.total > one.cap]
     worst = max(spending, key=lambda one: one.total / one.cap if one.cap else 0.0)
     if over:
         return Check(id="budget", level="fail", found=f"more epsilon was spent than {named(over)} allow")
     text = f"no site has spent more than its cap; nearest is {worst.site}, {worst.total:.2f} of {worst.cap:g}"
     return Check(id="budget", level="ok", found=text)
+
+
+def _spent_in(study: PrivateStudy) -> str:
+    spending = study.privacy.spending
+    if not spending:
+        return ""
+    worst = max(spending, key=lambda one: one.total / one.cap if one.cap else 0.0)
+    return f" (at most {worst.total:.2f} of {worst.cap:g} spent at a site)"
 
 
 def _randomness(record: RunRecord, _: Limits) -> Check:

@@ -54,6 +54,28 @@ def test_mixed_events_compose_in_any_order_and_cost_more_than_each():
     assert max(epsilon([one], delta=DELTA) for one in mixed) < spent < sum(epsilon([one], delta=DELTA) for one in mixed)
 
 
+@pytest.mark.parametrize(
+    "events",
+    [
+        [poisson(0.2, 1.4, 1)],
+        [poisson(0.2, 1.4, 37), poisson(0.2, 1.5, 3)],
+        [poisson(0.1, 2.0, 10), Event.gaussian(sigma=8.0, count=4), Event.laplace(scale=4.0, count=2)],
+    ],
+)
+def test_remembered_steps_add_up_to_what_the_accountant_itself_says(events):
+    from dp_accounting import GaussianDpEvent, LaplaceDpEvent, PoissonSampledDpEvent
+    from dp_accounting.pld import PLDAccountant
+
+    oracle = PLDAccountant(value_discretization_interval=1e-4)
+    for one in events:
+        if one.type == "laplace":
+            oracle.compose(LaplaceDpEvent(float(one.scale)), one.count)
+            continue
+        plain = GaussianDpEvent(float(one.sigma))
+        oracle.compose(plain if one.type == "gaussian" else PoissonSampledDpEvent(float(one.q), plain), one.count)
+    assert epsilon(events, delta=DELTA) == pytest.approx(oracle.get_epsilon(DELTA), rel=1e-9)
+
+
 def test_a_patient_in_every_batch_is_one_gaussian():
     assert epsilon([poisson(1.0, 5.0, 50)], delta=DELTA) == epsilon([Event.gaussian(sigma=5.0, count=50)], delta=DELTA)
 
