@@ -170,7 +170,7 @@ def check_study(study: Study, *, n_sites: int | None = None) -> tuple[Problem, .
     """Everything that cannot work, all at once; empty when the study can be run."""
     if study.synth is not None:
         masks = unmaskable(study, n_sites) if study.privacy.masked(n_sites) else ()
-        return (*check_synth(study), *masks, *unencryptable(study, n_sites))
+        return (*check_synth(study, n_sites), *masks, *unencryptable(study, n_sites))
     problems: list[Problem] = []
     learner = strategy = None
     try:

@@ -14,6 +14,7 @@ from cohortium.ledger import ENGINES
 from cohortium.models import MODELS
 from cohortium.quality import DETECTORS
 from cohortium.strategies import STRATEGIES
+from cohortium.synth.federate import FEDERATIONS
 from cohortium.synth.generators import GENERATORS
 from cohortium.transport import TRANSPORTS
 
@@ -40,7 +41,9 @@ def test_all_lists_every_public_name_defined_here_and_nothing_else(name):
 
 
 @pytest.mark.parametrize(
-    "registry", [PREPARATIONS, ENGINES, MODELS, STRATEGIES, TRANSPORTS, GENERATORS, DETECTORS], ids=lambda r: r.kind
+    "registry",
+    [PREPARATIONS, ENGINES, MODELS, STRATEGIES, TRANSPORTS, GENERATORS, FEDERATIONS, DETECTORS],
+    ids=lambda r: r.kind,
 )
 def test_every_registered_name_resolves(registry):
     assert len(registry)

@@ -15,8 +15,8 @@ from cohortium.synth.rows import Rows
 COLUMNS = ("site", "age", "TP53", "SF3B1", "complex", "blasts", "wbc", "anc", "os_years", "died")
 
 
-def tables():
-    whole = simulate(seed=0, sites={"a": 250, "b": 150, "c": 60}).table
+def tables(sites=None):
+    whole = simulate(seed=0, sites=sites or {"a": 250, "b": 150, "c": 60}).table
     table = Table({name: whole.column(name) for name in COLUMNS})
     return take(table, by_column(table, "site"), without=["site"])
 
@@ -70,6 +70,20 @@ def test_the_folder_gives_the_same_patients_and_keeps_the_rules(fitted):
     known = ~np.isnan(first["wbc"]) & ~np.isnan(first["anc"])
     assert (first["wbc"] >= first["anc"])[known].all()
     assert sorted(path.name for path in out.iterdir()) == ["generator.safetensors", "ledger.jsonl"]
+
+
+@pytest.mark.parametrize("federation", ["similarity", "sharing", "ensemble"])
+def test_every_federation_runs_on_real_nodes_and_its_folder_gives_the_same_patients(federation, tmp_path):
+    plan = study(masked=federation == "similarity", federation=federation, rounds=1).with_seed(3)
+    made = fit(plan, tables({"a": 600, "b": 450, "c": 60}), out=tmp_path)
+    opened = open_generator(tmp_path)
+    first, again = (one.sample(150, rng=np.random.default_rng(3)).rows for one in (made.saved, opened))
+    assert all(np.array_equal(first[name], again[name], equal_nan=True) for name in first)
+    assert made.status == "complete"
+    assert made.document()["federation"] == federation
+    if federation != "similarity":
+        assert set(made.shared) <= {"a", "b"}  # c has too few rows to share
+        assert made.document()["shared_by"] == list(made.shared)
 
 
 def test_a_changed_or_foreign_file_is_refused(fitted, tmp_path):

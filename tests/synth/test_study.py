@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -6,7 +8,8 @@ from cohortium.core.study_text import study_of
 from cohortium.data.mds_like import simulate
 from cohortium.errors import StudyError
 from cohortium.sim.cohorts import schema_of
-from cohortium.synth.study import build_generator, facts_of, limits_of, rules_of, with_derived
+from cohortium.synth.generators.bn import BayesianNetwork
+from cohortium.synth.study import build_federation, build_generator, facts_of, limits_of, rules_of, with_derived
 
 
 def study(**synth):
@@ -70,9 +73,41 @@ def test_what_cannot_work_is_named(schema, synth, said):
 
 def test_impossible_studies_are_refused_before_anybody_trains():
     found = [problem.message for problem in check_study(study(generator="gan"))]
-    assert found == ["unknown generator 'gan'; available: bn"]
+    assert len(found) == 1
+    assert found[0].startswith("unknown generator 'gan'; available: bn")
     other = study_of({**study().model_dump(exclude={"model"}), "strategy": {"name": "fedavg"}})
-    assert "federation 'exact' adds up sums" in check_study(other)[0].message
+    assert "federation 'exact' brings its own merge, not 'fedavg'" in check_study(other)[0].message
+
+
+@pytest.mark.parametrize(
+    ("federation", "masked", "said"),
+    [
+        ("fedavg", True, "generator 'bn' learns by sums; choose exact, sharing, similarity or ensemble"),
+        ("isolated", False, "is a reference for simulations"),
+        ("sharing", True, "shows the rows each site has drawn, but secure aggregation is on;"),
+        ("ensemble", None, "shows single-site models, but secure aggregation is on by default; choose 'exact'"),
+        ("union", False, "unknown federation 'union'; available: central, cyclic, ensemble, exact"),
+    ],
+)
+def test_a_federation_that_cannot_be_is_refused_in_one_sentence(federation, masked, said):
+    plan = study(federation=federation)
+    one = plan.with_plans(privacy=plan.privacy.model_copy(update={"secure_aggregation": masked}))
+    assert [said in problem.message for problem in check_study(one, n_sites=3)] == [True]
+    with pytest.raises(StudyError, match=re.escape(said)):
+        build_federation(one, BayesianNetwork, n_sites=3)
+
+
+def test_what_can_be_is_built_with_the_studys_terms():
+    plan = study(federation="sharing", rounds=3, min_cell=7)
+    one = plan.with_plans(privacy=plan.privacy.model_copy(update={"secure_aggregation": False}))
+    assert check_study(one, n_sites=3) == ()
+    found = build_federation(one, BayesianNetwork, n_sites=3)
+    assert (found.plan.rounds, found.plan.min_cell) == (3, 7)
+
+
+def test_studies_by_exact_sums_keep_the_digest_they_had():
+    assert b"rounds" not in study().canonical().split(b'"synth"')[1]
+    assert b'"rounds":5' in study(federation="similarity").canonical().split(b'"synth"')[1]
 
 
 def test_limits_are_the_studys():

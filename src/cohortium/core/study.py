@@ -259,10 +259,13 @@ class SynthPlan(_Plan):
 
     derived: flags recomputed from a condition on others. rules: conditions no synthetic patient may break.
     sets: tables to draw, each as large as the training rows. min_cell: fewest patients in a published cell.
+    rounds: of networks and of shared rows; sums end by themselves. proximal: mu of `similarity` for networks.
     """
 
     generator: Name = "bn"
-    federation: Literal["exact"] = "exact"
+    federation: Name = "exact"
+    rounds: Annotated[int, Field(ge=1, le=1000)] = 5
+    proximal: Annotated[float, Field(ge=0, le=100)] = 0.01
     sets: Annotated[int, Field(ge=1, le=20)] = 5
     min_cell: Annotated[int, Field(ge=1, le=1000)] = 10
     genes: list[Name] = []
@@ -322,6 +325,8 @@ class Study(_Plan):
         content = self.model_dump(mode="json")
         if self.synth is None:  # studies without synthesis keep the digest they had before there was any
             del content["synth"]
+        elif self.synth.federation == "exact":  # as before there was anything to choose
+            del content["synth"]["rounds"], content["synth"]["proximal"]
         if self.privacy.method == "masks" and self.privacy.fallback == "refuse":  # as before there was a choice
             del content["privacy"]["method"], content["privacy"]["fallback"]
         if self.quality.detector != "travelling":  # as before there was this detector

@@ -26,13 +26,14 @@ from cohortium.ledger import ENGINES
 from cohortium.sim.cohorts import Gathered, gather
 from cohortium.sim.folder import write_together
 from cohortium.sim.swarm import Setting, SwarmRun, run_swarm
-from cohortium.strategies.exact_sums import ExactSums
-from cohortium.swarm.program import Program, SiteWork, Stage
+from cohortium.swarm.program import Program, SiteWork
 from cohortium.synth.conditions import parse
 from cohortium.synth.facts import Facts
+from cohortium.synth.federate.carried import with_reserve
+from cohortium.synth.federate.mixture import opened
 from cohortium.synth.rows import Rows, rows_of_examples
 from cohortium.synth.sampling import Drawn, draw
-from cohortium.synth.study import build_generator, facts_of, plan_of, rules_of, with_derived
+from cohortium.synth.study import build_federation, build_generator, facts_of, plan_of, rules_of, with_derived
 
 __all__ = ["Fitted", "SavedGenerator", "fit", "gathered_rows", "open_generator", "split_study", "train"]
 
@@ -68,7 +69,10 @@ class SavedGenerator:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Fitted:
-    """A training: the generator, how the run ended, what it cost. training, reserve: rows by site (they never left)."""
+    """A training: the generator, how the run ended, what it cost. training, reserve: rows by site (they never left).
+
+    shared: sites whose rows or models passed their gate, where the federation needs that.
+    """
 
     saved: SavedGenerator
     status: str
@@ -77,12 +81,15 @@ class Fitted:
     training: Mapping[str, Rows]
     reserve: Mapping[str, Rows]
     ledger: Any
+    shared: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """For `--json`."""
         return {
             "status": self.status,
             "generator": self.saved.study.model.name,
+            "federation": plan_of(self.saved.study).federation,
+            "shared_by": list(self.shared),
             "digest": self.saved.state.digest.hex(),
             "rounds": self.rounds,
             "bytes": self.bytes,
@@ -111,20 +118,17 @@ def train(
     chance = Chance(study.evaluation.seed, secrets_from_system=False)
     gathered, facts = gathered_rows(study, tables, chance=chance)
     generator = build_generator(study, gathered.schema)
+    federation = build_federation(study, generator, n_sites=len(tables))
     layout = gathered.schema.layout()
-    stage = Stage(name="model", learner=generator, strategy=ExactSums(), max_rounds=generator.max_rounds)
-    program = Program([stage], layout, sites=list(gathered.cohorts), chance=chance)
+    program = Program(federation.stages(generator), layout, sites=list(gathered.cohorts), chance=chance)
     rows = gathered.rows()
-    works = {
-        one.site: SiteWork(program, site=one.site, training=one.training, held_out=one.test, measure=_unmeasured)
-        for one in rows
-    }
+    works = {one.site: SiteWork(program, site=one.site, training=with_reserve(one.training, one.test)) for one in rows}
     swarm = run_swarm(Setting(study=study, works=works, chance=chance, ledger=_engine(ledger)))
-    state = program.model(swarm.state)
+    state = federation.result(generator, swarm.state)
     saved = SavedGenerator(
         study=study,
         schema=gathered.schema,
-        generator=generator,
+        generator=opened(generator, state),
         state=state,
         n_real=sum(len(one.training) for one in rows),
     )
@@ -137,6 +141,7 @@ def train(
         training={one.site: rows_of_examples(one.training, facts) for one in rows},
         reserve={one.site: rows_of_examples(one.test, facts) for one in rows},
         ledger=_Closing(swarm),
+        shared=tuple(program.sites[place] for place in federation.shared_by(swarm.state)),
     )
 
 
@@ -175,7 +180,11 @@ def open_generator(folder: Path) -> SavedGenerator:
         schema = CohortSchema.from_dict(read_json(metadata["schema"].encode(), max_depth=8))
         generator = build_generator(study, schema)
         saved = SavedGenerator(
-            study=study, schema=schema, generator=generator, state=state, n_real=int(metadata["n_real"])
+            study=study,
+            schema=schema,
+            generator=opened(generator, state),
+            state=state,
+            n_real=int(metadata["n_real"]),
         )
         saved.sample(3, rng=np.random.default_rng(0))
     except (KeyError, ValueError, TypeError, IndexError, ArithmeticError, StudyError):
@@ -213,11 +222,6 @@ class _Closing:
     def close(self) -> None:
         """Let it go."""
         self._swarm.ledger.close()
-
-
-def _unmeasured(learner: Any, parameters: Parameters, examples: Any) -> Mapping[str, float]:
-    """Generators show no figures round by round."""
-    return {}
 
 
 def _engine(name: str) -> str:

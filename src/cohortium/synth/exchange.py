@@ -1,6 +1,7 @@
-"""Fitting a generator by sums in a plain loop: what the swarm does, without ledger and messages. References only.
+"""Fitting a generator in a plain loop: what the swarm does, without ledger and messages. References only.
 
 state = fit_by_sums(generator, [rows_a, rows_b])     # pooled: one element; the swarm's own fit is `sim.synthesis`
+state = fit_network(generator, [rows_a, rows_b], rng=rng)     # a network: it sees all rows at once
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from cohortium.core.parameters import Parameters
 from cohortium.errors import DataError
 from cohortium.synth.rows import Rows
 
-__all__ = ["fit_by_sums"]
+__all__ = ["fit_by_sums", "fit_network"]
 
 
 def fit_by_sums(generator: Any, sites: Sequence[Rows]) -> Parameters:
@@ -29,4 +30,18 @@ def fit_by_sums(generator: Any, sites: Sequence[Rows]) -> Parameters:
             for name, array in answer.items():
                 total[name] = total[name] + array
         state = generator.advance(state, Parameters(total))
+    return state
+
+
+def fit_network(generator: Any, sites: Sequence[Rows], *, rng: np.random.Generator) -> Parameters:
+    """The finished state of a network trained on all rows in one place: central, or isolated with a single site."""
+    foundation = fit_by_sums(generator.foundation(), sites)
+    weights = generator.begin(foundation, rng=rng)
+    weights = generator.warm(weights, foundation, rng=rng)
+    facts = sites[0].facts
+    rows = Rows(facts, {name: np.concatenate([site[name] for site in sites]) for name in facts.names})
+    weights = generator.train(weights, foundation, rows, effort=1.0, rng=rng).weights
+    learner = generator.closing(weights, foundation)
+    closed = Parameters() if learner is None else fit_by_sums(learner, sites)
+    state: Parameters = generator.assembled(foundation, weights, closed)
     return state

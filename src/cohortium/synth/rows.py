@@ -6,7 +6,7 @@ Times are in the study's unit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from cohortium.data.table import Table, number_text, parse_number
 from cohortium.errors import DataError
 from cohortium.synth.facts import Fact, Facts
 
-__all__ = ["Rows", "rows_of_examples", "rows_of_table", "table_of_rows"]
+__all__ = ["Rows", "joined", "rows_of_examples", "rows_of_table", "table_of_rows"]
 
 Floats = NDArray[np.float64]
 
@@ -57,6 +57,12 @@ class Rows:
     def matrix(self) -> Floats:
         """All columns in order, shape (n, p)."""
         return np.column_stack([self.columns[name] for name in self.facts.names])
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """All rows behind one another, in the order given."""
+    facts = parts[0].facts
+    return Rows(facts, {name: np.concatenate([part[name] for part in parts]) for name in facts.names})
 
 
 def rows_of_examples(examples: Examples, facts: Facts) -> Rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,23 @@ from cohortium.data.schema import CohortSchema
 from cohortium.errors import Problem, StudyError, UsageError
 from cohortium.synth.conditions import Condition, parse
 from cohortium.synth.facts import Fact, Facts
+from cohortium.synth.federate import FEDERATIONS
+from cohortium.synth.federate.cells import SINGLE, cell_refused, refused_under_masks
+from cohortium.synth.federate.plan import Federation, FederationPlan
 from cohortium.synth.generators import GENERATORS
 from cohortium.synth.rows import Rows
 from cohortium.synth.validation.judge import Limits
 
-__all__ = ["build_generator", "check_synth", "facts_of", "limits_of", "plan_of", "rules_of", "with_derived"]
+__all__ = [
+    "build_federation",
+    "build_generator",
+    "check_synth",
+    "facts_of",
+    "limits_of",
+    "plan_of",
+    "rules_of",
+    "with_derived",
+]
 
 
 def plan_of(study: Study) -> SynthPlan:
@@ -57,21 +70,60 @@ def build_generator(study: Study, schema: CohortSchema) -> Any:
         raise StudyError([Problem("synth.options", str(error))]) from None
 
 
-def check_synth(study: Study) -> tuple[Problem, ...]:
-    """What cannot work before any column is known."""
+def build_federation(study: Study, generator: Any, *, n_sites: int) -> Federation:
+    """How the study's sites learn its generator. Raises StudyError for a combination that cannot be."""
+    plan = plan_of(study)
+    if problems := _federation_problems(study, generator, n_sites):
+        raise StudyError(problems)
+    made = FEDERATIONS.resolve(plan.federation)
+    terms = FederationPlan(
+        rounds=plan.rounds,
+        min_cell=plan.min_cell,
+        attack_risk_max=plan.validation.attack_risk_max,
+        proximal=plan.proximal,
+    )
+    takes = {field.name for field in dataclasses.fields(made)}
+    federation: Federation = made(plan=terms, **({"n_sites": n_sites} if "n_sites" in takes else {}))
+    return federation
+
+
+def check_synth(study: Study, n_sites: int | None = None) -> tuple[Problem, ...]:
+    """What cannot work before any column is known. n_sites: None where it is not known yet."""
     plan = plan_of(study)
     problems = []
+    generator: Any = None
     if plan.generator not in GENERATORS:
         sentence = f"unknown generator '{plan.generator}'; available: {', '.join(GENERATORS)}"
         problems.append(Problem("synth.generator", sentence))
+    else:
+        generator = GENERATORS.resolve(plan.generator)
+        if generator.learns_by == "weights" and find_spec("torch") is None:
+            sentence = f"generator '{plan.generator}' needs torch: pip install 'cohortium[torch]', or choose 'bn'"
+            problems.append(Problem("synth.generator", sentence))
+    problems += _federation_problems(study, generator, n_sites)
     if study.strategy.name not in ("auto", "exact-sums"):
-        sentence = f"federation 'exact' adds up sums, merge '{study.strategy.name}' does not; leave it out"
+        sentence = f"federation '{plan.federation}' brings its own merge, not '{study.strategy.name}'; leave it out"
         problems.append(Problem("strategy.name", sentence))
     if study.strategy.stop is not None:
-        problems.append(Problem("strategy.stop", "a generator by sums ends by itself; leave stop out"))
+        problems.append(Problem("strategy.stop", "a generator ends by itself; leave stop out"))
     if study.evaluation.folds:
         problems.append(Problem("evaluation.folds", "a generator is judged on its reserve; leave folds out"))
     return tuple(problems)
+
+
+def _federation_problems(study: Study, generator: Any, n_sites: int | None) -> list[Problem]:
+    """What is wrong with the federation. generator: its class or object, None where the name is unknown."""
+    plan = plan_of(study)
+    if plan.federation not in FEDERATIONS:
+        sentence = f"unknown federation '{plan.federation}'; available: {', '.join(FEDERATIONS)}"
+        return [Problem("synth.federation", sentence)]
+    problems = []
+    if generator is not None and (wrong := cell_refused(plan.generator, generator.learns_by, plan.federation)):
+        problems.append(Problem("synth.federation", wrong))
+    if plan.federation in SINGLE and study.privacy.masked(n_sites):
+        by_default = study.privacy.secure_aggregation is None
+        problems.append(Problem("synth.federation", refused_under_masks(plan.federation, by_default=by_default)))
+    return problems
 
 
 def rules_of(study: Study, facts: Facts) -> tuple[Condition, ...]:

@@ -1,0 +1,49 @@
+"""One site's own generator, from its own rows and those it received; networks go on where the last round ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cohortium.core.parameters import Parameters
+from cohortium.synth.exchange import fit_by_sums
+from cohortium.synth.federate.weighting import fit_by_weighted_sums
+from cohortium.synth.rows import Rows, joined
+
+__all__ = ["MOST_RECEIVED", "fit_with_received", "least_of", "train_further"]
+
+MOST_RECEIVED = 4
+"""Received rows a network trains on, at most, for each own one."""
+_OWN, _RECEIVED, _UNIT = 2, 1, 2
+
+
+def fit_with_received(generator: Any, own: Rows, received: Rows | None) -> Parameters:
+    """A generator by sums from own counts and half of the counts of received rows."""
+    parts = [(own, _OWN)] if received is None else [(own, _OWN), (received, _RECEIVED)]
+    return fit_by_weighted_sums(generator, parts, unit=_UNIT)
+
+
+def train_further(
+    generator: Any, memory: Parameters, own: Rows, received: Rows | None, *, effort: float, rng: np.random.Generator
+) -> tuple[Parameters, Parameters]:
+    """(finished state, memory) of a network after one round more. memory: empty before the first."""
+    foundation, weights = memory.under("foundation"), memory.under("weights")
+    moments = memory.under("moments") or None
+    if not len(weights):
+        foundation = fit_by_sums(generator.foundation(), [own])
+        weights = generator.warm(generator.begin(foundation, rng=rng), foundation, rng=rng)
+    rows = own if received is None else joined([own, least_of(received, MOST_RECEIVED * len(own), rng)])
+    trained = generator.train(weights, foundation, rows, effort=effort, rng=rng, moments=moments)
+    learner = generator.closing(trained.weights, foundation)
+    closed = Parameters() if learner is None else fit_by_sums(learner, [own])
+    kept = foundation.prefixed("foundation") | trained.weights.prefixed("weights")
+    if trained.moments is not None:
+        kept |= trained.moments.prefixed("moments")
+    state: Parameters = generator.assembled(foundation, trained.weights, closed)
+    return state, kept
+
+
+def least_of(rows: Rows, most: int, rng: np.random.Generator) -> Rows:
+    """The rows, or so many of them by chance."""
+    return rows if len(rows) <= most else rows.take(rng.permutation(len(rows))[:most])

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+from tests.synth.federate.conftest import lenient, run
+
+from cohortium.core.parameters import Parameters
+from cohortium.errors import TrainingFailed, UsageError
+from cohortium.synth.exchange import fit_by_sums
+from cohortium.synth.federate.ensemble import Ensemble, SiteModels
+from cohortium.synth.federate.gate import GateVerdict
+from cohortium.synth.federate.mixture import opened
+from cohortium.synth.federate.parcels import packed_state
+from cohortium.synth.federate.plan import FederationPlan
+
+PLAN = FederationPlan()
+
+
+@pytest.fixture(scope="module")
+def mixture(world, sites):
+    state, _ = run(Ensemble(plan=PLAN, judge=lenient), world.generator, sites)
+    return Ensemble(plan=PLAN, judge=lenient).result(world.generator, state)
+
+
+def test_models_that_passed_are_those_the_sites_learned_alone(world, sites, mixture):
+    assert mixture["mixture/n"].tolist() == [480, 440]
+    for place, site in enumerate(("a", "b")):
+        alone = fit_by_sums(world.generator, [sites[site][0]])
+        assert mixture.under(f"site/{place}").digest == alone.digest
+
+
+def test_patients_can_be_drawn_from_it(world, mixture):
+    drawn = opened(world.generator, mixture).sample(mixture, 300, rng=np.random.default_rng(0))
+    assert len(drawn) == 300
+    assert drawn.facts is world.facts or drawn.facts == world.facts
+
+
+def learner(world):
+    return SiteModels(generator=world.generator, attack_risk_max=0.05)
+
+
+def test_a_model_without_a_verdict_of_its_own_is_refused(world):
+    parcel = packed_state(world.state)
+    other = GateVerdict(subject=bytes(32), passed=True).seal()
+    assert learner(world).refused(parcel | other) == "its verdict was given to another table"
+    good = GateVerdict(subject=world.state.digest, passed=True).seal()
+    assert learner(world).refused(parcel | good) == ""
+    broken = Parameters({"phase": np.array([-1])})
+    seal = GateVerdict(subject=broken.digest, passed=True).seal()
+    assert learner(world).refused(packed_state(broken) | seal) == "its model cannot be drawn from"
+
+
+def test_when_no_model_may_leave_the_run_says_so(world):
+    one = learner(world)
+    start = one.initial(None, rng=None)
+    with pytest.raises(TrainingFailed, match="no site's model passed"):
+        one.advance(start, Parameters({"0/sizes": np.array([0, 50])}))
+    opened_state = one.advance(start, Parameters({"0/sizes": np.array([90, 50])}))
+    empty = {"0/n": np.zeros(1, dtype=np.int64), "0/bytes": np.zeros(90, dtype=np.uint8)}
+    with pytest.raises(TrainingFailed, match="no site's model passed"):
+        one.advance(opened_state, Parameters(empty))
+    with pytest.raises(UsageError):
+        one.predict(start, None)

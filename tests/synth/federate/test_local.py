@@ -1,0 +1,27 @@
+import numpy as np
+import pytest
+
+from cohortium.core.parameters import Parameters
+from cohortium.synth.federate.local import fit_with_received, least_of, train_further
+
+
+def test_received_rows_count_half(world, sites):
+    own, other = sites["a"][0], sites["b"][0]
+    assert int(fit_with_received(world.generator, own, other)["n"][0]) == len(own) + len(other) // 2
+    assert int(fit_with_received(world.generator, own, None)["n"][0]) == len(own)
+
+
+def test_a_network_goes_on_where_it_stopped_and_closes_on_its_own_rows(tiny, sites):
+    own, other = sites["c"][0], sites["a"][0]
+    rng = np.random.default_rng(0)
+    state, memory = train_further(tiny, Parameters(), own, None, effort=0.5, rng=rng)
+    mean = float(np.nanmean(own["age"]))
+    assert float(state["age"][0]) == pytest.approx(50 + 0.5 * (mean - 50), rel=1e-6)
+    state, _ = train_further(tiny, memory, own, other, effort=0.5, rng=rng)
+    assert state["closing/n"].tolist() == [len(own)]
+    assert tiny.calls == [("warm", 0, 0, 0), ("train", 0.5, 0.0, 0), ("train", 0.5, 0.0, 1)]
+
+
+def test_received_rows_are_capped(world):
+    assert len(least_of(world.training, 10, np.random.default_rng(0))) == 10
+    assert least_of(world.training, 10_000, np.random.default_rng(0)) is world.training
