@@ -47,6 +47,9 @@ def test_fit_sample_and_validate_from_the_command_line(tmp_path, capsys):
         "--site-column",
         "site",
     ]
+    assert run(["synth", "impute", str(out), str(data), "-o", str(tmp_path / "full.csv"), "--sets", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["filled"] == 0  # this table has no gap
+    assert (tmp_path / "full-2.csv").is_file()
     code = run(["synth", "validate", *tables, "--report", str(page), "--draws", "2", "--json"])
     found = json.loads(capsys.readouterr().out)
     assert code == (0 if found["credible"] else 1)

@@ -10,7 +10,7 @@ import typer
 from cohortium.cli.output import Screen
 from cohortium.cli.study import AsJson, Data, SiteColumn, StudyFile
 
-__all__ = ["app", "bench", "fit", "sample", "validate"]
+__all__ = ["app", "bench", "fit", "impute", "sample", "validate"]
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -74,6 +74,29 @@ def sample(
     for rule, count in broken.items():
         screen.warn(f"{count} patients still break the rule '{rule}' after 20 draws")
     screen.result(f"wrote {', '.join(str(file) for file in files)} ({n} patients each)")
+
+
+@app.command()
+def impute(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a fitted generator.")],
+    table: Annotated[Path, typer.Argument(metavar="FILE", help="Real patients with gaps, columns as in the study.")],
+    output: File,
+    sets: Annotated[int, typer.Option("--sets", min=1, max=100, help="Tables to fill, for pooled inference.")] = 5,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Fill the gaps of a table by the generator, each time by another draw. With --sets m: FILE-1.csv to FILE-m.csv.
+
+    The output holds real patients: it stays where the table is.
+    """
+    from cohortium.sim.imputing import impute_file
+
+    screen = Screen(as_json=as_json)
+    found = impute_file(folder, table, out=output, sets=sets, seed=seed)
+    screen.document(found.document())
+    for name, count in found.left.items():
+        screen.warn(f"column '{name}': {count} gaps are left; no site ever measured it")
+    screen.result(f"filled {found.filled} gaps of {found.n} patients: {', '.join(str(file) for file in found.files)}")
 
 
 @app.command()

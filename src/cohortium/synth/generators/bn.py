@@ -26,12 +26,14 @@ from cohortium.synth.facts import Facts
 from cohortium.synth.generators.climb import Family, block_counts, climb, one_hot
 from cohortium.synth.generators.coding import Coding
 from cohortium.synth.generators.hazard import MAX_STEPS, Hazard
+from cohortium.synth.generators.imputing import Imputer
 from cohortium.synth.generators.network import Network
 from cohortium.synth.generators.outcome import (
     design_of,
     hazard_answer,
     hazards_begun,
     hazards_moved,
+    hazards_of,
     sampled_outcome,
 )
 from cohortium.synth.generators.preparing import after_histograms, after_ranges, coding_of, histograms, ranges
@@ -228,6 +230,13 @@ class BayesianNetwork:
             x = tail.design.rows(codes, z)
             columns |= sampled_outcome(self.facts, state, coding, tail.design, x, rng)
         return Rows(self.facts, columns)
+
+    def impute(self, state: Parameters, rows: Rows, *, rng: np.random.Generator) -> Rows:
+        """These patients, their gaps filled by one draw; call it m times. Raises UsageError before the fit is done."""
+        if not self.finished(state):
+            raise UsageError("this generator is not finished; fit it to the end before filling gaps")
+        hazards = tuple(hazards_of(self.facts, state).values())
+        return Imputer(self.coding(state), self.network(state), self.tail(state), hazards).filled(rows, rng=rng)
 
 
 def _in_phase(phase: int, state: Parameters) -> Parameters:

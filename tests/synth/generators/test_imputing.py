@@ -1,0 +1,89 @@
+"""Gaps are filled from what is known of a patient: closed forms where there are any, and no known cell is touched."""
+
+import numpy as np
+import pytest
+
+from cohortium.synth.exchange import fit_by_sums
+from cohortium.synth.facts import Fact, Facts
+from cohortium.synth.generators.bn import BayesianNetwork
+from cohortium.synth.rows import Rows
+
+
+def _hidden(rows, names, where):
+    return rows.with_columns({name: np.where(where, np.nan, rows[name]) for name in names})
+
+
+def test_every_gap_is_filled_and_no_known_cell_is_touched(world):
+    filled = world.generator.impute(world.state, world.reserve, rng=np.random.default_rng(0))
+    for name in world.facts.names:
+        known = ~np.isnan(world.reserve[name])
+        assert (filled[name][known] == world.reserve[name][known]).all()
+        assert not np.isnan(filled[name]).any(), name
+    assert set(np.unique(filled["TP53"])) <= {0.0, 1.0}
+    assert filled["ferritin"].min() > 0
+
+
+def test_two_numbers_follow_their_regression():
+    """x and y with correlation 0.8: y given x is normal with mean 0.8 x and sd 0.6."""
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=4000)
+    y = 0.8 * x + 0.6 * rng.normal(size=4000)
+    facts = Facts(columns=(Fact(name="x", kind="numeric"), Fact(name="y", kind="numeric")))
+    rows = Rows(facts, {"x": x, "y": y})
+    learner = BayesianNetwork(facts=facts)
+    state = fit_by_sums(learner, [rows])
+    for hidden, other in (("x", "y"), ("y", "x")):
+        filled = learner.impute(state, _hidden(rows, [hidden], np.ones(4000, dtype=bool)), rng=rng)
+        left = filled[hidden] - 0.8 * rows[other]
+        assert np.corrcoef(filled[hidden], rows[other])[0, 1] == pytest.approx(0.8, abs=0.02)
+        assert left.mean() == pytest.approx(0.0, abs=0.03)
+        assert left.std() == pytest.approx(0.6, abs=0.03)
+
+
+def test_a_flag_follows_bayes_rule_in_a_number():
+    """A flag of 30 % moves a normal number by two standard deviations: the odds given the number are known."""
+    rng = np.random.default_rng(2)
+    flag = (rng.random(6000) < 0.3).astype(float)
+    number = 2.0 * flag + rng.normal(size=6000)
+    facts = Facts(columns=(Fact(name="f", kind="flag"), Fact(name="v", kind="numeric")))
+    rows = Rows(facts, {"f": flag, "v": number})
+    learner = BayesianNetwork(facts=facts)
+    state = fit_by_sums(learner, [rows])
+    filled = learner.impute(state, _hidden(rows, ["f"], np.ones(6000, dtype=bool)), rng=rng)
+    p = 1 / (1 + (0.7 / 0.3) * np.exp(2.0 - 2.0 * number))
+    for low, high in ((0.0, 0.1), (0.3, 0.7), (0.9, 1.0)):
+        band = (p >= low) & (p <= high)
+        assert filled["f"][band].mean() == pytest.approx(p[band].mean(), abs=0.06)
+
+
+def test_spikes_come_back_as_often_as_they_were(world):
+    where = np.arange(len(world.reserve)) % 2 == 0
+    filled = world.generator.impute(world.state, _hidden(world.reserve, ["ecog"], where), rng=np.random.default_rng(3))
+    assert set(np.unique(filled["ecog"])) <= {0.0, 1.0, 2.0, 3.0}
+    assert filled["ecog"][where].mean() == pytest.approx(np.nanmean(world.reserve["ecog"][where]), abs=0.2)
+
+
+def test_the_dead_are_given_the_values_they_had():
+    """A number with a hazard ratio of e a unit: hidden and filled, its mean by outcome is the one it had."""
+    rng = np.random.default_rng(4)
+    v = rng.normal(size=4000)
+    time = rng.exponential(size=4000) / np.exp(v)
+    limit = rng.uniform(0.2, 4.0, 4000)
+    facts = Facts(columns=(Fact(name="v", kind="numeric"), Fact(name="t", kind="time", group="outcome", low=0.0),
+                           Fact(name="d", kind="event", group="outcome")))  # fmt: skip
+    rows = Rows(facts, {"v": v, "t": np.minimum(time, limit), "d": (time <= limit).astype(float)})
+    learner = BayesianNetwork(facts=facts)
+    state = fit_by_sums(learner, [rows])
+    filled = learner.impute(state, _hidden(rows, ["v"], np.ones(4000, dtype=bool)), rng=rng)
+    early = (rows["d"] == 1) & (rows["t"] < 0.3)
+    late = rows["t"] > 2.0
+    assert v[early].mean() > 0.4
+    assert filled["v"][early].mean() == pytest.approx(v[early].mean(), abs=0.12)
+    assert filled["v"][late].mean() == pytest.approx(v[late].mean(), abs=0.15)
+
+
+def test_nobody_and_an_unfinished_model_are_told_apart(world):
+    nobody = world.generator.impute(world.state, world.reserve.take(np.zeros(0, int)), rng=np.random.default_rng(0))
+    assert len(nobody) == 0
+    with pytest.raises(Exception, match="not finished"):
+        world.generator.impute(world.generator.initial(None, rng=None), world.reserve, rng=np.random.default_rng(0))

@@ -1,0 +1,87 @@
+"""A synthetic arm beside real patients: no effect where there is none, one where there is, no look into the future."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cohortium.errors import DataError, UsageError
+from cohortium.synth.facts import Facts
+from cohortium.synth.rows import Rows
+from cohortium.synth.uses.control_arm import BANNER, control_arm
+
+
+def _arm(world, treated, **options):
+    return control_arm(
+        world.generator, world.state, treated, n_real=len(world.training), bootstraps=10, seed=0, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def nothing(world):
+    return _arm(world, world.reserve)
+
+
+def test_patients_who_were_not_treated_show_no_effect(nothing):
+    assert nothing.covers_one
+    assert 0.05 < nothing.error < 0.25
+    assert nothing.after < 0.1 < nothing.before
+    assert abs(nothing.curves["treated"] - nothing.curves["control"]).max() < 0.15
+
+
+def test_patients_who_live_three_times_as_long_show_it(world):
+    longer = world.reserve.with_columns({"os_years": 3.0 * world.reserve["os_years"]})
+    found = _arm(world, longer)
+    assert found.high < 0.7
+    assert not found.covers_one
+
+
+def test_sicker_patients_get_an_arm_as_sick(world):
+    """Without weights the hazard ratio of patients with many blasts is above 1; with them it holds 1."""
+    sick = world.reserve.take(np.nan_to_num(world.reserve["blasts"]) > 4)
+    found = _arm(world, sick)
+    assert found.before > 0.5
+    assert found.covers_one
+
+
+def test_eligibility_chooses_the_drawn_and_counts_the_real(world):
+    old = world.reserve.take(world.reserve["age"] > 70)
+    found = _arm(world, old, eligible="age > 70")
+    assert 0.4 * len(world.training) < found.n_eligible < 0.75 * len(world.training)
+    with pytest.raises(DataError, match="do not fulfil"):
+        _arm(world, world.reserve, eligible="age > 70")
+
+
+def test_the_document_says_first_that_it_proves_nothing(nothing):
+    document = nothing.document()
+    assert next(iter(document)) == "banner"
+    assert document["banner"] == BANNER
+    assert "Not evidence of efficacy" in BANNER
+    assert document["hazard_ratio"]["low"] < document["hazard_ratio"]["value"] < document["hazard_ratio"]["high"]
+
+
+def test_columns_from_after_baseline_are_refused(world):
+    later = Facts(columns=tuple(replace(c, baseline=c.name != "ecog") for c in world.facts.columns))
+
+    class Knows:
+        facts = later
+
+        def __getattr__(self, name):
+            return getattr(world.generator, name)
+
+    reserve = Rows(later, world.reserve.columns)
+    for options in ({"match": ["age", "ecog"]}, {"eligible": "ecog < 2"}, {"match": ["os_years"]}):
+        with pytest.raises(UsageError, match="known only after baseline"):
+            control_arm(Knows(), world.state, reserve, n_real=100, seed=0, **options)
+    assert "ecog" not in control_arm(Knows(), world.state, reserve, n_real=100, bootstraps=10, seed=0).columns
+
+
+def test_what_cannot_be_compared_is_refused(world):
+    with pytest.raises(DataError, match="too few"):
+        _arm(world, world.reserve.take(np.arange(5)))
+    with pytest.raises(UsageError, match="no column 'height'"):
+        _arm(world, world.reserve, match=["height"])
+    with pytest.raises(UsageError, match="'TP53' is no treatment"):
+        _arm(world, world.reserve, untreated="TP53 = 0")
+    with pytest.raises(UsageError, match="at least 2 sets"):
+        _arm(world, world.reserve, sets=1)
