@@ -1,8 +1,11 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from cohortium.core.parameters import Parameters
 from cohortium.errors import DataError
-from cohortium.synth.exchange import fit_by_sums
+from cohortium.synth.exchange import fit_by_sums, fit_network
 
 
 def test_three_sites_give_the_state_of_the_pooled_table(world):
@@ -13,3 +16,37 @@ def test_three_sites_give_the_state_of_the_pooled_table(world):
 def test_nobody_is_nothing_to_learn_from(world):
     with pytest.raises(DataError, match="no patient"):
         fit_by_sums(world.generator, [world.training.take(np.zeros(0, dtype=int))])
+
+
+class OneNumber:
+    """A network of a single weight, whose stages leave a trace."""
+
+    def __init__(self, world):
+        self._world = world
+
+    def foundation(self):
+        return self._world.generator
+
+    def begin(self, foundation, *, rng):
+        return Parameters({"w": np.zeros(1)})
+
+    def warm(self, weights, foundation, *, rng):
+        return Parameters({"w": weights["w"] + 1})
+
+    def train(self, weights, foundation, rows, *, effort, rng):
+        assert effort == 1.0
+        return SimpleNamespace(weights=Parameters({"w": weights["w"] * 10 + len(rows)}))
+
+    def closing(self, weights, foundation):
+        return None
+
+    def assembled(self, foundation, weights, closing):
+        assert len(closing) == 0
+        return weights | Parameters({"n": foundation["n"]})
+
+
+def test_a_network_is_begun_warmed_trained_on_all_rows_and_assembled(world):
+    halves = [world.training.take(np.arange(k, len(world.training), 2)) for k in range(2)]
+    state = fit_network(OneNumber(world), halves, rng=np.random.default_rng(0))
+    assert state["w"][0] == 10 + len(world.training)
+    assert state["n"][0] == len(world.training)

@@ -112,3 +112,10 @@ def test_studies_by_exact_sums_keep_the_digest_they_had():
 
 def test_limits_are_the_studys():
     assert limits_of(study(validation={"fidelity_pass": 0.5})).fidelity_pass == 0.5
+
+
+def test_a_network_without_torch_has_its_sentence(monkeypatch):
+    one = study(generator="vae_bgm", federation="fedavg")
+    assert check_study(one, n_sites=3) == ()
+    monkeypatch.setattr("cohortium.synth.study.find_spec", lambda name: None)
+    assert "pip install 'cohortium[torch]'" in check_study(one, n_sites=3)[0].message

@@ -16,6 +16,7 @@ GENERATORS: Final = Registry(
     {
         "bn": "cohortium.synth.generators.bn:BayesianNetwork",
         "copula": "cohortium.synth.generators.copula:Copula",
+        "vae_bgm": "cohortium.synth.generators.vae_bgm:VaeBgm",
     },
     group="cohortium.generators",
 )
