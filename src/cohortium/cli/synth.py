@@ -109,6 +109,12 @@ def validate(
     ] = None,
     site_column: SiteColumn = None,
     report: Annotated[Path | None, typer.Option("--report", metavar="FILE.html", help="Also write the page.")] = None,
+    bench_file: Annotated[
+        Path | None, typer.Option("--bench", metavar="FILE.json", help="Of `synth bench --json`, for the page.")
+    ] = None,
+    by_site: Annotated[
+        bool, typer.Option("--by-site", help="Also judge at every hospital: sums, and the worst of them.")
+    ] = False,
     draws: Annotated[int, typer.Option("--draws", min=2, max=50, help="Draws behind each score.")] = 5,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -128,6 +134,8 @@ def validate(
         synthetic=synthetic,
         holdout=holdout,
         site_column=site_column,
+        by_site=by_site,
+        bench=bench_file,
         seed=seed,
         draws=draws,
     )

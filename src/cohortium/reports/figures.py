@@ -197,9 +197,13 @@ _BETWEEN_COUNTS = 34  # from one number at risk to the next, in units of the dra
 
 
 def steps(
-    title: str, series: Sequence[Series], *, at_risk: Sequence[Sequence[int | None]], x_label: str, y_label: str
-) -> Figure:
-    """Survival curves as steps with their bands, and the numbers at risk below. series.x, at_risk: the same grid."""
+    title: str, series: Sequence[Series], *, at_risk: Sequence[Sequence[int | None]], x_label: str, y_label: str,
+    small: str = "<5",
+) -> Figure:  # fmt: skip
+    """Survival curves as steps with their bands, and the numbers at risk below. series.x, at_risk: the same grid.
+
+    small: what stands for a number that is not told.
+    """
     height = 210
     xs = [0.0, *(x for s in series for x in s.x)]
     frame, x, y = axes(xs, [0.0, 1.0], height, x_label=x_label, y_label=y_label)
@@ -224,10 +228,10 @@ def steps(
         free = -math.inf
         for a, n in zip(s.x, counts, strict=True):
             if x(a) >= free:  # the grid is not even: numbers too near to the last one would lie upon it
-                drawn.append(text(x(a), y_now, "<5" if n is None else n, anchor="middle"))
+                drawn.append(text(x(a), y_now, small if n is None else n, anchor="middle"))
                 free = x(a) + _BETWEEN_COUNTS
     rows = tuple(
-        (s.name, short(a), number(b), number(low), number(high), "<5" if n is None else str(n))
+        (s.name, short(a), number(b), number(low), number(high), small if n is None else str(n))
         for s, counts in zip(series, at_risk, strict=True)
         for a, b, low, high, n in zip(s.x, s.y, s.low or s.y, s.high or s.y, counts, strict=True)
     )

@@ -25,7 +25,7 @@ from cohortium.reports.scope import Scope, scoped
 from cohortium.reports.sections import Sections
 from cohortium.reports.summary import CHECKED_IN, run_checks, state, three_sentences
 
-__all__ = ["Report"]
+__all__ = ["Report", "unbroken"]
 
 _MARK = "@@record@@"
 _SIGNS = {"ok": ("✓", "pass"), "warn": ("!", "warn"), "fail": ("✗", "fail"), "skipped": ("–", "note")}
@@ -94,11 +94,11 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["unbroken"] = _unbroken
+    environment.filters["unbroken"] = unbroken
     return environment
 
 
-def _unbroken(cell: str) -> str:
+def unbroken(cell: str) -> str:
     """A table cell whose intervals and arrows are never parted by the end of a line."""
     return re.sub(r"\([^()]* to [^()]*\)|\S+ → \S+", lambda found: found[0].replace(" ", "\u00a0"), cell)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from cohortium.core.foreign_json import read_json
 from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
 from cohortium.core.study_text import study_of
@@ -28,7 +30,9 @@ from cohortium.synth.generators import GENERATORS
 from cohortium.synth.rows import Rows, rows_of_examples, rows_of_table
 from cohortium.synth.study import build_generator, facts_of, limits_of, with_derived
 from cohortium.synth.validation.anchors import interval, score_all
+from cohortium.synth.validation.by_site import judge_by_site
 from cohortium.synth.validation.curves import km_gap, log_rank_p, tau_of
+from cohortium.synth.validation.document import digest_of
 from cohortium.synth.validation.fidelity import classic_pair
 from cohortium.synth.validation.judge import LEAST_RESERVE, Judgement, judge
 from cohortium.synth.validation.page import ValidationPage
@@ -54,6 +58,7 @@ class Validated:
     reserve: Rows
     synthetic: Rows
     name: str
+    bench: Mapping[str, Any] | None = None
 
     def page(self) -> str:
         """The HTML page."""
@@ -63,6 +68,8 @@ class Validated:
             reserve=self.reserve,
             synthetic=self.synthetic,
             name=self.name,
+            bench=self.bench,
+            digests={"SHA-256 of the JSON, without white space": digest_of(self.judgement.document()).hex()},
         ).html()
 
 
@@ -73,15 +80,23 @@ def validate_files(
     synthetic: Path,
     holdout: Path | None,
     site_column: str | None = None,
+    by_site: bool = False,
+    bench: Path | None = None,
     seed: int = 0,
     draws: int = 5,
 ) -> Validated:
     """Judge a synthetic table. site_column: left out of the judgement, synthetic patients have no hospital.
 
-    Without a hold-out a fifth of the real rows stands in, and the page says so.
+    Without a hold-out a fifth of the real rows stands in, and the page says so. by_site: judge at every hospital, too.
+    bench: a file of `synth bench --json`, for the page.
     """
+    if by_site and site_column is None:
+        raise UsageError("name the column with the hospital: --site-column COLUMN")
+    compared = None if bench is None else _document(bench)
     paths = {"real": real, "synthetic": synthetic} | ({} if holdout is None else {"holdout": holdout})
-    tables = {name: _without(read(path), site_column) for name, path in paths.items()}
+    whole = {name: read(path) for name, path in paths.items()}
+    sites = {name: _sites(table, site_column, len(table)) for name, table in whole.items()}
+    tables = {name: _without(table, site_column) for name, table in whole.items()}
     schema = schema_of(study, {"real": tables["real"], **({"holdout": tables["holdout"]} if holdout else {})})
     facts = facts_of(study, schema) if study.synth is not None else Facts.of(schema)
     rows = {name: _rows_of(table, facts, study, name) for name, table in tables.items()}
@@ -89,8 +104,8 @@ def validate_files(
     if holdout is None:
         order = np.random.default_rng([seed, 5]).permutation(len(rows["real"]))
         n_out = max(LEAST_RESERVE, int(_HOLDOUT_SHARE * len(order)))
-        rows["holdout"] = rows["real"].take(order[:n_out])
-        rows["real"] = rows["real"].take(order[n_out:])
+        rows["holdout"], sites["holdout"] = rows["real"].take(order[:n_out]), sites["real"][order[:n_out]]
+        rows["real"], sites["real"] = rows["real"].take(order[n_out:]), sites["real"][order[n_out:]]
         notes.append(
             "No held-out table was given: a fifth of the real rows stands in. If the generator has seen them, fidelity"
             " is flattered and the privacy figures cannot tell copies from likeness."
@@ -104,9 +119,38 @@ def validate_files(
         limits=limits_of(study) if study.synth is not None else None,
         notes=notes,
     )
+    if by_site:
+        parts = {name: {str(site): rows[name].take(sites[name] == site) for site in np.unique(sites["real"])}
+                 for name in ("real", "holdout")}  # fmt: skip
+        found = replace(found, by_site=judge_by_site(parts["real"], parts["holdout"], rows["synthetic"], seed=seed))
     return Validated(
-        judgement=found, training=rows["real"], reserve=rows["holdout"], synthetic=rows["synthetic"], name=study.name
+        judgement=found,
+        training=rows["real"],
+        reserve=rows["holdout"],
+        synthetic=rows["synthetic"],
+        name=study.name,
+        bench=compared,
     )
+
+
+def _sites(table: Table, column: str | None, n: int) -> NDArray[np.str_]:
+    """Every row's hospital, where the table names it."""
+    if column is None or column not in table:
+        return np.full(n, "")
+    return np.asarray([str(one) for one in table.column(column).tolist()], dtype=np.str_)
+
+
+def _document(path: Path) -> Mapping[str, Any]:
+    """The bench document in a file. Raises UsageError or DataError."""
+    try:
+        content = read_json(path.read_bytes(), max_depth=12)
+    except OSError as error:
+        raise UsageError(f"cannot read benchmark '{path}': {error.strerror}") from None
+    except ValueError as error:
+        raise DataError(f"benchmark '{path}' is no JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise DataError(f"benchmark '{path}' is not what cohortium synth bench --json writes")
+    return content
 
 
 def _without(table: Table, column: str | None) -> Table:

@@ -49,3 +49,9 @@ def test_among_too_few_carriers_nothing_is_said(world):
 def test_an_attack_that_does_not_beat_guessing_is_powerless():
     assert risk_of(10, 9, 500, guess=0.05).powerless
     assert not risk_of(300, 9, 500, guess=0.05).powerless
+
+
+def test_no_predicate_counts_twice(world):
+    found = singling_out(world.training, world.reserve, world.synthetic, rng())
+    assert 250 < found.n < 500, "500 tries, of which predicates of one column come back"
+    assert found.low <= 0 <= found.high

@@ -12,6 +12,7 @@ def test_signs_and_overlap_by_hand():
     assert one.told.tolist() == [True, True, False]
     assert one.signs_kept == 0.5
     assert one.overlapping == pytest.approx(2 / 3)
+    assert one.false_share == 0.5, "a is so in the real table, b is turned round, c is told by neither"
 
 
 def test_effects_survive_synthesis(world):

@@ -27,3 +27,8 @@ def test_a_column_nobody_has_is_no_obstacle():
     x = np.column_stack([np.arange(40.0), np.full(40, np.nan)])
     y = (x[:, 0] > 20).astype(float)
     assert boosted_scores(x, y, x).shape == (40,)
+
+
+def test_fifty_rows_repeated_are_told(world):
+    few = world.synthetic.take(np.random.default_rng(0).integers(50, size=240))
+    assert separability(world.reserve, few, seed=0) > 0.8

@@ -6,12 +6,15 @@ import pytest
 
 from cohortium.cli.output import strict_json
 from cohortium.errors import DataError
+from cohortium.privacy.leakage.one_run import Guesses
+from cohortium.reports.measure import Measure
+from cohortium.synth.validation.canary import Canaries
 from cohortium.synth.validation.judge import judge
 
 
 @pytest.fixture(scope="module")
-def judgement(world):
-    return judge(world.training, world.reserve, world.synthetic, seed=0, draws=3)
+def judgement(judged):
+    return judged
 
 
 def test_the_document_has_every_figure_of_the_contract(judgement):
@@ -32,7 +35,7 @@ def test_a_good_table_is_not_failed(judgement):
 
 
 def test_a_control_that_does_not_fail_takes_every_verdict_away(judgement):
-    broken = replace(judgement, controls=[replace(judgement.controls[0], failed=False)])
+    broken = replace(judgement, controls=[replace(judgement.controls[0], limit=-1.0)])
     assert set(broken.verdict.values()) == {"not credible"}
 
 
@@ -45,3 +48,15 @@ def test_a_copy_fails_privacy_and_passes_fidelity(world):
 def test_too_few_rows_are_refused(world):
     with pytest.raises(DataError, match="too few held-out rows to judge: 21 of 30"):
         judge(world.training, world.reserve.take(np.arange(21)), world.synthetic)
+
+
+def test_canaries_that_refute_the_claim_fail_privacy(judgement):
+    guesses = Guesses(n_coins=60, n_guessed=30, n_right=30)
+    recall = Measure(value=1.0, low=0.9, high=1.0, n=30)
+    found = {}
+    for epsilon in (1.0, 50.0, None):
+        canaries = Canaries(
+            guesses=guesses, recall=recall, bound=guesses.bound(), most=guesses.bound(), epsilon=epsilon
+        )
+        found[epsilon] = replace(judgement, canaries=canaries).findings.get("canaries")
+    assert found == {1.0: "fail", 50.0: "pass", None: None}

@@ -21,9 +21,11 @@ from cohortium.core.parameters import Parameters
 
 __all__ = [
     "N_COARSE",
+    "N_FINE",
     "STEPS",
     "Scores",
     "coarse_counts",
+    "fine_cells",
     "fine_counts",
     "fine_grid",
     "normal_quantile",
@@ -87,7 +89,7 @@ def fine_grid(coarse: Integers, whole: Integers, *, low: float | None, high: flo
 
 def fine_counts(values: Floats, grid: Floats) -> Integers:
     """Patients per fine cell, (N_FINE,); values beyond the ends are counted in the first or last cell."""
-    return np.bincount(_fine(values[~np.isnan(values)], grid), minlength=N_FINE).astype(np.int64)
+    return np.bincount(fine_cells(values[~np.isnan(values)], grid), minlength=N_FINE).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +152,7 @@ class Scores:
         """Normal score of every value; NaN where missing."""
         there = ~np.isnan(values)
         found = np.full(len(values), np.nan)
-        cells = np.searchsorted(self.upper, _fine(values[there], self.grid))
+        cells = np.searchsorted(self.upper, fine_cells(values[there], self.grid))
         found[there] = self.z[np.minimum(cells, len(self.z) - 1)]
         return found
 
@@ -274,6 +276,7 @@ def _edge(cell: int) -> float:
     return float(0.5 * (fp.exp(u) - fp.exp(-u)))
 
 
-def _fine(values: Floats, grid: Floats) -> Integers:
+def fine_cells(values: Floats, grid: Floats) -> Integers:
+    """The fine cell of every value (none missing); values beyond the ends lie in the first or last cell."""
     cells = np.floor((values - grid[0]) / grid[1])
     return np.asarray(np.clip(cells, 0, int(grid[2]) - 1), dtype=np.int64)

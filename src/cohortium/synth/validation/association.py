@@ -14,7 +14,17 @@ from numpy.typing import NDArray
 from cohortium.synth.facts import Fact
 from cohortium.synth.rows import Rows
 
-__all__ = ["agreement", "bin_edges", "binned", "clinical_matrix", "cramers_v", "phi_matrix", "rank_with_numbers"]
+__all__ = [
+    "agreement",
+    "bin_edges",
+    "binned",
+    "clinical_matrix",
+    "correlations",
+    "cramers_v",
+    "cramers_v_of",
+    "phi_matrix",
+    "rank_with_numbers",
+]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -70,7 +80,11 @@ def bin_edges(real: Rows, facts: Sequence[Fact]) -> dict[str, Floats]:
 
 def cramers_v(a: Integers, n_a: int, b: Integers, n_b: int) -> float:
     """Bias-corrected Cramer's V of two coded columns, 0 to 1."""
-    table = np.bincount(a * n_b + b, minlength=n_a * n_b).reshape(n_a, n_b).astype(np.float64)
+    return cramers_v_of(np.bincount(a * n_b + b, minlength=n_a * n_b).reshape(n_a, n_b).astype(np.float64))
+
+
+def cramers_v_of(table: Floats) -> float:
+    """The same from the counts of a two-way table."""
     table = table[table.sum(axis=1) > 0][:, table.sum(axis=0) > 0]
     n, (r, k) = float(table.sum()), table.shape
     if n < 2 or r < 2 or k < 2:
@@ -97,10 +111,14 @@ def _pairwise(x: Floats, y: Floats) -> Floats:
     """Correlation of every column of x with every one of y, each over the rows that have both."""
     mx, my = (~np.isnan(x)).astype(np.float64), (~np.isnan(y)).astype(np.float64)
     x0, y0 = np.nan_to_num(x), np.nan_to_num(y)
-    n = np.maximum(mx.T @ my, 1.0)
-    sx, sy = x0.T @ my, mx.T @ y0
-    cov = x0.T @ y0 - sx * sy / n
-    vx, vy = (x0**2).T @ my - sx**2 / n, mx.T @ y0**2 - sy**2 / n
+    return correlations(mx.T @ my, x0.T @ my, mx.T @ y0, (x0**2).T @ my, mx.T @ y0**2, x0.T @ y0)
+
+
+def correlations(n: Floats, sx: Floats, sy: Floats, sxx: Floats, syy: Floats, sxy: Floats) -> Floats:
+    """Correlations from sums over the rows that have both columns; 0 for a constant one."""
+    n = np.maximum(n, 1.0)
+    cov = sxy - sx * sy / n
+    vx, vy = sxx - sx**2 / n, syy - sy**2 / n
     spread = np.sqrt(np.maximum(vx, 0) * np.maximum(vy, 0))
     return np.where(spread > 1e-9, cov / np.where(spread > 1e-9, spread, 1.0), 0.0)
 

@@ -1,41 +1,61 @@
 """Tables that must fail, printed in every report: a verdict that could not be `fail` proves nothing.
 
-copy       training rows drawn with replacement      must fail privacy
-shuffled   every column in an order of its own       must fail dependence
-collapse   fifty synthetic rows repeated             must fail coverage
+copy       training rows drawn with replacement                must fail privacy, and attacks must find it
+shuffled   every column in an order of its own                 must fail dependence, indistinguishability and gene pairs
+collapse   fifty synthetic rows repeated                       must fail coverage and indistinguishability
+planted    one training patient among the synthetic ones       must be found
+leak       one synthetic row in twenty is a training patient   must be caught by two measures or more
+
+The attacks on the copy also say what an attack is worth: one that does not find a copy cannot call anything safe.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from cohortium.synth.rows import Rows
-from cohortium.synth.validation.anchors import shuffled
+from cohortium.synth.validation.anchors import Scored, interval, shuffled
 from cohortium.synth.validation.association import agreement, clinical_matrix
-from cohortium.synth.validation.distances import Space, nearest, nndr
+from cohortium.synth.validation.attacks import Risk, inference, linkability, singling_out
+from cohortium.synth.validation.distances import Space, identical_share, nearest
 from cohortium.synth.validation.fidelity import edges_and_tau
-from cohortium.synth.validation.membership import membership
+from cohortium.synth.validation.indistinguishable import separability
+from cohortium.synth.validation.privacy import Nearness, Privacy, nearness
 
-__all__ = ["Control", "coverage", "run_controls"]
+__all__ = ["Control", "coverage", "power_of_attacks", "run_controls", "with_rows"]
 
 COLLAPSED = 50
+LEAKED = 0.05
 _NEIGHBOURS = 5
-_NNDR_COPY, _AUC_COPY = 0.5, 0.6
+_NNDR_COPY, _AUC_COPY, _DCR_COPY = 0.5, 0.6, 0.55
 _DEPENDENCE_SHUFFLED = 0.35
+_BELOW_CEILING = 0.1
 _COVERAGE_COLLAPSED = 0.5
+_CAUGHT = 2
+_SECRETS = 8
+_ORDER = {"pass": 0, "warn": 1, "fail": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Control:
-    """One control: what it is, the figure it is judged by, whether it failed as it must."""
+    """One control: what it is, the figure it is judged by, whether it failed as it must.
+
+    below: whether it must lie below the limit; else above, or at it.
+    """
 
     name: str
     measure: str
     value: float
     limit: float
-    failed: bool
+    below: bool
+
+    @property
+    def failed(self) -> bool:
+        """Whether the table failed, as it must."""
+        return self.value < self.limit if self.below else self.value >= self.limit
 
 
 def coverage(reserve: Rows, real: Rows, synthetic: Rows) -> float:
@@ -49,24 +69,91 @@ def coverage(reserve: Rows, real: Rows, synthetic: Rows) -> float:
     return float((nearest(x, space.place(synthetic), 1)[0][:, 0] <= radius).mean())
 
 
-def run_controls(real: Rows, reserve: Rows, synthetic: Rows, *, seed: int) -> tuple[Control, ...]:
-    """All controls."""
+def run_controls(
+    real: Rows, reserve: Rows, synthetic: Rows, *, fidelity: Mapping[str, Scored], near: Nearness, seed: int
+) -> tuple[Control, ...]:
+    """All controls. fidelity, near: of the synthetic table, which the controls are held against."""
     rng = np.random.default_rng([seed, 99])
-    copy = real.take(rng.integers(len(real), size=len(real)))
-    space = Space.of(real)
-    near = float(np.median(nndr(space.place(copy), space.place(real))))
-    member = membership(real, reserve, copy, rng).worst.value or 0.0
+    return (
+        *_copy(real, reserve, rng),
+        *_shuffled(real, reserve, fidelity, rng),
+        *_collapse(real, reserve, synthetic, rng, seed=seed),
+        *_leaks(real, reserve, synthetic, near, rng),
+    )
+
+
+def _copy(real: Rows, reserve: Rows, rng: np.random.Generator) -> tuple[Control, ...]:
+    found = nearness(real, reserve, real.take(rng.integers(len(real), size=len(real))), rng)
+    return (
+        Control(name="copy", measure="nndr", value=found.nndr[0].value or 0.0, limit=_NNDR_COPY, below=True),
+        Control(name="copy", measure="membership_auc", value=found.membership.worst.value or 0.0, limit=_AUC_COPY,
+                below=False),
+        Control(name="copy", measure="dcr_share", value=found.dcr_share.value or 0.0, limit=_DCR_COPY, below=False),
+    )  # fmt: skip
+
+
+def _shuffled(
+    real: Rows, reserve: Rows, fidelity: Mapping[str, Scored], rng: np.random.Generator
+) -> tuple[Control, ...]:
     facts = reserve.facts.of_group("clinical", "outcome", "treatment")
     edges, _ = edges_and_tau(real)
     mixed = shuffled(real, rng).take(np.arange(min(len(reserve), len(real))))
     kept = agreement(clinical_matrix(reserve, facts, edges), clinical_matrix(mixed, facts, edges))
+    found = [Control(name="shuffled", measure="dependence", value=kept, limit=_DEPENDENCE_SHUFFLED, below=True)]
+    for key, part in (("csf", "indistinguishability"), ("gsf", "pairs"), ("gsf", "signs")):
+        scored = fidelity[key]
+        floor, ceiling = (interval(parts[part])[0] for parts in (scored.floor_parts, scored.ceiling_parts))
+        if np.isfinite(floor) and np.isfinite(ceiling):
+            limit = ceiling - _BELOW_CEILING
+            found.append(Control(name="shuffled", measure=part, value=floor, limit=limit, below=True))
+    return tuple(found)
+
+
+def _collapse(
+    real: Rows, reserve: Rows, synthetic: Rows, rng: np.random.Generator, *, seed: int
+) -> tuple[Control, ...]:
     few = synthetic.take(rng.integers(min(COLLAPSED, len(synthetic)), size=len(synthetic)))
     held, whole = coverage(reserve, real, few), coverage(reserve, real, synthetic)
+    told = 1.0 - 2.0 * max(0.0, separability(reserve, few, seed=seed) - 0.5)
     return (
-        Control(name="copy", measure="nndr", value=near, limit=_NNDR_COPY, failed=near < _NNDR_COPY),
-        Control(name="copy", measure="membership_auc", value=member, limit=_AUC_COPY, failed=member > _AUC_COPY),
-        Control(name="shuffled", measure="dependence", value=kept, limit=_DEPENDENCE_SHUFFLED,
-                failed=bool(kept < _DEPENDENCE_SHUFFLED)),
-        Control(name="collapse", measure="coverage", value=held, limit=_COVERAGE_COLLAPSED * whole,
-                failed=held < _COVERAGE_COLLAPSED * whole),
+        Control(name="collapse", measure="coverage", value=held, limit=_COVERAGE_COLLAPSED * whole, below=True),
+        Control(name="collapse", measure="indistinguishability", value=told, limit=0.5, below=True),
+    )
+
+
+def _leaks(real: Rows, reserve: Rows, synthetic: Rows, near: Nearness, rng: np.random.Generator) -> tuple[Control, ...]:
+    """A planted patient, and a table in which one row in twenty is a training patient."""
+    places = rng.permutation(len(real))
+    planted = with_rows(synthetic, real.take(places[:1]))
+    copied = identical_share(planted, real) * len(planted)
+    leaked = with_rows(synthetic, real.take(places[: int(np.ceil(LEAKED * len(synthetic)))]))
+    words, before = nearness(real, reserve, leaked, rng).findings(), near.findings()
+    caught = sum(_ORDER[words[name]] > _ORDER[before[name]] or words[name] == "fail" for name in words)
+    return (
+        Control(name="planted", measure="identical_rows", value=float(round(copied)), limit=1.0, below=False),
+        Control(name="leak", measure="measures", value=float(caught), limit=float(_CAUGHT), below=False),
+    )
+
+
+def with_rows(synthetic: Rows, real: Rows) -> Rows:
+    """The synthetic table with its first rows replaced by real ones."""
+    n = min(len(real), len(synthetic))
+    return Rows(
+        synthetic.facts, {name: np.concatenate([real[name][:n], synthetic[name][n:]]) for name in synthetic}
     )  # fmt: skip
+
+
+def power_of_attacks(real: Rows, reserve: Rows, privacy: Privacy, *, seed: int) -> dict[str, Risk]:
+    """What the attacks of `privacy` find in a bootstrap copy of the training rows, inference of the worst columns."""
+    rng = np.random.default_rng([seed, 98])
+    copy = real.take(rng.integers(len(real), size=len(real)))
+    found = {
+        "singling_out": singling_out(real, reserve, copy, rng),
+        "linkability": linkability(real, reserve, copy, rng),
+    }
+    for name in list(privacy.inference)[:_SECRETS]:
+        secret, carriers = name.removesuffix(" (carriers)"), name.endswith(" (carriers)")
+        risk = inference(real, reserve, copy, secret, rng, carriers=carriers)
+        if risk is not None:
+            found[name] = risk
+    return found

@@ -30,7 +30,16 @@ from cohortium.synth.validation.curves import km_gap, tau_of
 from cohortium.synth.validation.indistinguishable import separability
 from cohortium.synth.validation.marginals import distance
 
-__all__ = ["classic_pair", "clinical_parts", "co_occurrence", "edges_and_tau", "genomic_parts", "mean_of"]
+__all__ = [
+    "classic_pair",
+    "clinical_parts",
+    "co_occurrence",
+    "edges_and_tau",
+    "genomic_parts",
+    "kept_signs",
+    "log_odds_of",
+    "mean_of",
+]
 
 Floats = NDArray[np.float64]
 Parts = Mapping[str, float]
@@ -87,7 +96,7 @@ def genomic_parts(against: Rows, candidate: Rows) -> Parts:
 
 
 def _frequency(real: Floats, other: Floats) -> float:
-    p, q = np.nan_to_num(np.nanmean(real, axis=0)), np.nan_to_num(np.nanmean(other, axis=0))
+    p, q = (np.nansum(one, axis=0) / np.maximum((~np.isnan(one)).sum(axis=0), 1) for one in (real, other))
     total = float((p + q).sum())
     return 1.0 - float(np.abs(p - q).sum()) / total if total else float("nan")
 
@@ -103,14 +112,18 @@ def _log_odds(flags: Floats) -> tuple[Floats, Floats]:
     """ln odds ratio of every pair and its z, 0.5 added to each cell, over rows that have both."""
     there = (~np.isnan(flags)).astype(np.float64)
     ones = np.nan_to_num(flags)
-    both = ones.T @ ones
-    only_first = ones.T @ there - both
+    return log_odds_of(ones.T @ ones, ones.T @ there, there.T @ there)
+
+
+def log_odds_of(both: Floats, first: Floats, n: Floats) -> tuple[Floats, Floats]:
+    """The same from counts: of patients with both flags, with the first (row) where both are known, with both known."""
+    only_first = first - both
     only_second = only_first.T
-    neither = there.T @ there - both - only_first - only_second
+    neither = n - both - only_first - only_second
     cells = [cell + 0.5 for cell in (both, only_first, only_second, neither)]
     log_odds = np.log(cells[0] * cells[3] / (cells[1] * cells[2]))
     z = log_odds / np.sqrt(sum(1.0 / cell for cell in cells))
-    below = np.tril_indices(flags.shape[1], -1)
+    below = np.tril_indices(len(both), -1)
     return log_odds[below], z[below]
 
 
@@ -119,8 +132,11 @@ def co_occurrence(real: Floats, other: Floats) -> dict[str, float]:
     share of the pairs significant in `other` that have the opposite sign or |z| < 1 in `real`."""
     if real.shape[1] < 2:
         return {"kept": float("nan"), "together": float("nan"), "apart": float("nan"), "false": float("nan")}
-    _, z_real = _log_odds(real)
-    _, z_other = _log_odds(other)
+    return kept_signs(_log_odds(real)[1], _log_odds(other)[1])
+
+
+def kept_signs(z_real: Floats, z_other: Floats) -> dict[str, float]:
+    """The same from the z values of all pairs."""
     kept = (np.sign(z_real) == np.sign(z_other)) & (np.abs(z_other) > _KEPT)
     found = np.abs(z_other) > _SIGNIFICANT
     wrong = (np.sign(z_real) != np.sign(z_other)) | (np.abs(z_real) < _NOTHING)

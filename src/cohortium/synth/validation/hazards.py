@@ -52,6 +52,14 @@ class HazardRatios:
         known = np.isfinite(shorter) & (shorter > 0)
         return float(((high - low)[known] > 0.5 * shorter[known]).mean()) if known.any() else float("nan")
 
+    @property
+    def false_share(self) -> float:
+        """Share of the effects told by the synthetic table that the real one has turned round, or at less than one
+        standard error; NaN where none is told."""
+        found = np.abs(self.synthetic) > _Z * self.synthetic_error
+        wrong = (np.sign(self.real) != np.sign(self.synthetic)) | (np.abs(self.real) < self.real_error)
+        return float(wrong[found].mean()) if found.any() else float("nan")
+
 
 def compare_hazards(training: Rows, synthetic: Rows) -> HazardRatios | None:
     """Both fits; None without survival, or where one of them cannot be fitted."""

@@ -1,10 +1,14 @@
 """Can a machine tell two tables apart? AUC of gradient boosting, 60 trees, five folds: a classifier two-sample test.
 
-Folds are shuffled and stratified, both tables give equally many rows, and identical rows stay in one fold: unshuffled
-folds and copies across folds gave 0.29 to 0.42 where 0.5 was right. Source: Lopez-Paz and Oquab 2017.
+Folds are shuffled and stratified, both tables give equally many rows, and a row that stands in both tables stays in one
+fold: unshuffled folds and copies across folds gave 0.29 to 0.42 where 0.5 was right. Rows that repeat inside one table
+are spread over the folds: fifty rows repeated gave 0.44 when kept together, and 1.00 spread. Source: Lopez-Paz and
+Oquab 2017.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +17,7 @@ from cohortium.errors import MissingExtra
 from cohortium.reports.discrimination import auroc
 from cohortium.synth.rows import Rows
 
-__all__ = ["boosted_scores", "separability"]
+__all__ = ["boosted", "boosted_scores", "separability"]
 
 Floats = NDArray[np.float64]
 
@@ -37,8 +41,8 @@ def separability(real: Rows, other: Rows, *, seed: int) -> float:
     return auroc(y, scores)
 
 
-def boosted_scores(x: Floats, y: Floats, new: Floats) -> Floats:
-    """P(1) of new rows by gradient boosting, (n,); NaN = missing. Raises MissingExtra without scikit-learn."""
+def boosted(x: Floats, y: Floats) -> Callable[[Floats], Floats]:
+    """P(1) of new rows by gradient boosting, learned from these; NaN = missing. Raises MissingExtra."""
     try:
         from sklearn.ensemble import HistGradientBoostingClassifier
         from threadpoolctl import threadpool_limits
@@ -50,17 +54,29 @@ def boosted_scores(x: Floats, y: Floats, new: Floats) -> Floats:
     )
     with threadpool_limits(limits=1):  # a second thread that waits for a busy core makes small trees 100 times slower
         model.fit(np.where(nowhere, 0.0, x), y)
-        return np.asarray(model.predict_proba(np.where(nowhere, 0.0, new))[:, 1], dtype=np.float64)
+
+    def scores(new: Floats) -> Floats:
+        with threadpool_limits(limits=1):
+            return np.asarray(model.predict_proba(np.where(nowhere, 0.0, new))[:, 1], dtype=np.float64)
+
+    return scores
+
+
+def boosted_scores(x: Floats, y: Floats, new: Floats) -> Floats:
+    """P(1) of new rows by gradient boosting, (n,); NaN = missing. Raises MissingExtra without scikit-learn."""
+    return boosted(x, y)(new)
 
 
 def _folds(x: Floats, y: Floats, rng: np.random.Generator) -> NDArray[np.int64]:
-    """A fold for every row, even within each class; rows that are equal get the fold of the first of them."""
+    """A fold for every row, even within each class; rows equal to one of the other table get the fold of the first."""
     _, group = np.unique(np.nan_to_num(x, nan=-9e99), axis=0, return_inverse=True)
     group = group.ravel()
-    fold_of = np.full(int(group.max()) + 1, -1, dtype=np.int64)
+    shared = np.zeros(int(group.max()) + 1, dtype=bool)
+    shared[np.intersect1d(group[y == 0], group[y == 1])] = True
+    own = np.where(shared[group], group, len(shared) + np.arange(len(group)))
+    fold_of = np.full(len(shared) + len(group), -1, dtype=np.int64)
     for label in (0.0, 1.0):
-        mine = rng.permutation(np.flatnonzero(y == label))
-        for place, row in enumerate(mine):
-            if fold_of[group[row]] < 0:
-                fold_of[group[row]] = place % N_FOLDS
-    return fold_of[group]
+        for place, row in enumerate(rng.permutation(np.flatnonzero(y == label))):
+            if fold_of[own[row]] < 0:
+                fold_of[own[row]] = place % N_FOLDS
+    return fold_of[own]

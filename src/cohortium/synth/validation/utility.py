@@ -18,10 +18,11 @@ from cohortium.models.survival_estimators import Cox
 from cohortium.reports.discrimination import auroc_measure
 from cohortium.reports.measure import Measure, unavailable
 from cohortium.reports.survival_measures import c_index_measure
+from cohortium.synth.facts import Fact
 from cohortium.synth.rows import Rows
 from cohortium.synth.validation.indistinguishable import boosted_scores
 
-__all__ = ["Utility", "baseline_matrix", "cox_fit", "utility"]
+__all__ = ["HORIZON_D", "Utility", "baseline_matrix", "cox_fit", "known_columns", "target", "utility"]
 
 Floats = NDArray[np.float64]
 
@@ -102,7 +103,7 @@ def _c_index(rows: Rows, reserve: Rows, means: Floats) -> Measure:
 
 
 def _boosted(rows: Rows, reserve: Rows) -> Measure:
-    (y, kept), (y_test, kept_test) = _target(rows), _target(reserve)
+    (y, kept), (y_test, kept_test) = target(rows), target(reserve)
     if y is None or y_test is None or len(np.unique(y)) < 2 or len(np.unique(y_test)) < 2:
         return unavailable(len(reserve), "one class")
     x, x_test = (_raw_matrix(one) for one in (rows, reserve))
@@ -110,8 +111,8 @@ def _boosted(rows: Rows, reserve: Rows) -> Measure:
     return auroc_measure(y_test, score, np.arange(len(y_test), dtype=np.int64))
 
 
-def _target(rows: Rows) -> tuple[Floats | None, NDArray[np.bool_]]:
-    """Death within two years among patients followed that long, or the binary outcome."""
+def target(rows: Rows) -> tuple[Floats | None, NDArray[np.bool_]]:
+    """What boosting predicts and the rows where it is known: death within two years, or the binary outcome."""
     facts = rows.facts
     if facts.time:
         days = rows[facts.time] * DAYS_PER[facts[facts.time].unit or "d"]
@@ -125,6 +126,10 @@ def _target(rows: Rows) -> tuple[Floats | None, NDArray[np.bool_]]:
     return rows[outcome.name][known], known
 
 
+def known_columns(rows: Rows) -> tuple[Fact, ...]:
+    """Columns known at baseline: what any model of the outcome may use."""
+    return tuple(f for f in rows.facts.columns if f.group != "outcome" and f.baseline)
+
+
 def _raw_matrix(rows: Rows) -> Floats:
-    facts = [f for f in rows.facts.columns if f.group != "outcome" and f.baseline]
-    return np.column_stack([rows[f.name] for f in facts])
+    return np.column_stack([rows[f.name] for f in known_columns(rows)])
