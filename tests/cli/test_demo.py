@@ -55,3 +55,24 @@ def test_no_browser_is_opened_where_nobody_looks(monkeypatch, tmp_path):
     assert opened == []
     demo._open_if_possible(tmp_path / "report.html", Screen())
     assert opened == [(tmp_path / "report.html").as_uri()]
+
+
+def test_synthetic_patients_are_a_command_of_their_own(tmp_path, capsys, monkeypatch):
+    from types import SimpleNamespace
+
+    asked = {}
+
+    def demonstrate(out, **options):
+        asked.update(options, out=out)
+        judgement = SimpleNamespace(verdict={"fidelity": "pass", "privacy": "warn"}, credible=options["seed"] == 3)
+        return SimpleNamespace(document={"a": 1}, digest=b"\1" * 32, judgement=judgement,
+                               files={"report": out / "report.html"})  # fmt: skip
+
+    monkeypatch.setattr("cohortium.sim.synth_demo.demonstrate", demonstrate)
+    assert run(["demo", "synth", "--out", str(tmp_path), "--patients", "500", "--seed", "3"]) == 0
+    assert asked["patients"] == 500
+    out = capsys.readouterr().out
+    assert "privacy: warn" in out
+    assert f"report: {tmp_path / 'report.html'}" in out
+    assert run(["demo", "synth", "--out", str(tmp_path)]) == 1, "a control that did not fail"
+    assert run(["demo", "synth", "--patients", "3"]) == 2

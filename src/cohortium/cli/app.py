@@ -31,10 +31,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(demo.demo)
 app.command()(simulate.simulate)
 app.command()(evaluate.evaluate)
 app.command()(report.report)
+app.add_typer(demo.app, name="demo", help="See it work: on real patients, or with synth on invented ones.")
 app.add_typer(study.app, name="study", help="Write, check and show a study file.")
 app.add_typer(audit.app, name="audit", help="Check what others recorded.")
 app.add_typer(runs.app, name="run", help="Runs between hospitals: propose, approve, watch, stop.")

@@ -16,6 +16,7 @@ import numpy as np
 
 from cohortium.core.codec import decode, encode
 from cohortium.core.foreign_json import read_json
+from cohortium.core.identity import LedgerKey
 from cohortium.core.parameters import Parameters
 from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
@@ -23,6 +24,7 @@ from cohortium.data.schema import CohortSchema
 from cohortium.data.table import Table
 from cohortium.errors import DataError, FrameError, StudyError, UsageError
 from cohortium.ledger import ENGINES
+from cohortium.ledger.transactions import sign_call
 from cohortium.sim.cohorts import Gathered, gather
 from cohortium.sim.folder import write_together
 from cohortium.sim.swarm import Setting, SwarmRun, run_swarm
@@ -40,6 +42,7 @@ __all__ = ["Fitted", "SavedGenerator", "fit", "gathered_rows", "open_generator",
 FORMAT = "cohortium-generator/1"
 FILE = "generator.safetensors"
 MAX_BYTES = 1 << 30
+_TIER = 2  # attacks with reference tables, made by hand after the run
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -218,6 +221,22 @@ class _Closing:
             self._swarm.ledger.export(path)
             self.close()
             return path.read_bytes()
+
+    def record(self, seed: int, *, verdict: int, digest: bytes) -> int:
+        """Every site puts the validation on record: 1 pass, 2 fail, 3 inconclusive, and the report's digest.
+
+        seed: of the study, from which the simulation made the sites' keys. Returns how many sites signed.
+        """
+        chance = Chance(seed, secrets_from_system=False)
+        ledger = self._swarm.ledger
+        sites = sorted(self._swarm.memories)
+        for site in sites:
+            key = LedgerKey.new(lambda n, site=site: chance.secret(n, "ledger key", site))  # type: ignore[misc]
+            ledger.submit(
+                sign_call(key, chain_id=ledger.chain_id, nonce=ledger.nonce(key.address), contract=ledger.contract,
+                          function="record_audit", args=(1, _TIER, verdict, digest))
+            )  # fmt: skip
+        return len(sites)
 
     def close(self) -> None:
         """Let it go."""
