@@ -161,31 +161,43 @@ def bench(
         Path | None, typer.Option("--study", metavar="STUDY.toml", help="With [synth]; guessed if not given.")
     ] = None,
     generators: Annotated[str, typer.Option("--generators", help="Names, separated by commas.")] = "bn",
-    strategies: Annotated[str, typer.Option("--strategies", help="Names, separated by commas.")] = "exact",
+    strategies: Annotated[
+        str, typer.Option("--strategies", help="Names, separated by commas; those a generator has not are left out.")
+    ] = "exact,fedavg",
     settings: Annotated[str, typer.Option("--settings", help="Of all three.")] = "central,isolated,federated",
+    partition: Annotated[
+        str, typer.Option("--partition", help="natural, iid, or uneven: 100, 1,000 and the rest.")
+    ] = "natural",
     seeds: Annotated[int, typer.Option("--seeds", min=1, max=50)] = 3,
     draws: Annotated[int, typer.Option("--draws", min=2, max=50)] = 3,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, max=64, help="Processes that share the work out.")] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Compare generators when trained on pooled data, at single sites, and together."""
+    """Compare generators when trained on pooled data, at single sites, and together by each strategy."""
     from cohortium.sim.inputs import read_study
-    from cohortium.sim.synth_tables import bench as run_bench
+    from cohortium.sim.synth_bench import bench as run_bench
+    from cohortium.sim.synth_bench import consortium
 
     screen = Screen(as_json=as_json)
+    plan = None if study is None else read_study(study)
     found = run_bench(
-        data,
-        site_column=site_column,
-        study=None if study is None else read_study(study),
+        consortium(data, site_column=site_column, study=plan, partition=partition),
+        data=data,
+        partition=partition,
         generators=_names(generators),
         strategies=_names(strategies),
         settings=_names(settings),
         seeds=seeds,
         draws=draws,
+        jobs=jobs,
         say=screen.say,
     )
     screen.document(found.document())
     header = ("generator", "setting", "CSF skill", "GSF skill", "classic CSF", "classic GSF", "KM gap", "CPU s")
     screen.table(header, found.rows())
+    for name, reasons in found.refused.items():
+        for reason in reasons.values():
+            screen.say(f"{name}: {reason}")
     for name, equal in found.equal.items():
         screen.result(f"{name}: federated {'equals' if equal else 'DIFFERS from'} central")
 

@@ -1,11 +1,10 @@
-"""What stands behind `synth validate` and `synth bench`: tables in files judged, generators compared."""
+"""What stands behind `synth validate`: tables in files judged; and studies of tables nobody has described."""
 
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohortium.core.foreign_json import read_json
-from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
 from cohortium.core.study_text import study_of
-from cohortium.data.csv_reader import CsvFormat
-from cohortium.data.mds_like import GENES, KARYOTYPE, simulate
-from cohortium.data.partition import by_column, take
+from cohortium.data.mds_like import GENES, KARYOTYPE
 from cohortium.data.readers import read
 from cohortium.data.table import Table
 from cohortium.errors import DataError, UsageError
 from cohortium.sim.cohorts import schema_of
-from cohortium.sim.synthesis import gathered_rows, train
-from cohortium.synth.exchange import fit_by_sums
 from cohortium.synth.facts import Facts
-from cohortium.synth.generators import GENERATORS
-from cohortium.synth.rows import Rows, rows_of_examples, rows_of_table
-from cohortium.synth.study import build_generator, facts_of, limits_of, with_derived
-from cohortium.synth.validation.anchors import interval, score_all
+from cohortium.synth.rows import Rows, rows_of_table
+from cohortium.synth.study import facts_of, limits_of, with_derived
 from cohortium.synth.validation.by_site import judge_by_site
-from cohortium.synth.validation.curves import km_gap, log_rank_p, tau_of
 from cohortium.synth.validation.document import digest_of
-from cohortium.synth.validation.fidelity import classic_pair
 from cohortium.synth.validation.judge import LEAST_RESERVE, Judgement, judge
 from cohortium.synth.validation.page import ValidationPage
-from cohortium.synth.validation.utility import utility
 
-__all__ = ["FEDERATIONS", "SETTINGS", "Bench", "Validated", "bench", "bench_study", "demo_study", "validate_files"]
+__all__ = ["Validated", "bench_study", "demo_study", "validate_files"]
 
-SETTINGS = ("central", "isolated", "federated")
-FEDERATIONS = ("exact",)
 _HOLDOUT_SHARE = 0.2
 _EVENTS = ("os_event", "died", "death", "dead", "event", "status")
 _TIMES = ("os_days", "os_weeks", "os_months", "os_years", "os_time", "time", "days", "months", "years", "follow_up")
@@ -165,7 +152,7 @@ def _rows_of(table: Table, facts: Facts, study: Study, name: str) -> Rows:
     return with_derived(rows, study) if study.synth is not None else rows
 
 
-# --- benchmark -----------------------------------------------------------------------------------------------------
+# --- studies -----------------------------------------------------------------------------------------------------
 
 
 def demo_study(*, seed: int = 0, masked: bool = True) -> Study:
@@ -221,174 +208,3 @@ def _is_common_flag(table: Table, name: str) -> bool:
     values = table.column(name)
     there = values[~np.isnan(values)]
     return bool(len(there)) and set(np.unique(there).tolist()) == {0.0, 1.0} and float(there.mean()) >= 0.015
-
-
-@dataclass(kw_only=True)
-class Bench:
-    """Figures by generator, setting and name, over the seeds. rows: one line per generator, setting and figure."""
-
-    data: str
-    seeds: int
-    figures: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
-    equal: dict[str, bool] = field(default_factory=dict)
-
-    def add(self, generator: str, setting: str, values: Mapping[str, float]) -> None:
-        """One seed's figures."""
-        held = self.figures.setdefault(generator, {}).setdefault(setting, {})
-        for name, value in values.items():
-            held.setdefault(name, []).append(float(value))
-
-    def document(self) -> dict[str, Any]:
-        """For `--json`: `<generator>.<setting>.csf.skill` and so on, means over seeds, intervals beside them."""
-        found: dict[str, Any] = {"data": self.data, "seeds": self.seeds}
-        for generator, settings in self.figures.items():
-            mine: dict[str, Any] = {}
-            for setting, values in settings.items():
-                tree: dict[str, Any] = {}
-                for name, series in values.items():
-                    *path, last = name.split(".")
-                    place = tree
-                    for step in path:
-                        place = place.setdefault(step, {})
-                    mean, low, high = interval(np.array(series))
-                    place[last] = mean
-                    place.setdefault("intervals", {})[last] = (low, high)
-                mine[setting] = tree
-            mine["federated_equals_central"] = self.equal.get(generator)
-            found[generator] = mine
-        return found
-
-    def rows(self) -> list[tuple[str, ...]]:
-        """For people."""
-        names = ("csf.skill", "gsf.skill", "classic.csf", "classic.gsf", "survival.km_gap", "seconds")
-        lines = []
-        for generator, settings in self.figures.items():
-            for setting, values in settings.items():
-                lines.append((generator, setting, *(_shown(values.get(name)) for name in names)))
-        return lines
-
-
-def _shown(series: Sequence[float] | None) -> str:
-    return "" if not series else f"{float(np.mean(series)):.3f}"
-
-
-def bench(
-    data: str,
-    *,
-    site_column: str | None,
-    study: Study | None = None,
-    generators: Sequence[str] = ("bn",),
-    strategies: Sequence[str] = FEDERATIONS,
-    settings: Sequence[str] = SETTINGS,
-    seeds: int = 3,
-    draws: int = 3,
-    say: Callable[[str], None] = lambda text: None,
-) -> Bench:
-    """Generators by setting on one consortium. data: a file, or `sim` for the simulated one. Raises UsageError."""
-    for what, given, known in (("generator", generators, tuple(GENERATORS)), ("setting", settings, SETTINGS),
-                               ("strategy", strategies, FEDERATIONS)):  # fmt: skip
-        if unknown := [one for one in given if one not in known]:
-            raise UsageError(f"unknown {what} '{unknown[0]}'; available: {', '.join(known)}")
-    if seeds < 1:
-        raise UsageError(f"seeds must be at least 1, got {seeds}")
-    found = Bench(data=data, seeds=seeds)
-    for seed in range(seeds):
-        tables, plan = _world(data, site_column=site_column, study=study, seed=seed)
-        for generator in generators:
-            changed = plan.synth.model_copy(update={"generator": generator}) if plan.synth else None
-            own = plan.model_copy(update={"synth": changed, "model": plan.model.model_copy(update={"name": generator})})
-            _one(found, own, tables, generator=generator, settings=settings, draws=draws, seed=seed)
-            say(f"seed {seed}: {generator}")
-    return found
-
-
-def _world(data: str, *, site_column: str | None, study: Study | None, seed: int) -> tuple[Mapping[str, Table], Study]:
-    if data == "sim":
-        table = simulate(seed=seed).table
-        return take(table, by_column(table, "site"), without=["site"]), demo_study(seed=seed)
-    path = Path(data)
-    if site_column is None:
-        raise UsageError("name the column with the hospital: --site-column COLUMN")
-    if not path.is_file():
-        raise UsageError(f"data file '{path}' does not exist")
-    table = read(path, CsvFormat() if path.suffix == ".csv" else None)
-    plan = study or bench_study(table, site_column=site_column, name=path.stem.replace(" ", "-"), seed=seed)
-    return take(table, by_column(table, site_column), without=[site_column]), plan.with_seed(seed)
-
-
-def _one(
-    found: Bench,
-    study: Study,
-    tables: Mapping[str, Table],
-    *,
-    generator: str,
-    settings: Sequence[str],
-    draws: int,
-    seed: int,
-) -> None:
-    chance = Chance(seed, secrets_from_system=False)
-    gathered, facts = gathered_rows(study, tables, chance=chance)
-    model = build_generator(study, gathered.schema)
-    fitted = train(study, tables) if "federated" in settings else None
-    parts = {one.site: (one.training, one.test) for one in gathered.rows()}
-    training = {site: rows_of_examples(pair[0], facts) for site, pair in parts.items()}
-    reserve = _stacked([rows_of_examples(pair[1], facts) for pair in parts.values()])
-    pooled = _stacked(list(training.values()))
-    if fitted is not None:
-        fitted.ledger.close()
-    states: dict[str, Any] = {}
-    seconds: dict[str, float] = {}
-    began = time.process_time()
-    central = fit_by_sums(model, [pooled])
-    seconds["central"] = time.process_time() - began
-    if "central" in settings:
-        states["central"] = central
-    if fitted is not None:
-        states["federated"] = fitted.saved.state
-        equal = fitted.saved.state.digest == central.digest
-        found.equal[generator] = found.equal.get(generator, True) and equal
-    if "isolated" in settings:
-        for site, rows in training.items():
-            if len(rows) >= LEAST_RESERVE:
-                states[f"isolated {site}"] = fit_by_sums(model, [rows])
-    drawn = {  # the same stream for all, so that equal states give equal patients
-        name: model.sample(state, len(pooled), rng=np.random.default_rng([seed, 11])) for name, state in states.items()
-    }
-    scores = score_all(pooled, reserve, drawn, draws=draws, seed=seed)
-    isolated: list[dict[str, float]] = []
-    for name, rows in drawn.items():
-        values = _figures(scores[name], pooled, reserve, rows)
-        if name in seconds:
-            values["seconds"] = seconds[name]
-        if name.startswith("isolated "):
-            isolated.append(values)
-            found.add(generator, name.replace(" ", ":"), values)
-        else:
-            found.add(generator, name, values)
-    if isolated:
-        found.add(
-            generator, "isolated", {key: float(np.nanmean([one[key] for one in isolated])) for key in isolated[0]}
-        )
-
-
-def _figures(scored: Mapping[str, Any], pooled: Rows, reserve: Rows, rows: Rows) -> dict[str, float]:
-    facts = pooled.facts
-    values: dict[str, float] = {}
-    for key, one in scored.items():
-        for name in ("score", "floor", "ceiling", "skill"):
-            values[f"{key}.{name}"] = interval(getattr(one, name))[0]
-    values["classic.csf"], values["classic.gsf"] = classic_pair(pooled, rows)
-    values["c2st"] = 1.0 - 0.5 * interval(scored["csf"].parts["indistinguishability"])[0]
-    if facts.time:
-        out, made = ((one[facts.time], one[facts.event]) for one in (reserve, rows))
-        values["survival.km_gap"] = km_gap((pooled[facts.time], pooled[facts.event]), made, tau_of(pooled[facts.time]))
-        values["survival.logrank_p"] = log_rank_p(out, made)
-        found = utility(pooled, rows, reserve)
-        for name, measure in (("c_index_tstr", found.c_synthetic), ("c_index_real", found.c_real)):
-            values[f"survival.{name}"] = float("nan") if measure.value is None else measure.value
-    return values
-
-
-def _stacked(parts: Sequence[Rows]) -> Rows:
-    facts = parts[0].facts
-    return Rows(facts, {name: np.concatenate([part[name] for part in parts]) for name in facts.names})

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -115,17 +115,31 @@ def gathered_rows(study: Study, tables: Mapping[str, Table], *, chance: Chance) 
 
 
 def train(
-    study: Study, tables: Mapping[str, Table], *, ledger: str = "memory", say: Callable[[str], None] = lambda text: None
+    study: Study,
+    tables: Mapping[str, Table],
+    *,
+    ledger: str = "memory",
+    gathered: Gathered | None = None,
+    watch: Callable[[Parameters], None] | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Fitted:
-    """Learn the generator by a swarm of these sites. Raises StudyError, DataError or RunFailed."""
+    """Learn the generator by a swarm of these sites. Raises StudyError, DataError or RunFailed.
+
+    gathered: the cohorts, where they were read already. watch: told each state the first site takes.
+    """
     chance = Chance(study.evaluation.seed, secrets_from_system=False)
-    gathered, facts = gathered_rows(study, tables, chance=chance)
+    if gathered is None:
+        gathered, _ = gathered_rows(study, tables, chance=chance)
+    facts = facts_of(study, gathered.schema)
     generator = build_generator(study, gathered.schema)
     federation = build_federation(study, generator, n_sites=len(tables))
     layout = gathered.schema.layout()
     program = Program(federation.stages(generator), layout, sites=list(gathered.cohorts), chance=chance)
     rows = gathered.rows()
     works = {one.site: SiteWork(program, site=one.site, training=with_reserve(one.training, one.test)) for one in rows}
+    if watch is not None:
+        first = min(works)
+        works[first] = cast(SiteWork, _Watched(works[first], watch))
     swarm = run_swarm(Setting(study=study, works=works, chance=chance, ledger=_engine(ledger)))
     state = federation.result(generator, swarm.state)
     saved = SavedGenerator(
@@ -204,6 +218,20 @@ def _file(saved: SavedGenerator) -> Any:
         "digest": saved.state.digest.hex(),
     }
     return encode(saved.state, metadata)
+
+
+class _Watched:
+    """A site's work that also shows each state it takes."""
+
+    def __init__(self, work: SiteWork, watch: Callable[[Parameters], None]) -> None:
+        self._work, self._watch = work, watch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._work, name)
+
+    def adopt(self, round: int, state: Parameters, own: Any) -> Mapping[str, float]:
+        self._watch(state)
+        return self._work.adopt(round, state, own)
 
 
 class _Closing:

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from tests.synth.federate.conftest import TinyNetwork, run
 
 from cohortium.synth.federate.averaging import Averaging, Laps
 from cohortium.synth.federate.plan import FederationPlan
+
+from .conftest import TinyNetwork, run
 
 
 def test_one_round_is_the_mean_of_the_sites_by_patients(tiny, sites):

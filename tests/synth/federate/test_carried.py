@@ -1,9 +1,10 @@
 import numpy as np
-from tests.synth.federate.conftest import examples_of
 
 from cohortium.core.parameters import Parameters
 from cohortium.synth.federate.carried import Carried, carried_by, reserve_of, with_reserve
 from cohortium.synth.federate.divergence import Portrait
+
+from .conftest import examples_of
 
 
 def test_states_of_several_stages_go_on_in_the_layout_and_rows_stay(world, sites):

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from tests.synth.federate.conftest import lenient, run
 
 from cohortium.core.parameters import Parameters
 from cohortium.errors import TrainingFailed, UsageError
@@ -10,6 +9,8 @@ from cohortium.synth.federate.gate import GateVerdict
 from cohortium.synth.federate.mixture import opened
 from cohortium.synth.federate.parcels import packed_state
 from cohortium.synth.federate.plan import FederationPlan
+
+from .conftest import lenient, run
 
 PLAN = FederationPlan()
 
@@ -21,7 +22,7 @@ def mixture(world, sites):
 
 
 def test_models_that_passed_are_those_the_sites_learned_alone(world, sites, mixture):
-    assert mixture["mixture/n"].tolist() == [480, 440]
+    assert mixture["ensemble/n"].tolist() == [480, 440]
     for place, site in enumerate(("a", "b")):
         alone = fit_by_sums(world.generator, [sites[site][0]])
         assert mixture.under(f"site/{place}").digest == alone.digest

@@ -1,9 +1,9 @@
-from tests.synth.federate.conftest import examples_of, run
-
 from cohortium.synth.exchange import fit_by_sums
 from cohortium.synth.federate.exact import Exact
 from cohortium.synth.federate.plan import FederationPlan
 from cohortium.synth.rows import joined, rows_of_examples
+
+from .conftest import examples_of, run
 
 
 def test_the_round_machine_learns_the_pooled_generator(world, sites):

@@ -13,7 +13,7 @@ def test_before_the_foundation_is_known_weights_and_closing_are_empty(tiny):
     layout, rng = Layout(features=("age",), outcome="survival"), np.random.default_rng(0)
     assert list(NetworkWeights(generator=tiny, trainings=1).initial(layout, rng=rng)) == ["age"]
     closing = Closing(generator=tiny)
-    assert not closing.finished(closing.initial(layout, rng=rng))
+    assert list(closing.initial(layout, rng=rng)) == ["empty"]
     for learner in (closing, NetworkWeights(generator=tiny, trainings=1)):
         with pytest.raises(UsageError):
             learner.predict(Parameters(), None)

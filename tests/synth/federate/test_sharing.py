@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from tests.synth.federate.conftest import lenient, run
 
 from cohortium.core.parameters import Parameters
 from cohortium.errors import TrainingFailed, UsageError
@@ -10,6 +9,8 @@ from cohortium.synth.federate.parcels import packed_rows
 from cohortium.synth.federate.plan import FederationPlan
 from cohortium.synth.federate.sharing import RowSharing, Sharing, shared_rows
 from cohortium.synth.rows import joined
+
+from .conftest import lenient, run
 
 PLAN = FederationPlan(rounds=2)
 

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from tests.synth.federate.conftest import examples_of, run
 
 from cohortium.synth.exchange import fit_by_sums
 from cohortium.synth.federate.divergence import weight_of_site
@@ -8,6 +7,8 @@ from cohortium.synth.federate.plan import FederationPlan
 from cohortium.synth.federate.similarity import Similarity
 from cohortium.synth.federate.weighting import fit_by_weighted_sums
 from cohortium.synth.rows import rows_of_examples
+
+from .conftest import examples_of, run
 
 
 def test_sums_are_those_of_the_weighted_patients(world, sites):

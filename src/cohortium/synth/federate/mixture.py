@@ -18,7 +18,7 @@ from cohortium.synth.rows import Rows, joined
 
 __all__ = ["Mixture", "Pool", "mixture_of", "opened", "pool_of"]
 
-_WEIGHTS, _POOL = "mixture/n", "pool/values"
+_WEIGHTS, _POOL = "ensemble/n", "pool/values"
 
 
 def mixture_of(models: Sequence[tuple[Parameters, int]]) -> Parameters:

@@ -165,7 +165,8 @@ class Closing:
         held = carried.under("foundation").prefixed("foundation") | carried.under("weights").prefixed("weights")
         if not len(held):
             return Parameters({"empty": np.zeros(1)})
-        first: Parameters = self._inner(held).initial(layout, rng=rng)
+        inner = self._inner(held)
+        first: Parameters = Parameters() if inner is None else inner.initial(layout, rng=rng)
         return held | first.prefixed("closing")
 
     def fit(
@@ -173,18 +174,22 @@ class Closing:
     ) -> Fitted:
         """This site's sums."""
         rows = rows_of_examples(examples, self.generator.facts)
-        answer = self._inner(start).answer(start.under("closing"), rows)
+        inner = self._inner(start)
+        nothing = Parameters({"nothing": np.zeros(1, dtype=np.int64)})
+        answer = nothing if inner is None else inner.answer(start.under("closing"), rows)
         return Fitted(parameters=answer, n_samples=len(rows))
 
     def advance(self, start: Parameters, total: Parameters) -> Parameters:
         """The leader half."""
         kept = start.under("foundation").prefixed("foundation") | start.under("weights").prefixed("weights")
-        closed: Parameters = self._inner(start).advance(start.under("closing"), total)
+        inner = self._inner(start)
+        closed: Parameters = Parameters() if inner is None else inner.advance(start.under("closing"), total)
         return kept | closed.prefixed("closing")
 
     def finished(self, parameters: Parameters) -> bool:
         """As the learner inside."""
-        return "empty" not in parameters and bool(self._inner(parameters).finished(parameters.under("closing")))
+        inner = None if "empty" in parameters else self._inner(parameters)
+        return inner is None or bool(inner.finished(parameters.under("closing")))
 
     def predict(self, parameters: Parameters, examples: Examples) -> Any:
         """Nothing. Raises UsageError."""
@@ -209,7 +214,7 @@ def network_stages(
         Stage(name="foundation", learner=first, strategy=ExactSums(), max_rounds=base.max_rounds),
         Stage(name="weights", learner=learner, strategy=Travelling(inner=strategy), max_rounds=max_rounds),
     ]
-    if generator.closes:
+    if getattr(generator, "closes", True):
         closing = Closing(generator=generator)
         stages.append(Stage(name="closing", learner=closing, strategy=ExactSums(), max_rounds=_MOST_CLOSING))
     return tuple(stages)

@@ -64,9 +64,8 @@ class Tail:
                 continue
             gram = grams[j].astype(np.float64) * unit
             before, own = design.n_levels + j, design.n_levels + j
-            ridge = np.diag(np.concatenate([[1e-6], np.full(before - 1, RIDGE)]))
             target = gram[:before, own]
-            b = fp.solve_spd(gram[:before, :before] + ridge, target)
+            b = _ridge_solution(gram[:before, :before], target)
             left = float(gram[own, own]) - 2 * float(fp.ordered_sum(b * target))
             left += float(fp.ordered_sum(b * fp.matvec(gram[:before, :before], b)))
             coefficients[j, :before] = b
@@ -93,6 +92,17 @@ class Tail:
     def to_parameters(self) -> Parameters:
         """As arrays of a state."""
         return Parameters({"coefficients": self.coefficients, "sd": self.sd})
+
+
+def _ridge_solution(gram: Floats, target: Floats) -> Floats:
+    """Coefficients, the intercept free. Weighted sums are rounded patient by patient and may need a larger ridge."""
+    ridge = np.concatenate([[1e-6], np.full(len(gram) - 1, RIDGE)])
+    for more in (0.0, 10.0, 100.0, 1000.0):
+        try:
+            return fp.solve_spd(gram + np.diag(ridge + more), target)
+        except fp.NotPositiveDefinite:
+            continue
+    return np.zeros(len(gram))
 
 
 def repaired(z: Floats, scores: Scores, rng: np.random.Generator, *, spikes: Floats | None = None) -> Floats:
