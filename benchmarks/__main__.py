@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NOT_BENCHMARKS = {"__init__", "__main__", "datasets", "harm_tasks"}
+NOT_BENCHMARKS = {"__init__", "__main__", "datasets", "harm_tasks", "synth_worlds"}
 
 
 def names() -> dict[str, str]:

@@ -104,3 +104,41 @@ def test_a_study_without_synth_is_told_what_to_add():
     plain = study_of({"study": {"name": "s", "outcome": "y"}, "model": {"name": "logistic"}})
     with pytest.raises(StudyError, match=r"add \[synth\]"):
         train(plain, tables())
+
+
+def private_study(*, mode="distributed", masked=True, epsilon=8.0):
+    return study_of(
+        {
+            "study": {"name": "mds", "outcome": {"time": "os_years", "event": "died", "unit": "years"}},
+            "cohort": {"ranges": {"age": [18, 100], "blasts": [0, 20], "hb": [2, 20], "os_years": [0, 12]}},
+            "synth": {"generator": "marginal_dp", "genes": ["TP53", "SF3B1"]},
+            "privacy": {"secure_aggregation": masked, "dp": {"mode": mode, "epsilon": epsilon}},
+        }
+    )
+
+
+@pytest.mark.parametrize("mode", ["distributed", "local"])
+def test_a_private_generator_learns_through_the_swarm(mode):
+    pytest.importorskip("dp_accounting", reason="dp-accounting is not installed: pip install 'cohortium[dp]'")
+    whole = simulate(seed=0, sites={"a": 500, "b": 400, "c": 300}).table
+    columns = ("site", "age", "TP53", "SF3B1", "blasts", "hb", "os_years", "died")
+    parts = take(Table({n: whole.column(n) for n in columns}), by_column(whole, "site"), without=["site"])
+    made = train(private_study(mode=mode, masked=mode == "distributed"), parts)
+    made.ledger.close()
+    assert (made.status, made.rounds) == ("complete", 2)
+    drawn = made.saved.sample(800, rng=np.random.default_rng(0)).rows
+    real = np.concatenate([rows["age"] for rows in made.training.values()])
+    assert abs(np.nanmean(drawn["age"]) - np.nanmean(real)) < 4
+    assert 0.01 < np.nanmean(drawn["TP53"]) < 0.3
+
+
+def test_noise_and_generator_belong_together():
+    from cohortium.synth.study import check_synth
+
+    assert check_synth(private_study(), 3) == ()
+    bare = private_study().model_copy(update={"privacy": study().privacy})
+    assert [one.key for one in check_synth(bare, 3)] == ["privacy.dp"]
+    exact = study().model_copy(update={"privacy": private_study().privacy})
+    assert "choose 'marginal_dp'" in str(check_synth(exact, 3)[0])
+    unmasked = private_study(masked=False)
+    assert "needs masks" in str(check_synth(unmasked, 3)[0])

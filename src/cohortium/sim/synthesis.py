@@ -25,6 +25,7 @@ from cohortium.data.table import Table
 from cohortium.errors import DataError, FrameError, StudyError, UsageError
 from cohortium.ledger import ENGINES
 from cohortium.ledger.transactions import sign_call
+from cohortium.privacy.dp.terms import terms_of
 from cohortium.sim.cohorts import Gathered, gather
 from cohortium.sim.folder import write_together
 from cohortium.sim.swarm import Setting, SwarmRun, run_swarm
@@ -134,7 +135,8 @@ def train(
     generator = build_generator(study, gathered.schema)
     federation = build_federation(study, generator, n_sites=len(tables))
     layout = gathered.schema.layout()
-    program = Program(federation.stages(generator), layout, sites=list(gathered.cohorts), chance=chance)
+    terms = terms_of(study, n_sites=len(tables))
+    program = Program(federation.stages(generator), layout, sites=list(gathered.cohorts), chance=chance, privacy=terms)
     rows = gathered.rows()
     works = {one.site: SiteWork(program, site=one.site, training=with_reserve(one.training, one.test)) for one in rows}
     if watch is not None:

@@ -12,6 +12,7 @@ import numpy as np
 from cohortium.core.study import Study, SynthPlan
 from cohortium.data.schema import CohortSchema
 from cohortium.errors import Problem, StudyError, UsageError
+from cohortium.privacy.dp.terms import generator_refusals
 from cohortium.synth.conditions import Condition, parse
 from cohortium.synth.facts import Fact, Facts
 from cohortium.synth.federate import FEDERATIONS
@@ -43,13 +44,19 @@ def plan_of(study: Study) -> SynthPlan:
 def facts_of(study: Study, schema: CohortSchema) -> Facts:
     """What the generator knows of the columns. Raises StudyError."""
     plan = plan_of(study)
-    return Facts.of(
+    facts = Facts.of(
         schema,
         genes=plan.genes,
         treatments=plan.treatments,
         after_baseline=plan.after_baseline,
         derived=plan.derived,
     )
+    agreed = study.cohort.ranges
+    columns = tuple(
+        dataclasses.replace(c, low=agreed[c.name][0], high=agreed[c.name][1]) if c.is_number and c.name in agreed else c
+        for c in facts.columns
+    )
+    return dataclasses.replace(facts, columns=columns)
 
 
 def build_generator(study: Study, schema: CohortSchema) -> Any:
@@ -101,6 +108,7 @@ def check_synth(study: Study, n_sites: int | None = None) -> tuple[Problem, ...]
             sentence = f"generator '{plan.generator}' needs torch: pip install 'cohortium[torch]', or choose 'bn'"
             problems.append(Problem("synth.generator", sentence))
     problems += _federation_problems(study, generator, n_sites)
+    problems += generator_refusals(study, n_sites=n_sites)
     if study.strategy.name not in ("auto", "exact-sums"):
         sentence = f"federation '{plan.federation}' brings its own merge, not '{study.strategy.name}'; leave it out"
         problems.append(Problem("strategy.name", sentence))

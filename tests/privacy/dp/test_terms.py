@@ -7,7 +7,16 @@ pytest.importorskip("dp_accounting", reason="dp-accounting is not installed: pip
 from cohortium.core.study import Study
 from cohortium.errors import StudyError
 from cohortium.privacy.dp.accounting import epsilon
-from cohortium.privacy.dp.terms import advice, check_delta, check_size, delta_limit, refusals, sentences, terms_of
+from cohortium.privacy.dp.terms import (
+    advice,
+    check_delta,
+    check_size,
+    delta_limit,
+    generator_refusals,
+    refusals,
+    sentences,
+    terms_of,
+)
 
 
 def study(*, rounds=10, masks=True, strategy=None, **dp):
@@ -116,3 +125,33 @@ def test_more_steps_than_can_be_accounted_for_are_refused_at_once():
     with pytest.raises(StudyError, match="1000000 noisy steps; at most 200000"):
         terms_of(study(rounds=100_000, sample_rate=0.1), n_sites=5)
     assert terms_of(study(rounds=10, sample_rate=0.1), n_sites=5).steps == 100
+
+
+def _generator(name, **dp):
+    content = {
+        "study": {"name": "s", "outcome": {"time": "t", "event": "e", "unit": "d"}},
+        "synth": {"generator": name},
+        "privacy": {"secure_aggregation": True, **({"dp": dp} if dp else {})},
+    }
+    return Study.model_validate(content)
+
+
+def test_a_noisy_generator_is_four_events_over_two_rounds():
+    terms = terms_of(_generator("marginal_dp", epsilon=4.0, mode="distributed"), n_sites=5)
+    assert (terms.steps, terms.steps_a_round, terms.sample_rate) == (4, 2, 1.0)
+    assert 3.99 < epsilon(terms.planned(), delta=terms.delta) <= 4.0
+
+
+@pytest.mark.parametrize(
+    ("name", "dp", "sentence"),
+    [
+        ("marginal_dp", {}, "learns with noise only"),
+        ("bn", {"epsilon": 3.0}, "adds no noise"),
+        ("marginal_dp", {"unit": "site", "accept_site_level": True}, "for patients"),
+        ("marginal_dp", {"delta": 1e-4}, "at most 1e-05"),
+    ],
+)
+def test_generators_that_cannot_keep_the_promise_are_refused(name, dp, sentence):
+    found = generator_refusals(_generator(name, **dp), n_sites=5)
+    assert any(sentence in one.message for one in found)
+    assert generator_refusals(_generator("marginal_dp", epsilon=3.0), n_sites=5) == []

@@ -22,11 +22,13 @@ from cohortium.privacy.dp.site_level import SITE_STRATEGIES
 __all__ = [
     "COUNTING_MODELS",
     "MAX_SHARED_PARAMETERS",
+    "NOISY_GENERATORS",
     "PRIVATE_STRATEGIES",
     "advice",
     "check_delta",
     "check_size",
     "delta_limit",
+    "generator_refusals",
     "refusals",
     "sentences",
     "terms_of",
@@ -37,6 +39,9 @@ MAX_SHARED_PARAMETERS = 5_000_000
 
 COUNTING_MODELS = ("kaplan-meier",)
 """Models that count every patient once: one noisy table, no steps and no sampling."""
+
+NOISY_GENERATORS = {"marginal_dp": 4}
+"""Generators by noisy sums, and how many Gaussian events of the run's multiplier they are; two rounds share them."""
 
 PRIVATE_STRATEGIES = (
     "bulyan", "centred-clipping", "coordinate-median", "fedadam", "fedavg", "fedavgm", "fedbn", "fednova", "fedper",
@@ -61,13 +66,16 @@ def terms_of(study: Study, *, n_sites: int) -> PrivacyTerms | None:
     q = 1.0 if plan.unit == "site" else plan.sample_rate
     if study.model.name in COUNTING_MODELS:
         steps, a_round, q = 1, 1, 1.0
+    if study.model.name in NOISY_GENERATORS:
+        steps, a_round, q = NOISY_GENERATORS[study.model.name], 2, 1.0
+    whole_rounds = study.model.name in NOISY_GENERATORS or (plan.mode == "local" and plan.unit == "patient")
     colluding, silent = sharing(n_sites) if plan.mode == "distributed" or plan.unit == "site" else (0, 0)
     return PrivacyTerms(
         epsilon=plan.epsilon,
         delta=plan.delta,
         noise_multiplier=_multiplier(q, steps, plan.epsilon, plan.delta),
         steps=steps,
-        steps_a_round=a_round if plan.mode == "local" and plan.unit == "patient" else 1,
+        steps_a_round=a_round if whole_rounds else 1,
         sample_rate=q,
         clipping_norm=plan.clipping_norm,
         clip=plan.clip,
@@ -107,6 +115,24 @@ def _steps_a_round(study: Study) -> int:
 def delta_limit(n_patients: int) -> float:
     """The largest delta that means anything for so many patients: min(1e-5, 1 / (10 N))."""
     return min(1e-5, 1 / (10 * max(n_patients, 1)))
+
+
+def generator_refusals(study: Study, *, n_sites: int | None) -> list[Problem]:
+    """Why a study's generator cannot be private, or cannot do without privacy, as it stands."""
+    plan, name = study.privacy.dp, study.model.name
+    if plan is None:
+        sentence = f"generator '{name}' learns with noise only; say epsilon and delta under [privacy.dp]"
+        return [Problem("privacy.dp", sentence)] if name in NOISY_GENERATORS else []
+    if name not in NOISY_GENERATORS:
+        sentence = f"generator '{name}' adds no noise, so it can promise no epsilon; choose 'marginal_dp'"
+        return [Problem("privacy.dp", sentence)]
+    problems = []
+    if plan.unit == "site":
+        problems.append(Problem("privacy.dp.unit", "counts are private for patients; unit = 'site' is for updates"))
+    if plan.delta > delta_limit(1):
+        sentence = f"delta {plan.delta:g} is a chance that somebody's data are told; at most {delta_limit(1):g}"
+        problems.append(Problem("privacy.dp.delta", sentence))
+    return problems + (_of_sharing(study, plan, n_sites) if plan.mode == "distributed" else [])
 
 
 def refusals(study: Study, *, n_sites: int | None, can_train: bool, strategy: str) -> list[Problem]:

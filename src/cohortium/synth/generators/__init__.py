@@ -17,6 +17,7 @@ GENERATORS: Final = Registry(
         "bn": "cohortium.synth.generators.bn:BayesianNetwork",
         "copula": "cohortium.synth.generators.copula:Copula",
         "vae_bgm": "cohortium.synth.generators.vae_bgm:VaeBgm",
+        "marginal_dp": "cohortium.synth.generators.marginal_dp:MarginalDP",
     },
     group="cohortium.generators",
 )
