@@ -1,8 +1,13 @@
-"""Uses of synthetic patients, measured on real held-out ones: `impute`, `arm`.
+"""Uses of synthetic patients, measured on real held-out ones: `impute`, `augment`, `balance`, `arm`.
 
     python -m benchmarks synth_uses impute [--data sim,aml,mds] [--seeds 5] [--sets 39] [--json]
+    python -m benchmarks synth_uses augment [--data sim,aml,mds] [--seeds 5]
+    python -m benchmarks synth_uses balance [--data sim,aml,mds] [--seeds 5]
     python -m benchmarks synth_uses arm [--data sim,aml] [--seeds 60] [--sets 5]
 
+`augment`: the smallest site's rows alone, and with patients of the generator of all sites (`all sites`) or of a
+generator of these rows (`own rows`); and the rows of all sites with patients of their own generator (`whole`).
+`balance`: the rarest group of `GROUPS` is made 30 % of all rows. C-index on held-out patients of all sites.
 `arm` is a negative control: patients taken out at random, never treated with anything else, against an arm from a
 generator of all others. Their hazard ratio is 1, and 95 % intervals must hold 1 in about 95 % of the seeds.
 
@@ -25,6 +30,8 @@ from cohortium.core.parameters import Parameters
 from cohortium.synth.exchange import fit_by_sums
 from cohortium.synth.generators.bn import BayesianNetwork
 from cohortium.synth.rows import Rows
+from cohortium.synth.uses.augment import augment
+from cohortium.synth.uses.balance import balance
 from cohortium.synth.uses.control_arm import control_arm
 from cohortium.synth.uses.impute import METHODS, judge_imputation
 
@@ -78,7 +85,49 @@ def arm(name: str, seed: int, options: argparse.Namespace) -> Figures:
     }
 
 
-USES: dict[str, Callable[[str, int, argparse.Namespace], Figures]] = {"impute": impute, "arm": arm}
+GROUPS = {"sim": "TP53 = 1", "aml": "age < 35", "mds": "complex = complex"}
+
+
+def augmented(name: str, seed: int, options: argparse.Namespace) -> Figures:
+    """Gain of one to three times as many synthetic patients, of one seed."""
+    facts, sites = world(name, seed=seed)
+    training, held_out = halves(sites, seed=seed)
+    small = min(training.values(), key=len)
+    generator = BayesianNetwork(facts=facts)
+    whole = joined(list(training.values()))
+    ways = {
+        "all sites": (fit_by_sums(generator, list(training.values())), small),
+        "own rows": (fit_by_sums(generator, [small]), small),
+        "whole": (fit_by_sums(generator, [whole]), whole),
+    }
+    found: dict[str, float] = {}
+    for way, (state, real) in ways.items():
+        curve = augment(generator, state, real, held_out, shares=(1.0,), draws=3, seed=seed)
+        for point in curve.points:
+            found[f"{way}, x {point.factor}"] = point.gain.difference
+            found[f"{way}, x {point.factor}, says gain"] = float(point.gain.verdict == "gain")
+        found[f"{way}, without"] = curve.points[0].gain.without
+    return found
+
+
+def balanced(name: str, seed: int, options: argparse.Namespace) -> Figures:
+    """Gain in a rare group, and in all others, of one seed."""
+    generator, state, training, held_out = fitted(name, seed)
+    found = balance(generator, state, training, held_out, where=GROUPS[name], share=0.3, seed=seed)
+    return {
+        "group, real patients": found.n_group,
+        "group, without": found.inside.without,
+        "group, gain": found.inside.difference,
+        "group, says gain": float(found.inside.verdict == "gain"),
+        "others, gain": found.outside.difference,
+        "others, says harm": float(found.outside.verdict == "harm"),
+        "classic CSF of the group": found.fidelity,
+    }
+
+
+USES: dict[str, Callable[[str, int, argparse.Namespace], Figures]] = {
+    "impute": impute, "augment": augmented, "balance": balanced, "arm": arm,
+}  # fmt: skip
 
 
 def main() -> None:

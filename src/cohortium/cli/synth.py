@@ -9,10 +9,12 @@ import typer
 
 from cohortium.cli.output import Screen
 from cohortium.cli.study import AsJson, Data, SiteColumn, StudyFile
+from cohortium.cli.synth_use import app as use_app
 
 __all__ = ["app", "bench", "fit", "impute", "sample", "validate"]
 
 app = typer.Typer(no_args_is_help=True)
+app.add_typer(use_app, name="use", help="Uses of synthetic patients, judged on real ones.")
 
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the generator and the ledger.")]
 File = Annotated[Path, typer.Option("-o", "--output", metavar="FILE.csv", help="Where the patients are written.")]

@@ -135,7 +135,7 @@ def test_no_generator_by_sums_nor_any_use_loads_torch():
 
     names = ("generators.bn", "generators.copula", "generators.marginal_dp", "uses.impute", "uses.control_arm")
     code = "; ".join(f"import cohortium.synth.{name}" for name in names)
-    done = subprocess.run(  # noqa: S603 - our own interpreter
+    done = subprocess.run(
         [sys.executable, "-c", f"{code}; import sys; print('torch' in sys.modules)"], capture_output=True, text=True
     )
     assert done.stdout.strip() == "False"

@@ -1,0 +1,65 @@
+"""Uses of a saved generator on files of real patients: what stands behind `synth use augment|balance|control-arm`.
+
+The files stay where they are; only figures, curves and drawn patients come out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from cohortium.data.csv_reader import CsvFormat
+from cohortium.data.csv_writer import csv_bytes
+from cohortium.data.readers import read
+from cohortium.errors import DataError
+from cohortium.sim.folder import write_whole
+from cohortium.sim.synthesis import SavedGenerator, open_generator
+from cohortium.synth.rows import Rows, rows_of_table, table_of_rows
+from cohortium.synth.uses.augment import FACTORS, Augmented, augment
+from cohortium.synth.uses.balance import BalancedTable, balance
+from cohortium.synth.uses.control_arm import ControlArm, control_arm
+
+__all__ = ["augment_files", "balance_files", "control_arm_files"]
+
+
+def augment_files(folder: Path, *, real: Path, holdout: Path, most: int, seed: int) -> Augmented:
+    """The learning curve of the real rows with up to `most` times as many synthetic ones."""
+    saved = open_generator(folder)
+    factors = [factor for factor in FACTORS if factor <= most]
+    return augment(saved.generator, saved.state, _rows(saved, real), _rows(saved, holdout), factors=factors, seed=seed)
+
+
+def balance_files(
+    folder: Path, *, real: Path, holdout: Path, where: str, share: float, seed: int, out: Path | None
+) -> BalancedTable:
+    """The judgement of a larger group; out: where the drawn patients, and they alone, are written."""
+    saved = open_generator(folder)
+    rows = _rows(saved, real)
+    found = balance(saved.generator, saved.state, rows, _rows(saved, holdout), where=where, share=share, seed=seed)
+    if out is not None:
+        drawn = found.rows.take(np.arange(len(rows), len(found.rows)))
+        write_whole(out, [csv_bytes(table_of_rows(drawn))])
+    return found
+
+
+def control_arm_files(
+    folder: Path, *, treated: Path, eligible: str, untreated: str, match: list[str], sets: int, seed: int
+) -> ControlArm:
+    """The synthetic arm beside the treated patients of a file."""
+    saved = open_generator(folder)
+    return control_arm(
+        saved.generator, saved.state, _rows(saved, treated), n_real=saved.n_real, eligible=eligible,
+        untreated=untreated, match=match or None, sets=sets, seed=seed,
+    )  # fmt: skip
+
+
+def _rows(saved: SavedGenerator, path: Path) -> Rows:
+    rows = rows_of_table(read(path, CsvFormat() if path.suffix == ".csv" else None), saved.facts)
+    if not len(rows):
+        raise DataError(f"table '{path}' holds no patient")
+    time = rows[saved.facts.time] if saved.facts.time else np.zeros(len(rows))
+    if (missing := int(np.isnan(time).sum())) > 0:
+        shown = str(missing) if missing >= 5 else "<5"
+        raise DataError(f"table '{path}': {shown} patients without a follow-up time; leave them out")
+    return rows

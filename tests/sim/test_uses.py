@@ -1,0 +1,49 @@
+"""Files of real patients that cannot be judged are refused with what to do."""
+
+import pytest
+
+from cohortium.core.study_text import study_of
+from cohortium.data.csv_writer import csv_bytes
+from cohortium.data.mds_like import simulate
+from cohortium.data.partition import by_column, take
+from cohortium.data.table import Table
+from cohortium.errors import DataError
+from cohortium.sim.synthesis import fit
+from cohortium.sim.uses import augment_files, balance_files, control_arm_files
+
+COLUMNS = ("site", "age", "TP53", "hb", "os_years", "died")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    where = tmp_path_factory.mktemp("uses")
+    whole = simulate(seed=0, sites={"a": 200, "b": 120}, missing=False).table
+    table = Table({name: whole.column(name) for name in COLUMNS})
+    study = study_of(
+        {
+            "study": {"name": "mds", "outcome": {"time": "os_years", "event": "died", "unit": "years"}},
+            "synth": {"genes": ["TP53"]},
+            "privacy": {"secure_aggregation": False},
+        }
+    )
+    fit(study, take(table, by_column(table, "site"), without=["site"]), out=where / "generator")
+    (where / "real.csv").write_bytes(csv_bytes(table))
+    gone = table.with_column("os_years", ["" if row < 7 else str(t) for row, t in enumerate(table.column("os_years"))])
+    (where / "gone.csv").write_bytes(csv_bytes(gone))
+    return where
+
+
+def test_the_three_uses_read_files(folder):
+    real, generator = folder / "real.csv", folder / "generator"
+    assert augment_files(generator, real=real, holdout=real, most=1, seed=0).points
+    found = balance_files(generator, real=real, holdout=real, where="TP53 = 1", share=0.3, seed=0, out=None)
+    assert found.n_drawn > 20
+    arm = control_arm_files(generator, treated=real, eligible="", untreated="", match=["age", "hb"], sets=2, seed=0)
+    assert arm.columns == ("age", "hb")
+
+
+def test_patients_without_follow_up_are_counted_and_refused(folder):
+    with pytest.raises(DataError, match="7 patients without a follow-up time"):
+        control_arm_files(
+            folder / "generator", treated=folder / "gone.csv", eligible="", untreated="", match=[], sets=2, seed=0
+        )

@@ -1,0 +1,45 @@
+"""A learning curve: a good generator helps the few, nobody helps the many, and a bad one is told as harm."""
+
+import numpy as np
+import pytest
+
+from cohortium.errors import DataError, UsageError
+from cohortium.synth.uses.augment import augment
+
+
+@pytest.fixture(scope="module")
+def curve(world):
+    return augment(world.generator, world.state, world.training, world.reserve, shares=(0.05, 1.0), factors=(1, 3),
+                   draws=4, seed=0)  # fmt: skip
+
+
+def test_the_few_gain_from_a_generator_that_knows_the_many(curve):
+    few = [point for point in curve.points if point.share == 0.05]
+    assert [point.n for point in few] == [48, 48]
+    assert few[1].gain.verdict == "gain"
+    assert few[1].gain.difference > 0.02
+
+
+def test_the_many_gain_nothing_and_it_is_said_first(curve):
+    assert curve.verdict != "gain"
+    assert curve.text().splitlines()[0] == curve.verdict == curve.document()["verdict"]
+    assert abs(curve.points[-1].gain.difference) < 0.02
+    assert len(curve.text().splitlines()) == 5
+
+
+def test_patients_from_a_wrong_generator_are_harm(world):
+    class Wrong:
+        def sample(self, state, n, *, rng):
+            made = world.generator.sample(state, n, rng=rng)
+            return made.with_columns({"os_years": made["os_years"][::-1].copy(), "died": made["died"][::-1].copy()})
+
+    found = augment(Wrong(), world.state, world.training, world.reserve, shares=(0.3,), factors=(3,), draws=3, seed=0)
+    assert found.verdict == "harm"
+
+
+def test_what_makes_no_curve_is_refused(world):
+    few = world.training.take(np.arange(20))
+    with pytest.raises(DataError, match="too few"):
+        augment(world.generator, world.state, few, world.reserve, seed=0)
+    with pytest.raises(UsageError, match="shares lie in"):
+        augment(world.generator, world.state, world.training, world.reserve, shares=(2.0,), seed=0)
