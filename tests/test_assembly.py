@@ -314,6 +314,10 @@ def test_hiding_a_site_needs_a_tiny_model_and_noise_in_every_sum():
     program = build_program(study, LAYOUT, sites=[f"s{i:02d}" for i in range(20)], chance=Chance(0))
     assert isinstance(program.stages[-1].release, SiteLevel)
     assert isinstance(build_guard(study, "s00", n_sites=20, entropy=bytes), NoiseGuard)
+    following = private({"name": "logistic"}, masks=True, clip="quantile", **plan)
+    assert problems(following, n_sites=20) == {}
+    program = build_program(following, LAYOUT, sites=[f"s{i:02d}" for i in range(20)], chance=Chance(0))
+    assert list(program.start().under("model/release")) == ["position"]
     wide = Layout(features=tuple(f"x{i}" for i in range(900)), outcome="binary", classes=("0", "1"))
     with pytest.raises(StudyError, match=r"times as long as the longest update \(901 parameters over 20 sites"):
         build_program(study, wide, sites=[f"s{i:02d}" for i in range(20)], chance=Chance(0))

@@ -50,6 +50,16 @@ def test_hiding_a_site_is_one_gaussian_a_round():
     assert one.planned() == (MechanismEvent.gaussian(sigma=2.0, count=20),)
 
 
+def test_a_norm_that_follows_the_sites_is_paid_for_in_an_event_of_its_own():
+    one = terms(unit="site", clip="quantile", sample_rate=1.0, steps=20, steps_a_round=1, n_sites=5, n_colluders=1,
+                n_silent=1)  # fmt: skip
+    update, count = (float(event.sigma) for event in one.planned())
+    assert count == 8.0
+    assert update**-2 + count**-2 == pytest.approx(2.0**-2, rel=1e-5)
+    assert [event.count for event in one.planned()] == [20, 20]
+    assert not terms(clip="quantile").counts_whole, "one site's own steps count patients, in the sampled event"
+
+
 def test_noise_that_nobody_is_left_to_add_is_refused():
     with pytest.raises(ValueError, match="no site is left to add noise: 3 sites with 1 colluding and 2 silent"):
         terms(mode="distributed", n_sites=3, n_colluders=1, n_silent=2)

@@ -11,6 +11,7 @@ from cohortium.core.study import Study
 from cohortium.data.readers import read
 from cohortium.errors import RunFailed
 from cohortium.reports.record import RunRecord
+from cohortium.sim.accounts import check_budgets
 from cohortium.sim.protection import PatientSet, code_of_study, patients_of
 from cohortium.sim.results import load_model
 from cohortium.sim.simulate import Options, run_simulation
@@ -145,3 +146,26 @@ def test_without_noise_nothing_is_booked_and_every_attack_still_made():
     assert {one.name for one in privacy.audit.attacks} == {"inversion", "model", "one-run", "control"}
     assert privacy.audit.verdict == "pass"
     json.loads(result.record.to_json())
+
+
+def test_a_run_that_hides_its_sites_is_not_stopped_by_the_smaller_delta_of_patients(make_table, tmp_path):
+    pytest.importorskip("dp_accounting", reason="needs the extra 'dp'")
+    study = Study.model_validate(
+        {
+            "study": {"name": "sites", "outcome": "label", "features": ["a", "b"]},
+            "cohort": {"scale": "public", "fill": "none", "ranges": {"*": [-3.0, 3.0]}},
+            "model": {"name": "logistic", "learn": "weights", "l2": 0.0},
+            "strategy": {"name": "fedavg", "rounds": 3},
+            "privacy": {
+                "dp": {"unit": "site", "epsilon": 8.0, "delta": 1e-3, "clip": "quantile", "accept_site_level": True}
+            },
+            "evaluation": {"per_site": False, "leave_one_out": False},
+        }
+    )
+    tables = {f"s{i}": make_table(40, seed=i) for i in range(6)}
+    record = run_simulation(study, tables, out=tmp_path / "run").record
+    assert record.status == "complete"
+    assert len(record.rounds) == 3
+    assert all((one.delta, one.rounds) == (1e-3, 3) and 7.9 < one.colluders <= 8.0 for one in record.privacy.spending)
+    assert any("clipping norm 1 at first, " in note for note in record.notes)
+    assert check_budgets(tmp_path / "run" / "ledger.jsonl").faults == ()

@@ -301,14 +301,18 @@ def test_a_moving_norm_is_remembered_by_its_site():
 
 
 class _Doubled:
-    """Updates leave doubled and are halved when their sum is read."""
+    """Updates leave times what the sites agreed on, and are divided when their sum is read; doubled every round."""
 
-    def site(self, update, *, entropy):
+    def init(self):
+        return Parameters({"factor": np.array([2.0])})
+
+    def site(self, update, state, *, entropy):
         assert len(entropy(8)) == 8
-        return update.map(lambda array: array * 2)
+        return update.map(lambda array: array * state["factor"][0])
 
-    def read(self, total):
-        return total.map(lambda array: array / 2)
+    def read(self, total, state, *, n_sites):
+        assert n_sites == 2
+        return total.map(lambda array: array / state["factor"][0]), state.map(lambda array: array * 2)
 
 
 def test_a_release_changes_what_leaves_and_is_undone_on_the_sum_alone():
@@ -321,6 +325,10 @@ def test_a_release_changes_what_leaves_and_is_undone_on_the_sum_alone():
     opened = [work.train(1, plain.start()) for work in works(plain)]
     assert np.array_equal(updates[0].parameters["w"], 2 * np.asarray(opened[0].parameters["w"]))
     assert {one.weight for one in updates} == {1}
-    assert hidden.merge(hidden.start(), updates) == plain.merge(plain.start(), opened)
+    merged = hidden.merge(hidden.start(), updates)
+    assert merged.without(["model/release/factor"]) == plain.merge(plain.start(), opened)
+    assert float(hidden.release(merged)["factor"][0]) == 4.0
+    again = [work.train(2, merged) for work in works(hidden)]
+    assert float(hidden.release(hidden.merge(merged, again))["factor"][0]) == 8.0
     with pytest.raises(PeerError, match="carry weight 1"):
         hidden.merge(hidden.start(), [replace(updates[0], weight=3), updates[1]])

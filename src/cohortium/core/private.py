@@ -16,10 +16,12 @@ from typing import Literal, Protocol
 from cohortium.core.parameters import Parameters
 from cohortium.core.spending import MechanismEvent
 
-__all__ = ["Against", "Clip", "PrivacyTerms", "PrivateSteps", "Release"]
+__all__ = ["Against", "Clip", "PrivacyTerms", "PrivateSteps", "Release", "split_with_count"]
 
 Against = Literal["outsiders", "colluders", "alone"]
 Clip = Literal["fixed", "quantile"]
+
+_COUNT = 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,15 +42,30 @@ class PrivateSteps:
 
 
 class Release(Protocol):
-    """What is done to every update of a stage before it leaves, and to the opened sum before it is merged."""
+    """What is done to every update of a stage before it leaves, and to the opened sum before it is merged.
 
-    def site(self, update: Parameters, *, entropy: Callable[[int], bytes]) -> Parameters:
+    state: what all sites agree on about it; part of the run's state, so it travels with every merge.
+    """
+
+    def init(self) -> Parameters:
+        """The state before the first round; may be empty."""
+        ...
+
+    def site(self, update: Parameters, state: Parameters, *, entropy: Callable[[int], bytes]) -> Parameters:
         """The update as it may leave."""
         ...
 
-    def read(self, total: Parameters) -> Parameters:
-        """The sum of such updates, as a merge takes it."""
+    def read(self, total: Parameters, state: Parameters, *, n_sites: int) -> tuple[Parameters, Parameters]:
+        """The sum of n_sites such updates, as a merge takes it, and the next state; the same bits everywhere."""
         ...
+
+
+def split_with_count(multiplier: float) -> tuple[float, float]:
+    """Noise multipliers of updates and of a count beside them that cost together what `multiplier` costs alone.
+
+    multiplier^-2 = updates^-2 + count^-2; the count has four times the noise, so the updates get 3 % more.
+    """
+    return multiplier / math.sqrt(1 - _COUNT**-2), multiplier * _COUNT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +107,11 @@ class PrivacyTerms:
         return self.mode == "distributed" or self.unit == "site"
 
     @property
+    def counts_whole(self) -> bool:
+        """Whether every opened sum also tells, with noise of its own, how many sites were not cut."""
+        return self.unit == "site" and self.clip == "quantile"
+
+    @property
     def least_survivors(self) -> int:
         """Sites a sum must hold before it may be opened."""
         return self.n_sites - self.n_silent if self.shared else 1
@@ -115,6 +137,8 @@ class PrivacyTerms:
         if not count:
             return ()
         sigma = self.delivered(n_survivors=n_survivors, against=against)
+        if self.counts_whole:
+            return tuple(MechanismEvent.gaussian(sigma=one, count=count) for one in split_with_count(sigma))
         if self.sample_rate >= 1:
             return (MechanismEvent.gaussian(sigma=sigma, count=count),)
         return (MechanismEvent.poisson_gaussian(q=self.sample_rate, sigma=sigma, count=count),)

@@ -20,7 +20,7 @@ from cohortium.core.randomness import Chance
 from cohortium.ledger.archive import verify
 from cohortium.node.work import Ward, ward_work
 from cohortium.privacy.dp.accounting import accountant, epsilon
-from cohortium.privacy.dp.budget import Caps, cap_delta
+from cohortium.privacy.dp.budget import Caps, deltas
 from cohortium.privacy.dp.purse import Plan, Purse, Terms, version_of
 from cohortium.privacy.he.terms import method_of
 from cohortium.privacy.leakage.verdict import together
@@ -57,6 +57,7 @@ def open_purse(
     version, _ = version_of(
         book, commitment=hashlib.sha256(salt + own.table).digest(), patients=own.keys, entropy=os.urandom
     )
+    delta, strict = deltas(own.n, unit=terms.unit, study_delta=terms.delta)
     return Purse(
         book,
         version=version,
@@ -74,7 +75,8 @@ def open_purse(
             total=allowed["total"],
             run=allowed["run"] or float("inf"),
             study=terms.epsilon,
-            delta=min(terms.delta, cap_delta(own.n, terms.delta)),
+            delta=delta,
+            patient_delta=strict,
             accept_weak_privacy=allowed["accept_weak_privacy"],
             when_short=allowed["when_short"],
         ),

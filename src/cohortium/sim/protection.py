@@ -27,7 +27,7 @@ from cohortium.core.study import Study
 from cohortium.ledger.archive import Verified
 from cohortium.ledger.story import Merge
 from cohortium.privacy.dp.accounting import accountant, epsilon, micro
-from cohortium.privacy.dp.budget import Caps, cap_delta
+from cohortium.privacy.dp.budget import Caps, deltas
 from cohortium.privacy.dp.purse import Plan, Purse, Terms, version_of
 from cohortium.privacy.dp.statement import Statement, statements
 from cohortium.privacy.he.terms import method_of
@@ -146,6 +146,7 @@ class Protection:
             patients=own.keys,
             entropy=lambda n: self._chance.secret(n, "data version", site, len(book.versions())),
         )
+        delta, strict = deltas(own.n, unit=terms.unit, study_delta=terms.delta)
         return Purse(
             book,
             version=version,
@@ -160,10 +161,11 @@ class Protection:
                 against="colluders" if terms.shared else "everybody",
             ),
             caps=Caps(
-                total=self._cap if self._cap is not None else max(_DEFAULT_CAP, terms.epsilon),
+                total=self._cap if self._cap is not None else self._enough(terms, strict),
                 run=math.inf,
                 study=terms.epsilon,
-                delta=min(terms.delta, cap_delta(own.n, terms.delta)),
+                delta=delta,
+                patient_delta=strict,
                 accept_weak_privacy=True,
                 when_short="stop",
             ),
@@ -171,6 +173,11 @@ class Protection:
             compose=epsilon,
             is_new=is_new,
         )
+
+    def _enough(self, terms: PrivacyTerms, delta: float) -> float:
+        """A cap that no study of a simulation meets unasked. delta: of patients; a promise to sites costs them more."""
+        planned = epsilon(self._program.planned_events(), delta=delta) if terms.unit == "site" else terms.epsilon
+        return max(_DEFAULT_CAP, terms.epsilon, math.ceil(planned))
 
     def audit(self, site: str, work: SiteWork, state: Parameters) -> tuple[Audited, ...]:
         """What the site's own attacks on the finished model came to, for the ledger."""

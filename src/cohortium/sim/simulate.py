@@ -25,6 +25,7 @@ from cohortium.ledger import ENGINES, SERVED
 from cohortium.ledger.archive import Verified, verify
 from cohortium.ledger.story import Merge
 from cohortium.models.newton import out_of_rounds
+from cohortium.privacy.dp.site_level import SiteLevel
 from cohortium.privacy.dp.terms import check_delta, sentences
 from cohortium.privacy.secagg.terms import notes_on, sentence_on
 from cohortium.reports.pages import Report
@@ -483,7 +484,9 @@ def _fault_notes(options: Options, swarm: SwarmRun, sites: Sequence[str]) -> lis
 
 def _privacy_notes(model: TrainedModel) -> tuple[str, ...]:
     """What a private run must say of itself here: its noise came from a seed."""
-    return () if model.program.privacy is None else sentences(model.program.privacy, simulated=True)
+    terms, release = model.program.privacy, model.program.stages[-1].release
+    moved = release.sentence(model.program.release(model.state)) if isinstance(release, SiteLevel) else ""
+    return () if terms is None else (*sentences(terms, simulated=True), *filter(None, [moved]))
 
 
 def _fold_note(study: Study) -> list[str]:

@@ -5,7 +5,8 @@ Every swarm round is one exchange of the stage whose turn it is. The state carri
 finished stages, the running one and the strategy's shared state, so any node can lead the next round
 and every node recomputes the same bits. `SiteWork` is one site's half of it (seam `Work`).
 
-Names in the state: `clock` (stage, round), `<stage>/model/...`, `<stage>/strategy/...`, `stop/...`.
+Names in the state: `clock` (stage, round), `<stage>/model/...`, `<stage>/strategy/...`,
+`<stage>/release/...`, `stop/...`.
 """
 
 from __future__ import annotations
@@ -126,6 +127,10 @@ class Program:
             draw=int.from_bytes(self.chance.stream("draw", name).bytes(8), "little"),
         )
 
+    def release(self, state: Parameters) -> Parameters:
+        """What the sites agree on about how the running stage's updates leave."""
+        return state.under(f"{self.stages[min(self.position(state)[0], len(self.stages) - 1)].name}/release")
+
     def prepared_layout(self, state: Parameters, stage: int) -> Layout:
         """The layout as stage number `stage` sees it."""
         layout = self._layout
@@ -156,7 +161,9 @@ class Program:
         if stage.release is not None:
             if whole.weight != len(whole.contributors):
                 raise PeerError("updates of a run that hides its sites carry weight 1")
-            whole = replace(whole, total=stage.release.read(whole.total), single=None)
+            opened, next_ = stage.release.read(whole.total, self.release(state), n_sites=len(whole.contributors))
+            whole = replace(whole, total=opened, single=None)
+            state = _replace(state, f"{stage.name}/release", next_)
         aggregate = Aggregate(
             total=whole.total.without([_LOSS]),
             weight=whole.weight,
@@ -188,6 +195,8 @@ class Program:
         first = stage.learner.initial(layout, rng=self.chance.stream("initial", stage.name))
         state = _replace(state, f"{stage.name}/model", first)
         state = _replace(state, f"{stage.name}/strategy", stage.strategy.init(first))
+        if stage.release is not None:
+            state = _replace(state, f"{stage.name}/release", stage.release.init())
         return state if stage.max_rounds else self._open(state, index + 1)  # public constants: nobody is asked
 
     def _judge(self, state: Parameters, start: Parameters, loss: float, *, over: bool) -> tuple[Parameters, bool]:
@@ -300,7 +309,8 @@ class SiteWork:
         stage = self.program.stages[index]
         update = stage.strategy.conclude(self.turn(state), fitted)
         if stage.release is not None:
-            released = stage.release.site(update.parameters, entropy=self._entropy("release", self.turn(state).round))
+            entropy = self._entropy("release", self.turn(state).round)
+            released = stage.release.site(update.parameters, self.program.release(state), entropy=entropy)
             update = replace(update, parameters=released, weight=1)
         arrays = dict(update.parameters)
         if self.program.stop is not None and fitted and index == len(self.program.stages) - 1:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cohortium.core.spending import DataVersion, Entry, MechanismEvent
-from cohortium.privacy.dp.budget import Admitted, Caps, Refused, admit, cap_delta, claimed, inherited
+from cohortium.privacy.dp.budget import Admitted, Caps, Refused, admit, cap_delta, claimed, deltas, inherited
 
 ONE = MechanismEvent.zcdp(rho=1.0)
 
@@ -135,3 +135,21 @@ def test_a_reserved_plan_shrinks_as_its_rounds_are_spent_and_never_below_its_ope
 def test_two_runs_reserve_side_by_side() -> None:
     plans = [entry(run="a", round=0, state="reserved", count=2), entry(run="b", round=0, state="reserved", count=3)]
     assert claimed(plans, frozenset("d"), state="reserved") == (ONE.times(5),)
+
+
+def test_a_promise_to_sites_keeps_its_delta_and_patients_keep_theirs():
+    def compose(events, *, delta):
+        return sum(event.count for event in events) * (2.0 if delta < 1e-4 else 1.0)
+
+    assert deltas(200, unit="site", study_delta=1e-3) == (1e-3, 1e-5)
+    assert deltas(200, unit="patient", study_delta=1e-5) == (1e-5, 1e-5)
+    assert deltas(200_000, unit="patient", study_delta=1e-5) == (1e-7, 1e-7)
+    caps = Caps(total=10.0, run=9.0, study=4.0, delta=1e-3, patient_delta=1e-5, accept_weak_privacy=True)
+    assert isinstance(admit([], [], [ONE.times(4)], caps, compose=compose), Admitted), (
+        "4 of the study's 4, at its delta"
+    )
+    refused = admit([ONE.times(2)], [], [ONE.times(4)], caps, compose=compose)
+    assert (
+        "would have cost epsilon 12.00 at delta 1e-05 over all studies (spent and reserved so far: 4.00)"
+        in refused.sentence
+    )

@@ -72,6 +72,18 @@ def test_hiding_a_site_is_bound_by_the_length_of_its_noise():
         check_size(terms, None, n_parameters=10_000)
 
 
+def test_a_norm_that_follows_the_sites_costs_no_more_epsilon_and_is_warned_of():
+    plan = {"unit": "site", "epsilon": 8.0, "delta": 1e-3, "accept_site_level": True}
+    fixed, following = (terms_of(study(clip=clip, **plan), n_sites=20) for clip in ("fixed", "quantile"))
+    assert len(following.planned()) == 2
+    assert 0.999 * 8.0 < epsilon(following.planned(), delta=1e-3) <= 8.0
+    assert following.noise_multiplier == pytest.approx(fixed.noise_multiplier, rel=1e-3)
+    one = study(clip="quantile", **plan)
+    said = advice(one, dict.fromkeys("abcd", 400), terms=following)
+    assert any("told with noise of" in line and "only wanders" in line for line in said)
+    assert refusals(one, n_sites=20, can_train=False, strategy="fedavg") == []
+
+
 def test_a_single_trainer_shares_nothing():
     terms = terms_of(study(mode="distributed"), n_sites=1)
     assert terms.own_multiplier == terms.noise_multiplier

@@ -140,17 +140,21 @@ def _epsilon(events: Events, delta: float) -> float:
     bound = _renyi(events, delta)
     if bound > _HOPELESS or any(event.type == "zcdp" for event in events):
         return bound
-    whole = _loss(events[0])
-    for event in events[1:]:
-        whole = whole.compose(_loss(event))
-    return min(float(whole.get_epsilon_for_delta(delta)), bound)
+    from dp_accounting import GaussianDpEvent
 
-
-def _loss(event: MechanismEvent) -> Any:
-    """The privacy loss distribution of all uses of an event, as dp-accounting's own accountant composes it."""
-    one = _mechanism(event)
-    sampled = hasattr(one, "sampling_probability")
-    return _once(event.once()).self_compose(event.count) if sampled else _composed(one, event.count)
+    whole, gaussians = None, 0.0
+    for event in events:
+        one = _mechanism(event)
+        if isinstance(one, GaussianDpEvent):
+            gaussians += event.count / one.noise_multiplier**2
+            continue
+        sampled = type(one).__name__ == "PoissonSampledDpEvent"
+        loss = _once(event.once()).self_compose(event.count) if sampled else _composed(one, event.count)
+        whole = loss if whole is None else whole.compose(loss)
+    if gaussians:  # all of them together are one, with less noise
+        loss = _composed(GaussianDpEvent(1.0), gaussians)
+        whole = loss if whole is None else whole.compose(loss)
+    return bound if whole is None else min(float(whole.get_epsilon_for_delta(delta)), bound)
 
 
 @lru_cache(maxsize=16)
@@ -160,7 +164,7 @@ def _once(event: MechanismEvent) -> Any:
     return _composed(_mechanism(event), 1)
 
 
-def _composed(mechanism: Any, count: int) -> Any:
+def _composed(mechanism: Any, count: float) -> Any:
     from dp_accounting.pld import privacy_loss_distribution as losses
 
     also = {"value_discretization_interval": _STEP}
@@ -168,10 +172,10 @@ def _composed(mechanism: Any, count: int) -> Any:
         case "PoissonSampledDpEvent":
             also |= {"sampling_prob": mechanism.sampling_probability}
             return losses.from_gaussian_mechanism(mechanism.event.noise_multiplier, **also)
-        case "GaussianDpEvent":  # so many of them are one with less noise
+        case "GaussianDpEvent":
             return losses.from_gaussian_mechanism(mechanism.noise_multiplier / math.sqrt(count), **also)
         case _:
-            return losses.from_laplace_mechanism(mechanism.noise_multiplier, **also).self_compose(count)
+            return losses.from_laplace_mechanism(mechanism.noise_multiplier, **also).self_compose(int(count))
 
 
 @lru_cache(maxsize=4096)

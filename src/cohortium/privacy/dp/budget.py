@@ -28,6 +28,7 @@ __all__ = [
     "admit",
     "cap_delta",
     "claimed",
+    "deltas",
     "inherited",
 ]
 
@@ -47,12 +48,15 @@ class Compose(Protocol):
 class Caps:
     """What a site allows. total: epsilon over all studies on the same patients. run: of one run. study: what the study
     itself promises to stay within. when_short: decline a run that cannot be paid for whole, or take part and stop.
+
+    delta: of the run and of what is recorded. patient_delta: of `total`, where the run's own is too large for patients.
     """
 
     total: float = 10.0
     run: float = 3.0
     study: float = math.inf
     delta: float = 1e-5
+    patient_delta: float | None = None
     accept_weak_privacy: bool = False
     when_short: Literal["decline", "stop"] = "decline"
 
@@ -62,6 +66,11 @@ class Caps:
                 raise ValueError(f"cap '{name}' must be positive, got {getattr(self, name)}")
         if not 0 < self.delta < 1:
             raise ValueError(f"delta must lie between 0 and 1, got {self.delta}")
+
+    @property
+    def strict_delta(self) -> float:
+        """Of everything that these patients ever pay."""
+        return self.delta if self.patient_delta is None else min(self.delta, self.patient_delta)
 
     @property
     def of_one_run(self) -> float:
@@ -101,11 +110,12 @@ def admit(
     run = compose((*of_run, *planned), delta=caps.delta)
     if run > caps.of_one_run:
         return Refused(f"the run would cost epsilon {_up(run)} at delta {caps.delta:g}, {_why(caps)}")
-    total = compose((*spent, *reserved, *planned), delta=caps.delta)
+    delta = caps.strict_delta
+    total = compose((*spent, *reserved, *planned), delta=delta)
     if total > caps.total:
-        before = compose((*spent, *reserved), delta=caps.delta)
+        before = compose((*spent, *reserved), delta=delta)
         return Refused(
-            f"these patients would have cost epsilon {_up(total)} at delta {caps.delta:g} over all studies"
+            f"these patients would have cost epsilon {_up(total)} at delta {delta:g} over all studies"
             f" (spent and reserved so far: {_up(before)}), budget.max_epsilon_total is {caps.total:g}"
         )
     return Admitted(run=run, total=total)
@@ -131,6 +141,15 @@ def cap_delta(n_patients: int, study_delta: float = 1e-5) -> float:
     """
     tenths = math.ceil(math.log10(10 * max(n_patients, 1)) - 1e-12)
     return min(1e-5, study_delta, float(f"1e-{tenths}") if tenths > 5 else 1e-5)
+
+
+def deltas(n_patients: int, *, unit: str, study_delta: float) -> tuple[float, float]:
+    """Delta of a run's own promise, and of all that its patients ever pay.
+
+    A promise to hide a site (`unit = "site"`) keeps the study's delta, which may be too large for a patient.
+    """
+    strict = cap_delta(n_patients, study_delta)
+    return (study_delta if unit == "site" else strict), strict
 
 
 def inherited(versions: Iterable[DataVersion], version: DataVersion) -> frozenset[str]:

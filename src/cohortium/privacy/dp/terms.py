@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from statistics import median
 
-from cohortium.core.private import PrivacyTerms
+from cohortium.core.private import PrivacyTerms, split_with_count
 from cohortium.core.spending import MechanismEvent
 from cohortium.core.study import DpPlan, Study
 from cohortium.errors import Problem, StudyError
@@ -73,7 +73,9 @@ def terms_of(study: Study, *, n_sites: int) -> PrivacyTerms | None:
     return PrivacyTerms(
         epsilon=plan.epsilon,
         delta=plan.delta,
-        noise_multiplier=_multiplier(q, steps, plan.epsilon, plan.delta),
+        noise_multiplier=_multiplier(
+            q, steps, plan.epsilon, plan.delta, counted=plan.unit == "site" and plan.clip == "quantile"
+        ),
         steps=steps,
         steps_a_round=a_round if whole_rounds else 1,
         sample_rate=q,
@@ -88,12 +90,15 @@ def terms_of(study: Study, *, n_sites: int) -> PrivacyTerms | None:
 
 
 @lru_cache(maxsize=64)
-def _multiplier(q: float, steps: int, epsilon: float, delta: float) -> float:
+def _multiplier(q: float, steps: int, epsilon: float, delta: float, *, counted: bool) -> float:
+    """counted: each sum comes with a count of sites, whose noise costs as well."""
     if steps > _MOST_STEPS:
         sentence = f"{steps} noisy steps; at most {_MOST_STEPS} are accounted for, so take fewer rounds"
         raise StudyError([Problem("strategy.rounds", sentence)])
 
     def events(sigma: float) -> tuple[MechanismEvent, ...]:
+        if counted:
+            return tuple(MechanismEvent.gaussian(sigma=one, count=steps) for one in split_with_count(sigma))
         if q == 1.0:
             return (MechanismEvent.gaussian(sigma=sigma, count=steps),)
         return (MechanismEvent.poisson_gaussian(q=q, sigma=sigma, count=steps),)
@@ -199,7 +204,7 @@ def _of_sharing(study: Study, plan: DpPlan, n_sites: int | None) -> list[Problem
     problems = []
     if not study.privacy.masked(n_sites):
         problems.append(Problem("privacy.dp", f"{what} needs masks, for no site's noise is enough alone; {_MASKS}"))
-    if plan.clip == "quantile":
+    if plan.clip == "quantile" and plan.unit == "patient":
         problems.append(Problem("privacy.dp.clip", f"clip = 'quantile' is for mode = 'local'; {what} has a fixed norm"))
     if plan.unit == "site" and plan.mode == "distributed":
         problems.append(Problem("privacy.dp.mode", "mode = 'distributed' hides patients; unit = 'site' has no modes"))
@@ -219,7 +224,8 @@ def check_size(terms: PrivacyTerms, plan: DpPlan | None, *, n_parameters: int) -
     if terms.n_sites < 2:
         return
     if terms.unit == "site":
-        longer = terms.noise_multiplier * math.sqrt(n_parameters) / max(terms.n_sites, 1)
+        multiplier = split_with_count(terms.noise_multiplier)[0] if terms.counts_whole else terms.noise_multiplier
+        longer = multiplier * math.sqrt(n_parameters) / max(terms.n_sites, 1)
         if longer > 1:
             sentence = f"the noise would be {longer:.1f} times as long as the longest update"
             hint = f"{n_parameters} parameters over {terms.n_sites} sites; unit = 'site' is for tables and tiny models"
@@ -271,5 +277,11 @@ def advice(study: Study, sizes: Mapping[str, int], *, terms: PrivacyTerms | None
         said.append(
             f"unit = 'site': one hospital among {len(sizes)} is hidden, a patient only through it;"
             f" delta must be far below 1/{len(sizes)}"
+        )
+    if terms.counts_whole:
+        said.append(
+            f"clip = 'quantile': the norm follows a count of uncut sites that is told with noise of"
+            f" {split_with_count(terms.noise_multiplier)[1] / 2:.0f} sites, of {len(sizes)}; it settles in some dozen"
+            " rounds, and with few sites it only wanders"
         )
     return tuple(said)
