@@ -35,6 +35,4 @@ def test_strong_effects_keep_their_sign_and_size(runs):
 
 @pytest.mark.slow
 def test_splicing_genes_stay_exclusive_in_every_table(runs):
-    found = summary(runs)
-    assert found["tables with at most 2 patients with two splicing genes of one pair"] >= 0.95
-    assert found["most such patients in any table"] <= 4  # of 1,800, about 30 if they were independent
+    assert summary(runs)["most such patients in any table"] <= 2  # of 1,800; about 30 if genes were independent

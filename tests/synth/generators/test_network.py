@@ -31,3 +31,15 @@ def test_log_probabilities_are_those_of_the_tables():
 def test_edges_and_children_are_counted():
     assert CHAIN.n_edges == 1
     assert CHAIN.children(0) == [1]
+
+
+def test_a_pair_that_was_to_be_expected_and_never_seen_stays_all_but_unseen():
+    """Of 400 patients 32 were to be expected with both flags, none is there, whatever a third flag says."""
+    both = np.array([[130, 40, 70, 60], [60, 40, 0, 0]])  # child by (parent, third): none with child and parent
+    counts = {0: np.array([[270], [130]]), 1: np.array([[260], [140]]), 2: both}
+    apart = Network((Family(0), Family(1), Family(2, (0, 1))), counts, (2, 2, 2))
+    found = apart.probabilities[2]
+    assert (found[1, 2:] < 1e-5).all()
+    assert np.allclose(found.sum(axis=0), 1.0)
+    few = Network((Family(0), Family(1, (0,))), {0: np.array([[90], [10]]), 1: np.array([[80, 10], [10, 0]])}, (2, 2))
+    assert few.probabilities[1][1, 1] > 0.005  # one patient is expected: not to see one tells nothing

@@ -1,7 +1,9 @@
 """A Bayesian network over categories and flags: its tables, and drawing from them.
 
-P(child = k | parents' row j) = (n_jk + alpha m_k) / (n_j + alpha), alpha = 1, m the child's smoothed marginal: a row
-nobody was in falls back to the marginal, an exclusive pair stays all but exclusive.
+P(child = k | parents' row j) = (n_jk + alpha m_jk) / (n_j + alpha), alpha = 1, m the child's smoothed marginal: a row
+nobody was in falls back to it. Where a level of the child was never seen with a level of one parent, though at least
+10 patients were to be expected, m_jk is a thousandth of it: exclusive pairs stay exclusive, however many rows there
+are.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 ALPHA = 1.0
+EXCLUSIVE = 10.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,9 +40,25 @@ class Network:
         found = {}
         for child, counts in self.counts.items():
             margin = counts.sum(axis=1) + 0.5
-            m = (margin / margin.sum())[:, None]
+            m = (margin / margin.sum())[:, None] * self._likely(child)
+            m = m / m.sum(axis=0)
             found[child] = (counts + ALPHA * m) / (counts.sum(axis=0) + ALPHA)
         return found
+
+    def _likely(self, child: int) -> Floats:
+        """1, or a thousandth where a pair of levels excludes each other, (levels, rows of parents)."""
+        counts = self.counts[child]
+        parents = self.families[child].parents
+        cells = counts.reshape(len(counts), *(self.sizes[parent] for parent in parents))
+        found = np.ones(cells.shape)
+        total = max(float(counts.sum()), 1.0)
+        for axis in range(1, cells.ndim):
+            others = tuple(k for k in range(1, cells.ndim) if k != axis)
+            pair = cells.sum(axis=others)
+            expected = pair.sum(axis=1, keepdims=True) * pair.sum(axis=0) / total
+            shape = [len(counts) if k == 0 else cells.shape[k] if k == axis else 1 for k in range(cells.ndim)]
+            found = np.minimum(found, np.where((pair == 0) & (expected >= EXCLUSIVE), 1e-3, 1.0).reshape(shape))
+        return found.reshape(counts.shape)
 
     @cached_property
     def order(self) -> tuple[int, ...]:
