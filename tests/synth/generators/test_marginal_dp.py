@@ -64,6 +64,8 @@ def test_no_patient_moves_any_exchange_by_more_than_the_sensitivity(ranged, fitt
     wild = {name: rng.permutation(ranged[name])[:1].copy() for name in ranged}
     for fact in ranged.facts.of_group("gene"):
         wild[fact.name][:] = rng.choice([0.0, 1.0, 1.0, np.nan])
+    for fact in (fact for fact in ranged.facts.columns if fact.is_number or fact.kind == "event"):
+        wild[fact.name][:] = rng.choice([wild[fact.name][0], np.nan, 0.0, 1e9 if fact.is_number else 1.0])
     one = Rows(ranged.facts, wild)
     middle = Parameters({**dict(fitted[1].items()), "phase": np.array([1])})
     for state in (learner.initial(None, rng=None), middle):

@@ -219,9 +219,11 @@ class MarginalDP:
         if not self.facts.time:
             return np.zeros((len(rows), 0))
         edges, time, died = self._time_edges(), rows[self.facts.time], rows[self.facts.event]
+        known = ~np.isnan(time) & ~np.isnan(died)
+        time, died = np.where(known, time, 0.0), np.where(known, died, 0.0)
         spent = np.clip(np.minimum(time[:, None], edges[1:]) - edges[:-1], 0.0, None)
         expected = spent @ self._rates(state).T
-        return np.clip(np.column_stack([died, 1.0 - died]) - expected, -2.0, 1.0)
+        return np.clip(np.column_stack([died, known - died]) - expected, -2.0, 1.0)
 
     def _rates(self, state: Parameters) -> Floats:
         """Events and censorings per unit of time at risk by cell, (2, cells)."""
