@@ -34,7 +34,7 @@ def trainer(noise_with, *, hurt=None):
         rng = np.random.default_rng(seed)
         bad = "s00" in sites
 
-        def score(rows):
+        def score(site, rows):
             drowned = rows.x[:, 0] + (noise_with if bad else 0.0) * rng.normal(size=len(rows))
             if hurt is not None and not bad:
                 drowned = np.where(rows.subgroups["sex"] == hurt, rng.normal(size=len(rows)), drowned)

@@ -223,14 +223,15 @@ class QualityPlan(_Plan):
     """The audit of the sites' data before training, and what a verdict does.
 
     detector: `out-of-bag` (sums only), `agreement` (single-site models, 3 to 9 sites), `travelling` or none.
-    on_harm: only tell; apply the repair an audit names and audit again; leave a convicted site out. halves: of the
-    sites, each trains a probe; passes: over the records. convict: posterior for action. exclude_records: `local`
-    leaves out a site's own records above `convict`, `list` only ranks them. anchors: sites whose trust stays 1.
-    repairs: those that are tried. tolerance (per record), cycles, learning_rate: of `travelling` alone.
+    on_harm: only tell; apply the repair an audit names and audit again; leave a convicted site out; also eliminate it
+    where paired_trial (with and without it, on trusted patients) shows that this helps. halves: of the sites, each
+    trains a probe; passes: over the records. convict: posterior for action. exclude_records: `local` leaves out a
+    site's own records above `convict`, `list` only ranks them. anchors: sites whose trust stays 1. repairs: those that
+    are tried. tolerance (per record), cycles, learning_rate: of `travelling` alone.
     """
 
     detector: Literal["out-of-bag", "agreement", "travelling", "none"] = "none"
-    on_harm: Literal["report", "repair", "quarantine"] = "quarantine"
+    on_harm: Literal["report", "repair", "quarantine", "eliminate"] = "quarantine"
     halves: Annotated[int, Field(ge=4, le=16, multiple_of=2)] = 8
     passes: Annotated[int, Field(ge=1, le=3)] = 2
     convict: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
@@ -240,6 +241,7 @@ class QualityPlan(_Plan):
     repairs: list[Literal["label-polarity", "intensity", "axes", "units", "code-map", "columns"]] = [
         "label-polarity", "intensity", "axes", "units", "code-map",
     ]  # fmt: skip
+    paired_trial: bool = True
     dp: QualityDp | None = None
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.02
     cycles: Annotated[int, Field(ge=1, le=1000)] = 30
@@ -332,6 +334,8 @@ class Study(_Plan):
         if self.quality.detector != "travelling":  # as before there was this detector
             for name in ("tolerance", "cycles", "learning_rate"):
                 del content["quality"][name]
+        if self.quality.paired_trial:  # as before there was a trial
+            del content["quality"]["paired_trial"]
         if self.quality.detector == "none":  # the same for studies without an audit
             content["quality"] = {"detector": "none"}
         if self.privacy.groups == 1:

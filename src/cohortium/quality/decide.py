@@ -17,7 +17,7 @@ from cohortium.quality.evidence import SiteEvidence, posterior
 from cohortium.quality.power import needed_records
 from cohortium.quality.protection import protects, question
 
-__all__ = ["LOOKS_NEW", "Rules", "Table", "decide"]
+__all__ = ["LOOKS_NEW", "Rules", "Table", "decide", "digest_of"]
 
 LOOKS_NEW = 2.0
 """Novelty, in nats, from which a one-class site may be quarantined without a question."""
@@ -53,7 +53,12 @@ class Table:
     @property
     def digest(self) -> bytes:
         """SHA-256 of `canonical()`: what a node posts (32 bytes)."""
-        return hashlib.sha256(b"cohortium-verdicts-1" + self.canonical()).digest()
+        return digest_of(self.canonical())
+
+
+def digest_of(canonical: bytes) -> bytes:
+    """The digest of a table's canonical JSON."""
+    return hashlib.sha256(b"cohortium-verdicts-1" + canonical).digest()
 
 
 def decide(

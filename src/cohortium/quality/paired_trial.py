@@ -21,8 +21,8 @@ from cohortium.quality.protection import ranking
 __all__ = ["Comparison", "Train", "Trial", "compare_paired", "run_trial"]
 
 Floats = NDArray[np.float64]
-Train = Callable[[Mapping[str, Examples], int], Callable[[Examples], Floats]]
-"""Sites' training records and a seed -> scores of any records; the order and start follow from the seed alone."""
+Train = Callable[[Mapping[str, Examples], int], Callable[[str, Examples], Floats]]
+"""Sites' training records and a seed -> scores of a site's records; order and start follow from the seed alone."""
 
 DRAWS = 300
 _BOUND = 0.10  # one-sided
@@ -31,11 +31,15 @@ _LARGEST_LOSS = 0.01
 
 @dataclass(frozen=True)
 class Comparison:
-    """AUROC without minus AUROC with, its one-sided 90 % lower bound, and the 90 % upper bound of the loss."""
+    """AUROC without minus AUROC with; one-sided 90 % bounds, the lower one of the gain and the upper one of the loss,
+
+    and the upper bound of the gain.
+    """
 
     gain: float
     lower: float
     largest_loss: float
+    upper: float = float("nan")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +87,12 @@ def run_trial(
         raise UsageError(f"a paired trial needs two sites to train and two to judge, got {len(rest)} and {len(judges)}")
     patients = concatenate(list(judges.values()))
     site = np.repeat(np.arange(len(judges)), [len(one) for one in judges.values()])
-    having, lacking = [], []
+    having: list[Floats] = []
+    lacking: list[Floats] = []
     for seed in seeds:
-        having.append(train(training, seed)(patients))
-        lacking.append(train(rest, seed)(patients))
+        for scores, sites in ((having, training), (lacking, rest)):
+            score = train(sites, seed)
+            scores.append(np.concatenate([score(name, rows) for name, rows in judges.items()]))
     y = np.asarray(patients.y, dtype=np.float64)
     groups = {
         f"{name} {code}": codes == code
@@ -121,7 +127,8 @@ def compare_paired(
         _difference(having, lacking, y, np.concatenate([rows_of[k] for k in rng.integers(sites, size=sites)]))
         for _ in range(DRAWS)
     ]
-    return Comparison(gain, float(np.quantile(drawn, _BOUND)), float(-np.quantile(drawn, _BOUND)))
+    lower, upper = (float(one) for one in np.quantile(drawn, (_BOUND, 1 - _BOUND)))
+    return Comparison(gain, lower, -lower, upper)
 
 
 def _difference(having: Floats, lacking: Floats, y: Floats, rows: NDArray[np.integer]) -> float:

@@ -8,7 +8,7 @@ from cohortium.core.study import QualityPlan, Study
 from cohortium.errors import Problem, StudyError
 from cohortium.quality.out_of_bag import LEAST_SITES
 
-__all__ = ["check_audited", "check_quality", "least_half"]
+__all__ = ["check_audited", "check_audited_by_nodes", "check_quality", "fewest_audited", "least_half"]
 
 _FEWEST_AGREEING, _MOST_AGREEING = 3, 9
 _READ = {
@@ -23,6 +23,39 @@ def least_half(n_sites: int) -> int:
     return max(3, n_sites // 3 + 2)
 
 
+def fewest_audited(study: Study, n_sites: int) -> int:
+    """Fewest sites of a consortium that an audit between hospitals goes on with, more than half.
+
+    Under masks so many that no half loses its bound, however few of all stay away.
+    """
+    least = max(LEAST_SITES, n_sites // 2 + 1, study.strategy.min_sites or 0)
+    return max(least, least_half(n_sites) + (n_sites + 1) // 2) if study.privacy.masked(n_sites) else least
+
+
+def check_audited_by_nodes(study: Study) -> list[Problem]:
+    """Why an audit that a simulation can make cannot be made between hospitals, as the study says."""
+    plan, problems = study.quality, []
+    if plan.detector == "none":
+        return []
+    if plan.detector != "out-of-bag":
+        why = f"between hospitals no detector but 'out-of-bag' runs; '{plan.detector}' is for simulations"
+        problems.append(Problem("quality.detector", why))
+    if plan.on_harm != "report":
+        why = (
+            'a run between hospitals audits or trains, not both; set on_harm = "report", let each site named '
+            "mend its own table (cohortium audit harm apply-repair), then propose the training without [quality]"
+        )
+        problems.append(Problem("quality.on_harm", why))
+    if plan.exclude_records != "list":
+        why = 'an audit between hospitals only ranks a site\'s records, for its own eyes; set exclude_records = "list"'
+        problems.append(Problem("quality.exclude_records", why))
+    privacy = study.privacy
+    if (privacy.method, privacy.weights, privacy.groups) != ("masks", "public", 1):
+        why = "an audit adds whole numbers of all sites up; leave privacy.method, weights and groups as they are"
+        problems.append(Problem("privacy", why))
+    return problems
+
+
 def check_quality(study: Study, n_sites: int | None) -> list[Problem]:
     """Why the audit cannot be made as the study says; n_sites: None where it is not known yet."""
     plan, masked = study.quality, study.privacy.masked(n_sites)
@@ -32,6 +65,11 @@ def check_quality(study: Study, n_sites: int | None) -> list[Problem]:
     if plan.dp is not None:
         why = "noise on the evidence of an audit is not offered; leave it out, the evidence travels as it is"
         return [Problem("quality.dp", why)]
+    if plan.on_harm == "eliminate" and not plan.paired_trial:
+        return [Problem("quality.on_harm", "on_harm = 'eliminate' needs paired_trial = true")]
+    if plan.on_harm == "eliminate" and study.evaluation.calibration_fraction == 0:
+        why = "an elimination is decided on calibration patients; set evaluation.calibration_fraction above 0"
+        return [Problem("quality.on_harm", why)]
     if unread := _unread(plan):
         return [Problem(f"quality.{one}", f"detector '{name}' does not read it; leave it out") for one in unread]
     if study.privacy.dp is not None:
@@ -85,6 +123,6 @@ def check_audited(study: Study, *, sites: Collection[str], outcome: str) -> None
 
 def _unread(plan: QualityPlan) -> list[str]:
     """Settings that were changed, though this detector reads none of them."""
-    plain, always = QualityPlan(), {"detector", "on_harm", "dp", *_READ[plan.detector]}
+    plain, always = QualityPlan(), {"detector", "on_harm", "paired_trial", "dp", *_READ[plan.detector]}
     names = [name for name in type(plan).model_fields if name not in always]
     return [name for name in names if getattr(plan, name) != getattr(plain, name)]

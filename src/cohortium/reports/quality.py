@@ -7,7 +7,7 @@ from typing import Literal
 
 from cohortium.reports.measure import Measure
 
-__all__ = ["AuditCost", "Effect", "QualityRecord", "SiteVerdict"]
+__all__ = ["AuditCost", "Effect", "QualityRecord", "SiteVerdict", "TrialFigure", "TrialRecord"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +44,40 @@ class AuditCost:
 class Effect:
     """The model trained without and with the verdicts, on the same test patients, labels mended in both.
 
-    name: of the figure; subgroup: empty for all patients.
+    name: of the figure; subgroup: empty for all patients. difference: under minus without, patients drawn anew in both.
     """
 
     name: str
     without: Measure
     under: Measure
     subgroup: str = ""
+    difference: Measure | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialFigure:
+    """AUROC without the sites minus AUROC with them; low, high: one-sided 90 % bounds, sites drawn anew."""
+
+    gain: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """The paired trial before an elimination: three trainings with and three without the sites in quarantine.
+
+    judges: sites whose trusted calibration patients decided. endangered: subgroups that may lose more than .01. why:
+    there was none, else empty; then no figure is meant.
+    """
+
+    sites: tuple[str, ...]
+    judges: int = 0
+    whole: TrialFigure | None = None
+    subgroups: dict[str, TrialFigure] = field(default_factory=dict)
+    endangered: tuple[str, ...] = ()
+    passed: bool = False
+    why: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +86,7 @@ class QualityRecord:
 
     sites: site -> its verdict; again: after repairs, where some were made. records_flagged: site -> records whose label
     the others' models contradict (None: withheld). repaired: site -> repair; left_out: sites that did not train.
+    trial: of an elimination, where one was asked for.
     """
 
     status: Literal["decided", "inconclusive"]
@@ -72,3 +100,4 @@ class QualityRecord:
     again: dict[str, SiteVerdict] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     effects: tuple[Effect, ...] = ()
+    trial: TrialRecord | None = None

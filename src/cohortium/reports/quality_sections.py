@@ -10,7 +10,7 @@ from cohortium.reports.figures import Dot
 from cohortium.reports.glossary import label
 from cohortium.reports.measure import Measure
 from cohortium.reports.panel import LOWER_IS_BETTER
-from cohortium.reports.quality import QualityRecord, SiteVerdict
+from cohortium.reports.quality import Effect, QualityRecord, SiteVerdict, TrialFigure
 from cohortium.reports.sections import Table
 
 __all__ = ["QualitySections"]
@@ -21,9 +21,11 @@ _DETECTORS = {
     "travelling": "travelling: a model visits the sites, and a step that harms held-out patients is undone",
 }
 _EFFECTS = {
+    "audit": "no training by itself: a site named mends its data or appeals before a training is proposed",
     "report": "nothing; the verdicts are told",
     "repair": "named repairs are applied, and the data are audited again",
     "quarantine": "a convicted site does not train until its data are mended or cleared",
+    "eliminate": "a convicted site does not train; it is eliminated if a paired trial shows that this helps",
 }
 _WORDS = {
     "keep": "keep",
@@ -94,12 +96,40 @@ class QualitySections:
                 f"{label(one.name)}{f', {one.subgroup}' if one.subgroup else ''}",
                 one.without.text(),
                 one.under.text(),
-                _difference(one.without.value, one.under.value),
+                _change(one),
             )
             for one in self.record.effects
         )
         columns = ("", "Without the audit", "Under its verdicts", "Difference")
         return Table(caption="The model before and after, on the same test patients", columns=columns, rows=rows)
+
+    def trial(self) -> Table | None:
+        """The trainings with and without the sites in quarantine, on trusted patients of the others."""
+        found = self.record.trial
+        if found is None or found.whole is None:
+            return None
+        figures_of = {f"all patients of {found.judges} sites": found.whole, **found.subgroups}
+        rows = tuple(
+            (name, _bounds(one), "may lose more than .01" if name in found.endangered else "")
+            for name, one in figures_of.items()
+        )
+        caption = f"The paired trial: AUROC without {', '.join(found.sites)} minus AUROC with"
+        return Table(caption=caption, columns=("", "Gain (one-sided 90 % bounds)", ""), rows=rows)
+
+    def trial_said(self) -> str:
+        """What came of the trial, in a sentence; empty without one."""
+        found = self.record.trial
+        if found is None:
+            return ""
+        if found.why:
+            return f"No paired trial was made: {found.why}. {', '.join(found.sites)} stays in quarantine."
+        if found.passed:
+            return (
+                "The trial passed: without these sites the model is better, and no registered subgroup pays for it. "
+                "Between hospitals a named person signs before anybody is eliminated."
+            )
+        lost = f"; {', '.join(found.endangered)} might pay for it" if found.endangered else ""
+        return f"The trial did not pass{lost}: the sites stay in quarantine, and nobody is eliminated."
 
     def change(self) -> Figure | None:
         """The same as a picture: what is compared over all patients."""
@@ -139,6 +169,19 @@ def _to_do(one: SiteVerdict, *, repaired: bool) -> str:
 
 def _count(n: int | None) -> str:
     return "withheld" if n is None else str(n)
+
+
+def _change(one: Effect) -> str:
+    """The difference, with its interval where both models saw the same patients."""
+    if one.difference is None or one.difference.value is None:
+        return _difference(one.without.value, one.under.value)
+    found = one.difference
+    between = "" if found.interval is None else f" ({found.low:+.3f} to {found.high:+.3f})"
+    return f"{found.value:+.3f}{between}"
+
+
+def _bounds(one: TrialFigure) -> str:
+    return f"{one.gain:+.3f} ({one.low:+.3f} to {one.high:+.3f})"
 
 
 def _difference(without: float | None, under: float | None) -> str:

@@ -206,7 +206,9 @@ class _View:
         """Names replaced; sentences and counts with a small number in them stay at their site."""
         flagged = self.keyed(held.records_flagged, lambda site, n: n if site in self.own else tell(n))
         effects = (
-            replace(one, without=_gone(), under=_gone()) if too_small(one.under.n) or too_small(one.without.n) else one
+            replace(one, without=_gone(), under=_gone(), difference=None)
+            if too_small(one.under.n) or too_small(one.without.n)
+            else one
             for one in held.effects
         )
         return replace(
@@ -218,6 +220,7 @@ class _View:
             again=self.keyed(held.again, self.verdict),
             left_out=self.several(held.left_out),
             effects=tuple(effects),
+            trial=None if held.trial is None else replace(held.trial, sites=self.several(held.trial.sites)),
         )
 
     def verdict(self, site: str, one: SiteVerdict) -> SiteVerdict:

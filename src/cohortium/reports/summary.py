@@ -61,7 +61,19 @@ def headline_measure(record: RunRecord) -> str:
 
 def three_sentences(record: RunRecord) -> tuple[str, str, str]:
     """What was done, whether it helped, whether it can be used: each one sentence."""
+    if record.quality is not None and record.quality.on_harm == "audit":
+        return _audited(record)
     return _done(record), _helped(record), _usable(record)
+
+
+def _audited(record: RunRecord) -> tuple[str, str, str]:
+    """The same of a run that audits and trains nothing."""
+    sites, exchanges = _count(len(record.sites), "site"), _count(len(record.included), "exchange")
+    return (
+        f"{sites} audited their data together in {exchanges} of sums; no model was trained.",
+        "An audit helps nobody by itself: section 6 says whose data should be looked at, and why.",
+        "Its probes are for the audit alone and are used for no patient.",
+    )
 
 
 def _but(record: RunRecord) -> str:
@@ -299,6 +311,11 @@ def _harm(record: RunRecord, _: Limits) -> Check:
     now = {**found.sites, **found.again}
     bad = sorted(site for site, one in now.items() if one.verdict in ("repair", "quarantine", "eliminate"))
     open_ = [site for site in bad if site not in found.left_out]
+    if open_ and found.on_harm == "audit":
+        text = f"the data of {named(open_)} look harmful; no model was trained"
+        return Check(
+            id="harm", level="warn", found=text, fix="look at section 6: repair, appeal, or a new data version"
+        )
     if open_:
         text = f"the data of {named(open_)} look harmful, and they trained the model"
         return Check(

@@ -11,21 +11,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from cohortium.core.examples import Examples
+import numpy as np
+from numpy.typing import NDArray
+
+from cohortium.core.examples import Examples, Layout, concatenate
 from cohortium.core.parameters import Parameters
 from cohortium.core.randomness import Chance
-from cohortium.core.study import ModelPlan, StrategyPlan, Study
+from cohortium.core.study import ModelPlan, QualityPlan, StrategyPlan, Study
 from cohortium.core.verdicts import CODES
 from cohortium.quality.out_of_bag import Audit, AuditResult, OutOfBag
 from cohortium.quality.pool import pool_of
 from cohortium.quality.repairs import KINDS, library
+from cohortium.quality.stages import Auditor
+from cohortium.sim.comparison import SiteRows
 from cohortium.sim.swarm import Setting, SwarmRun, run_swarm
 from cohortium.strategies.exact_sums import ExactSums
 from cohortium.swarm.notices import Notice, RoundRecord
 from cohortium.swarm.ports import Judged
 from cohortium.swarm.program import Program, SiteWork, Stage
 
-__all__ = ["audit_study", "audit_works", "judged_by", "run_audit"]
+__all__ = [
+    "audit_program",
+    "audit_seed",
+    "audit_study",
+    "audit_works",
+    "auditor_of",
+    "detector_of",
+    "first_rows",
+    "judged_by",
+    "records_of",
+    "run_audit",
+]
 
 
 _EVERY = 10
@@ -35,6 +51,43 @@ _EVERY = 10
 def audit_study(study: Study) -> Study:
     """What the ledger of this study's audit records: the same plan with the detector in the place of the model."""
     return study.with_plans(model=ModelPlan(name=study.quality.detector), strategy=StrategyPlan())
+
+
+def audit_seed(chance: Chance, number: int = 1) -> int:
+    """The seed of a study's audit number `number`, the same in a simulation and between hospitals."""
+    return int(chance.stream("audit", number).integers(2**32))
+
+
+def detector_of(plan: QualityPlan) -> OutOfBag:
+    """`out-of-bag` with the study's settings."""
+    return OutOfBag(
+        halves=plan.halves,
+        passes=plan.passes,
+        convict=plan.convict,
+        anchors=tuple(plan.anchors),
+        one_class_unconfirmed=plan.one_class_unconfirmed,
+    )
+
+
+def audit_program(
+    study: Study,
+    layout: Layout,
+    *,
+    sites: Sequence[str],
+    detector: OutOfBag,
+    chance: Chance,
+    kinds: Sequence[str] = KINDS[:-1],
+    site: str = "",
+) -> Program:
+    """The audit of records of this layout as a program of one stage. site: whose records it is given, if any.
+
+    kinds: of repairs that are tried. Raises UsageError for too few sites, ValueError for an anchor that is none.
+    """
+    names, repairs = sorted(sites), library(layout, kinds)
+    plan = detector.plan(names, seed=chance.seed, masked=study.privacy.masked(len(names)), repairs=repairs)
+    learner = Audit(plan=plan, site=site, repairs=repairs)
+    stage = Stage(name="audit", learner=learner, strategy=ExactSums(), max_rounds=learner.max_rounds)
+    return Program([stage], layout, sites=names, chance=chance)
 
 
 def audit_works(
@@ -47,19 +100,27 @@ def audit_works(
 ) -> dict[str, SiteWork]:
     """Every site's half of an audit of these records (training and held-out together), under the study's masks.
 
-    kinds: of repairs that are tried. Raises UsageError for too few sites.
+    Raises UsageError for too few sites.
     """
-    names = sorted(sites)
-    layout = sites[names[0]].layout if names else None
-    repairs = library(layout, kinds) if layout is not None else ()
-    plan = detector.plan(names, seed=chance.seed, masked=study.privacy.masked(len(names)), repairs=repairs)
-    found = {}
+    names, found = sorted(sites), {}
+    if not names:
+        detector.plan(names, seed=0)
     for name in names:
-        learner = Audit(plan=plan, site=name, repairs=repairs)
-        stage = Stage(name="audit", learner=learner, strategy=ExactSums(), max_rounds=learner.max_rounds)
-        program = Program([stage], sites[name].layout, sites=names, chance=chance)
+        layout = sites[names[0]].layout
+        program = audit_program(study, layout, sites=names, detector=detector, chance=chance, kinds=kinds, site=name)
         found[name] = SiteWork(program, site=name, training=sites[name])
     return found
+
+
+def records_of(one: SiteRows) -> Examples:
+    """All records of a site, training and held out alike, one of each patient, so that nobody counts twice."""
+    whole = concatenate([one.training, one.calibration, one.test])
+    return whole.take(first_rows(whole.patient))
+
+
+def first_rows(patient: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The first row of every patient, in order."""
+    return np.sort(np.unique(patient, return_index=True)[1]).astype(np.int64)
 
 
 def _teller(say: Callable[[str], None]) -> Callable[[Notice], None]:
@@ -82,7 +143,7 @@ def judged_by(detector: OutOfBag, program: Program, state: Parameters) -> list[J
     """
     if not program.finished(state):
         return []
-    table = _learner(program).auditor.table(program.model(state), detector.rules)
+    table = auditor_of(program).table(program.model(state), detector.rules)
     return [
         Judged(site=one.site, verdict=CODES[one.kind], evidence=table.digest)
         for one in table.verdicts
@@ -111,10 +172,10 @@ def run_audit(
     run = run_swarm(Setting(study=study, works=works, chance=chance, ledger=ledger, judge=judge, observe=_teller(say)))
     pool = pool_of({at: sites[name] for at, name in enumerate(sorted(sites))})
     exchanges = sum(event.name == "Final" for event in run.events)
-    return detector.result(_learner(program).auditor, program.model(run.state), pool, exchanges=exchanges), run
+    return detector.result(auditor_of(program), program.model(run.state), pool, exchanges=exchanges), run
 
 
-def _learner(program: Program) -> Audit:
-    """The audit a program of `audit_works` is made of."""
+def auditor_of(program: Program) -> Auditor:
+    """What reads the finished state of a program of `audit_program`."""
     assert isinstance(program.learner, Audit)  # noqa: S101 - it has no other stage
-    return program.learner
+    return program.learner.auditor

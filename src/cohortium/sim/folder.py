@@ -13,7 +13,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,14 +41,17 @@ def write_whole(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
     write_together({path: pieces})
 
 
-def write_together(files: Mapping[Path, Iterable[bytes | memoryview]]) -> None:
-    """Write all files or none: each under a temporary name and synced, then all renamed."""
+def write_together(files: Mapping[Path, Iterable[bytes | memoryview]], *, private: Collection[Path] = ()) -> None:
+    """Write all files or none: each under a temporary name and synced, then all renamed.
+
+    private: those that only their owner may read.
+    """
     drafts: dict[Path, Path] = {}
     try:
         for path, pieces in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if path in private else 0o666)
             drafts[draft] = path
             with os.fdopen(handle, "wb") as file:
                 file.writelines(pieces)

@@ -21,20 +21,22 @@ from cohortium.core.verdicts import Verdict
 from cohortium.errors import Problem, StudyError, UsageError
 from cohortium.quality.agreement import Agreement
 from cohortium.quality.decide import Table
-from cohortium.quality.out_of_bag import Cost, OutOfBag
+from cohortium.quality.out_of_bag import Cost
 from cohortium.quality.repairs import find_repair
 from cohortium.quality.study import check_audited
 from cohortium.quality.travelling import RelaySite, Travelling, complete
+from cohortium.reports.changes import changes
 from cohortium.reports.observed import Observed
 from cohortium.reports.panel import measure_all
 from cohortium.reports.quality import AuditCost, Effect, QualityRecord, SiteVerdict
 from cohortium.reports.record import Results
-from cohortium.sim.auditing import audit_study, run_audit
-from cohortium.sim.comparison import SiteRows, train_plainly
+from cohortium.sim.auditing import audit_seed, audit_study, detector_of, first_rows, records_of, run_audit
+from cohortium.sim.comparison import SiteRows, TrainedModel, train_plainly
+from cohortium.sim.elimination import eliminated, try_without
 from cohortium.sim.evaluation import score
 from cohortium.sim.swarm import SwarmRun
 
-__all__ = ["Screened", "screen_sites", "with_effects", "without_suspects"]
+__all__ = ["Screened", "screen_sites", "why_silent", "with_effects", "without_suspects"]
 
 _TOLD = ("auroc", "auroc_within", "sensitivity", "specificity", "brier")
 
@@ -104,6 +106,12 @@ def screen_sites(
     left_out = last.left_out if plan.on_harm != "report" else []
     for site in left_out:
         say(f"{site}: {last.sites[site].reason}; does not train")
+    trial, gone = None, frozenset[str]()
+    if plan.on_harm == "eliminate" and (convicted := [s for s in left_out if last.sites[s].convicted]):
+        say(f"paired trial: three trainings with and three without {', '.join(convicted)}")
+        trial = try_without(study, now, convicted, verdicts=last.sites, suspicion=last.suspicion)
+        gone = frozenset(convicted) if trial.passed else gone
+        say(f"the trial {'passed' if gone else 'did not pass'}: {', '.join(convicted)} {_fate(gone)}")
     held = [one for one in now if one.site not in left_out]
     if plan.exclude_records == "local" and last.suspicion is not None:
         held = [without_suspects(one, last.suspicion(one.site), convict=plan.convict) for one in held]
@@ -115,22 +123,31 @@ def screen_sites(
         rows=held,
         as_they_came=came,
         runs=tuple(one.run for one in audits if one.run is not None),
-        record=_record(study, audits, repaired, left_out),
+        record=eliminated(_record(study, audits, repaired, left_out), gone, trial),
     )
 
 
 def with_effects(
-    study: Study, screened: Screened, under: Results, *, chance: Chance, engine: str
+    study: Study,
+    screened: Screened,
+    under: Results,
+    *,
+    chance: Chance,
+    engine: str,
+    model: TrainedModel | None = None,
 ) -> QualityRecord | None:
-    """What the audit found, and what acting on it did to the model; None without an audit."""
+    """What the audit found, and what acting on it did to the model; None without an audit. model: under the verdicts,
+
+    for the difference of both on the same patients.
+    """
     if screened.record is None:
         return None
-    rng = chance.stream("bootstrap", "audit")
-    return replace(screened.record, effects=_effects_of(study, screened, under, chance=chance, engine=engine, rng=rng))
+    effects = _effects_of(study, screened, under, chance=chance, engine=engine, model=model)
+    return replace(screened.record, effects=effects)
 
 
 def _effects_of(
-    study: Study, screened: Screened, under: Results, *, chance: Chance, engine: str, rng: np.random.Generator
+    study: Study, screened: Screened, under: Results, *, chance: Chance, engine: str, model: TrainedModel | None
 ) -> tuple[Effect, ...]:
     """The figures of the model as it would be without the audit, beside those under it, on the same test patients."""
     if not screened.changed:
@@ -139,17 +156,25 @@ def _effects_of(
     tested = [one for one in screened.rows if len(one.test)]
     observed = Observed.of({one.site: one.test for one in tested})
     scores = score({"swarm": untouched}, tested)["swarm"]
-    without = measure_all(observed.stack(scores), observed, rng=rng)
+    before = observed.stack(scores)
+    without = measure_all(before, observed, rng=chance.stream("bootstrap", "audit"))
+    changed = {}
+    if model is not None:
+        after = observed.stack(score({"swarm": model}, tested)["swarm"])
+        changed = changes(before, after, observed, rng=chance.stream("bootstrap", "audit", "difference"))
     names = [name for name in _TOLD if name in without and name in under.swarm]
-    return tuple(Effect(name=name, without=without[name], under=under.swarm[name]) for name in names)
+    return tuple(
+        Effect(name=name, without=without[name], under=under.swarm[name], difference=changed.get(name))
+        for name in names
+    )
 
 
 def _audit(
     study: Study, rows: Sequence[SiteRows], *, chance: Chance, number: int, say: Callable[[str], None]
 ) -> _Audit:
     """One audit; out of bag, a run of its own: the same sites, columns and masks, another thing to learn."""
-    plan, records = study.quality, {one.site: _records(one) for one in rows}
-    seed = int(chance.stream("audit", number).integers(2**32))
+    plan, records = study.quality, {one.site: records_of(one) for one in rows}
+    seed = audit_seed(chance, number)
     if plan.detector == "agreement":
         n = len(rows)
         cost = Cost(training_steps_ratio=1.0, model_transfers=n * (n - 1), exchanges=1)
@@ -157,13 +182,7 @@ def _audit(
     if plan.detector == "travelling":
         return _travelled(study, rows, seed=seed)
     try:
-        detector = OutOfBag(
-            halves=plan.halves,
-            passes=plan.passes,
-            convict=plan.convict,
-            anchors=tuple(plan.anchors),
-            one_class_unconfirmed=plan.one_class_unconfirmed,
-        )
+        detector = detector_of(plan)
         found, run = run_audit(audit_study(study), records, detector=detector, seed=seed, kinds=plan.repairs, say=say)
     except (ValueError, UsageError) as error:  # an anchor or a repair that is not there
         raise StudyError([Problem("quality", str(error))]) from None
@@ -186,14 +205,8 @@ def _travelled(study: Study, rows: Sequence[SiteRows], *, seed: int) -> _Audit:
     )  # fmt: skip
 
 
-def _records(one: SiteRows) -> Examples:
-    """All records of a site, training and held out alike, one of each patient, so that nobody counts twice."""
-    return _once(concatenate([one.training, one.calibration, one.test]))
-
-
 def _once(examples: Examples) -> Examples:
-    _, first = np.unique(examples.patient, return_index=True)
-    return examples.take(np.sort(first))
+    return examples.take(first_rows(examples.patient))
 
 
 def _mended(one: SiteRows, name: str) -> SiteRows:
@@ -223,7 +236,7 @@ def _record(
         status=first.table.status,
         detector=study.quality.detector,
         on_harm=study.quality.on_harm,
-        why=_why(first.table),
+        why=why_silent(first.table),
         sites={site: _told(one, first) for site, one in first.sites.items()},
         records_flagged={site: first.flagged.get(site) for site in first.sites},
         cost=AuditCost(
@@ -249,14 +262,18 @@ def _told(one: Verdict, audit: _Audit) -> SiteVerdict:
     )
 
 
-def _why(found: Table) -> str:
+def _fate(gone: frozenset[str]) -> str:
+    return "is eliminated" if gone else "stays in quarantine"
+
+
+def why_silent(found: Table) -> str:
     """Why nothing can be said; empty where something can."""
     return found.verdicts[0].reason if found.status == "inconclusive" else ""
 
 
 def _calm(found: Table) -> str:
     if found.status == "inconclusive":
-        return f"the audit is inconclusive: {_why(found)}"
+        return f"the audit is inconclusive: {why_silent(found)}"
     accused = [one.site for one in found.verdicts if one.kind not in ("keep", "keep-shifted")]
     if accused:
         return f"the data of {', '.join(accused)} look harmful; they train all the same"

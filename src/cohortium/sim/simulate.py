@@ -236,7 +236,7 @@ def _run(
         time_unit="d" if gathered.schema.outcome_kind == "survival" else "",
         subgroups=measured.subgroups,
         gaps=measured.gaps,
-        quality=with_effects(study, screened, measured.results, chance=chance, engine=options.engine),
+        quality=with_effects(study, screened, measured.results, chance=chance, engine=options.engine, model=model),
         checks=tuple(checks),
         privacy=protection.record(swarm.events, verified),
         notes=(
