@@ -1,8 +1,11 @@
-"""`cohortium audit harm simulate` and `power`: shapes of one's own, sentences, strict JSON, refusals."""
+"""`cohortium audit harm`: shapes of one's own, own suspect records, appeals; sentences, strict JSON, refusals."""
 
 import json
 
+import pytest
+
 from cohortium.cli.app import run
+from cohortium.node.home import Home
 
 
 def test_a_shape_of_ones_own_is_tried(tmp_path, capsys):
@@ -50,3 +53,30 @@ def test_a_hospital_mends_its_own_table(tmp_path, capsys):
     assert (tmp_path / "mended.csv").read_text(encoding="utf-8") == "age,sick\n61,1\n48,0\n"
     assert run([*asked, "--out", str(data)]) == 2
     assert "overwrites none" in capsys.readouterr().err
+
+
+@pytest.fixture
+def home(tmp_path):
+    made = Home.create(tmp_path / "porto", site="porto", now=1_700_000_000.0)
+    folder = made.runs / "4"
+    folder.mkdir(parents=True)
+    listed = "row,label,probability,suspicion,look_alike\n17,1,0.0210,0.9911,3\n5,0,0.8000,0.4000,\n"
+    (folder / "suspects.csv").write_text(listed, encoding="utf-8")
+    return str(tmp_path / "porto")
+
+
+def test_own_suspect_records_are_listed_by_the_row_of_the_table(home, capsys):
+    assert run(["audit", "harm", "records", "4", "--home", home]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split("\t") == ["17", "1", "0.0210", "0.9911", "3"]
+    assert lines[-1].startswith("1 of 'porto' with a suspicion of 0.5 or more")
+    assert run(["audit", "harm", "records", "4", "--above", "0", "--home", home, "--json"]) == 0
+    assert [row["row"] for row in json.loads(capsys.readouterr().out)["records"]] == ["17", "5"]
+    assert run(["audit", "harm", "records", "3", "--home", home]) == 2
+    assert "run 3 left no list here" in capsys.readouterr().err
+
+
+def test_an_appeal_and_a_new_data_version_need_a_consortium(home, capsys):
+    assert run(["audit", "harm", "appeal", "4", "--ground", "error", "--home", home]) != 0
+    assert run(["audit", "harm", "renew", "--home", home]) != 0
+    assert "consortium" in capsys.readouterr().err

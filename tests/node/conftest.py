@@ -95,7 +95,7 @@ class InlineCrew:
         self.findings, self.stages = {}, {}
         self._study, self._table, self._site, self._joiners = study, table, site, joiners
         self._faults = faults if faults is not None else {}
-        self._work = None
+        self._work, self.lies = None, self._faults.get("lies")
 
     def _ward(self):
         from cohortium.errors import DataError, TrainingFailed
@@ -120,26 +120,25 @@ class InlineCrew:
     def look(self, *, n_sites):
         from cohortium.assembly import check_study
         from cohortium.errors import StudyError, TrainingFailed
-        from cohortium.node.work import empty_program
-        from cohortium.sim.swarm import terms_of
+        from cohortium.node.work import proposal_of
 
         try:
             if problems := check_study(self._study, n_sites=n_sites):
                 raise StudyError(problems)
-            return terms_of(self._study, empty_program(self._study, sites=[self._site]), n_sites=n_sites)
+            return proposal_of(self._study, sites=self._joiners(), n_sites=n_sites)
         except StudyError as error:
             raise TrainingFailed(str(error), stage="load", code="code") from None
 
     def prepare(self):
         if fault := self._faults.get("prepare"):
             raise fault
-        ward = self._ward()
+        ward, self._work = self._ward(), None
         self.findings = {"checks": [], "warnings": [], "n_patients": len(ward.cohort)}
 
     def start(self):
         from cohortium.node.work import empty_program
 
-        return empty_program(self._study, sites=[self._site]).start()
+        return empty_program(self._study, sites=self._joiners()).start()
 
     def train(self, round, state):
         if fault := self._faults.pop(round, None):
@@ -172,10 +171,21 @@ class InlineCrew:
     def audit(self, state):
         return ()
 
+    def judge(self, state):
+        from cohortium.node.own_audit import judged
+
+        said = judged(self._study, self.work.program, state)
+        return [self.lies(one) for one in said] if self.lies else said
+
     def record(self, state, *, model, ledger):
+        from cohortium.node.own_audit import audit_record
         from cohortium.node.own_record import site_record, withheld
+        from cohortium.node.work import audits
 
         ward, privacy = self._ward(), self._guarding().record(ledger)
+        if audits(self._study):
+            text = audit_record(ward, self.work.program, state, folder=model.parent, privacy=privacy)
+            return text, "an audit trains no model"
         text = site_record(ward, self.work.program, state, self.work.memory(), model=model, privacy=privacy)
         return text, withheld(ward.gathered.rows()[0])
 
@@ -323,6 +333,10 @@ class World:
     async def round_open(self, site, number):
         """Wait until a round of run 1 is open there."""
         await self.until(lambda: (run := self.run(site)) and run.view.round and run.view.round.number >= number)
+
+    async def round_open_of(self, run, site, number):
+        """The same of any run."""
+        await self.until(lambda: (r := self.run(site, run)) and r.view.round and r.view.round.number >= number)
 
     def slow_down(self, seconds):
         """Let every training take its virtual time."""

@@ -101,9 +101,9 @@ def test_a_study_that_is_not_pinned_is_refused_with_the_command_that_pins_it(mak
         open_ward(study, little(), site="bonn", secret=bytes(32))
 
 
-def test_a_study_with_an_audit_is_refused_not_run_without_it():
+def test_a_study_that_would_audit_and_then_train_is_refused_not_run_without_its_audit():
     study = pinned({"bonn": little()}, quality={"detector": "out-of-bag"})
-    assert [p.key for p in deployable(study)] == ["quality.detector"]
+    assert [p.key for p in deployable(study)] == ["quality.on_harm"]
     assert deployable(pinned({"bonn": little()})) == ()
 
 

@@ -1,4 +1,4 @@
-"""`cohortium audit harm simulate|power|apply-repair`: would the audit work on our shape, and mending what it found."""
+"""`cohortium audit harm simulate|power|records|apply-repair|appeal|renew`: would it work here, and what then."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
+from cohortium.cli.node import HOME, HomeDir, answered
 from cohortium.cli.output import Screen
 from cohortium.cli.study import AsJson
 
-__all__ = ["app", "apply_repair", "power", "simulate"]
+__all__ = ["app", "appeal", "apply_repair", "power", "records", "renew", "simulate"]
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -99,6 +100,69 @@ def apply_repair(
     mended = mend_file(read_study(study), repair, data, out)
     screen.document({"repair": repair, "rows": len(mended), "file": str(out), "digest": mended.digest.hex()})
     screen.result(f"{repair} applied to {len(mended)} rows: {out}")
+
+
+@app.command()
+def records(
+    run: Annotated[int, typer.Argument(metavar="RUN", min=1, help="Number of the audit on the ledger.")],
+    above: Annotated[float, typer.Option("--above", min=0, max=1, help="Least suspicion that is shown.")] = 0.5,
+    home: HomeDir = HOME,
+    as_json: AsJson = False,
+) -> None:
+    """This hospital's own suspect records in an audit, most suspicious first. They are here and nowhere else."""
+    import csv
+
+    from cohortium.errors import UsageError
+    from cohortium.node.home import Home
+    from cohortium.node.run_folder import SUSPECTS
+
+    node, screen = Home.open(home), Screen(as_json=as_json)
+    path = node.runs / str(run) / SUSPECTS
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if float(row["suspicion"]) >= above]
+    except FileNotFoundError:
+        raise UsageError(f"run {run} left no list here: it was no audit, or has not ended ('{path}')") from None
+    except (OSError, ValueError, KeyError):
+        raise UsageError(f"'{path}' cannot be read as a list of records") from None
+    columns = ("row", "label", "probability", "suspicion", "look_alike")
+    screen.document({"run": run, "site": node.site, "above": above, "records": rows})
+    screen.table(("row", "label", "probability of a case", "suspicion", "most like row"),
+                 [tuple(row[name] for name in columns) for row in rows])  # fmt: skip
+    screen.result(
+        f"{len(rows)} of '{node.site}' with a suspicion of {above:g} or more; rows count from 1, head left out"
+    )
+
+
+@app.command()
+def appeal(
+    run: Annotated[int, typer.Argument(metavar="RUN", min=1, help="The audit that gave the verdict.")],
+    ground: Annotated[
+        str,
+        typer.Option(
+            "--ground", help="coding-confirmed, population-differs, device-differs, repaired or error; no other word."
+        ),
+    ],
+    home: HomeDir = HOME,
+    as_json: AsJson = False,
+) -> None:
+    """Appeal against the verdict on this hospital's data. Nothing is eliminated until the next audit answers it."""
+    from cohortium.node.home import Home
+
+    answer, screen = answered(Home.open(home), {"do": "appeal", "run": run, "ground": ground}), Screen(as_json=as_json)
+    screen.document(answer)
+    screen.result(f"'{answer['site']}' appeals against run {run}: {ground} (ledger height {answer['height']})")
+
+
+@app.command()
+def renew(home: HomeDir = HOME, as_json: AsJson = False) -> None:
+    """Announce a new version of this hospital's data: a verdict on the old ones ends, and the next audit looks anew."""
+    from cohortium.node.home import Home
+
+    answer, screen = answered(Home.open(home), {"do": "renew"}), Screen(as_json=as_json)
+    screen.document(answer)
+    ended = f"; the verdict '{answer['ended']}' has ended" if answer["ended"] else ""
+    screen.result(f"'{answer['site']}' has a new data version (ledger height {answer['height']}){ended}")
 
 
 def _gate_sentence(gates: Any) -> str:

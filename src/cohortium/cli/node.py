@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from cohortium.node.home import Home
 
 __all__ = [
+    "HOME",
+    "HomeDir",
+    "answered",
     "app",
     "approve",
     "doctor",
@@ -205,7 +208,7 @@ def members(home: HomeDir = HOME, as_json: AsJson = False) -> None:
     """Who belongs, by which keys, and the votes that are open."""
     from cohortium.node.home import Home
 
-    answer, screen = _perform(Home.open(home), {"do": "members"}), Screen(as_json=as_json)
+    answer, screen = answered(Home.open(home), {"do": "members"}), Screen(as_json=as_json)
     screen.document(answer)
     rows = [(one["site"], one["status"], one["address"], one["certificate"]) for one in answer["members"]]
     screen.table(("site", "status", "ledger address", "certificate"), rows)
@@ -225,7 +228,7 @@ def rotate(home: HomeDir = HOME, as_json: AsJson = False) -> None:
 
     node, screen = Home.open(home), Screen(as_json=as_json)
     running = bool(node.holder())
-    answer = _perform(node, {"do": "rotate", "now": time.time()})
+    answer = answered(node, {"do": "rotate", "now": time.time()})
     path = Path(f"{node.site}.request.json")
     if not running:
         write_whole(path, [answer["card"].encode()])
@@ -259,7 +262,7 @@ def exclude(
         raise UsageError(f"'{evidence}' has {len(raw)} bytes; evidence has 1 to {MAX_EVIDENCE_BYTES}")
     digest = hashlib.sha256(raw).hexdigest()
     kept = keep_evidence(node, raw, digest)
-    answer = _perform(node, {"do": "exclude", "site": site})
+    answer = answered(node, {"do": "exclude", "site": site})
     screen.document({**answer, "evidence": digest})
     _show_vote(screen, answer)
     screen.result(f"evidence {digest} kept in {kept}")
@@ -278,7 +281,7 @@ def leave(
     node, screen = Home.open(home), Screen(as_json=as_json)
     if not yes and _asked(f"Type '{node.site}' to leave the consortium").strip() != node.site:
         raise PolicyRefused("not confirmed; nothing was done")
-    answer = _perform(node, {"do": "leave"})
+    answer = answered(node, {"do": "leave"})
     screen.document(answer)
     screen.result(f"'{node.site}' has left (ledger height {answer['height']}); its chain stays in {node.chain}")
 
@@ -339,7 +342,7 @@ def _vote(screen: Screen, node: Home, card: Card, raw: bytes, fingerprint: str) 
     screen.say(f"site '{card.site}': {card.contact or 'no contact'}, {card.endpoint or 'dials out only'}")
     screen.say(f"  ledger address 0x{card.address.hex()}")
     _compare(card.fingerprint, fingerprint, f"'{card.site}'")
-    answer = _perform(node, {"do": "admit", "card": raw.decode()})
+    answer = answered(node, {"do": "admit", "card": raw.decode()})
     screen.document({**answer, "fingerprint": card.fingerprint})
     _show_vote(screen, answer)
 
@@ -405,19 +408,20 @@ def _show_founding(screen: Screen, node: Home, founding: Founding) -> None:
         screen.say(f"next: send {path} to them; each runs: cohortium node approve consortium.json")
 
 
-def _perform(node: Home, request: dict[str, Any]) -> dict[str, Any]:
+def answered(node: Home, request: dict[str, Any]) -> dict[str, Any]:
     """Ask the running node, or do it here where none runs."""
     import contextlib
 
     from cohortium.node.chain import open_chain
     from cohortium.node.control import NodeAway, ask_node
+    from cohortium.node.objections import object_to
     from cohortium.node.voting import perform
 
     if node.holder():
         with contextlib.suppress(NodeAway):  # the home is held by another command, or by a node about to stop
             return ask_node(node.control, request)
     with node.lock("a command about members"), contextlib.closing(open_chain(node)) as ledger:
-        return perform(ledger, node, request)
+        return (object_to if request["do"] in ("appeal", "renew") else perform)(ledger, node, request)
 
 
 def _survey(node: Home) -> dict[str, Any]:

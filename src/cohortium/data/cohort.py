@@ -45,7 +45,8 @@ class Cohort:
 
     columns: agreed name -> stored values (0 where missing; a survival outcome as name/time, name/event,
     name/entry, times in days). masks: name -> True where missing. parts: index into PARTS per row.
-    keys: patient key per row. groups: text per row, or None. warnings: sentences for the site.
+    keys: patient key per row. groups: text per row, or None. warnings: sentences for the site. source: where each row
+    stands in the table it was read from, from 0; None: nothing was skipped.
     """
 
     site: str
@@ -57,6 +58,7 @@ class Cohort:
     flow: Flow
     groups: NDArray[np.str_] | None = None
     warnings: tuple[str, ...] = ()
+    source: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         for held in (*self.columns.values(), *self.masks.values(), self.parts):
@@ -78,6 +80,11 @@ class Cohort:
     def n_rows(self, part: Part | Literal["all"] = "all") -> int:
         """Rows of one part."""
         return len(self.rows(part))
+
+    def sources(self, part: Part | Literal["all"]) -> NDArray[np.int64]:
+        """Where the rows of one part stand in the table they were read from, from 0."""
+        rows = self.rows(part)
+        return rows if self.source is None else self.source[rows]
 
     def examples(self, part: Part | Literal["all"]) -> Examples:
         """What a learner sees of one part: copies; NaN = missing; categories as 0/1 columns."""
@@ -165,8 +172,9 @@ def build_cohort(
         parts = np.where(published < 0, parts, published).astype(np.int8)
     flow = Flow(n_read=len(table), n_kept=len(keys), findings=tuple(reading.findings), absent=reading.absent)
     cohort = Cohort(
-        site=site, schema=schema, columns=values, masks=masks, parts=parts, keys=keys, flow=flow, groups=groups
-    )
+        site=site, schema=schema, columns=values, masks=masks, parts=parts, keys=keys, flow=flow, groups=groups,
+        source=np.flatnonzero(keep).astype(np.int64),
+    )  # fmt: skip
     return replace(cohort, warnings=_warnings(cohort))
 
 

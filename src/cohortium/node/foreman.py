@@ -30,7 +30,7 @@ from cohortium.core.update import Aggregate, Update
 from cohortium.errors import FrameError, InvariantBroken, PeerError, TrainingFailed
 from cohortium.node.failures import code_of_exit
 from cohortium.node.pipe import Word, read_word, write_word
-from cohortium.swarm.ports import Audited, Proposal
+from cohortium.swarm.ports import Audited, Judged, Proposal
 
 __all__ = ["Foreman", "WorkerPlan"]
 
@@ -186,6 +186,14 @@ class Foreman:
         except (TrainingFailed, ArithmeticError, InvariantBroken):
             return ()
         return tuple(Audited(tier=t, verdict=v, digest=bytes.fromhex(digest)) for t, v, digest in said)
+
+    def judge(self, state: Parameters) -> tuple[Judged, ...]:
+        """What an audit found out about every site's data; nothing where its table cannot be read."""
+        try:
+            said = self._asked("judge", arrays=(state,)).text["said"]
+        except (TrainingFailed, ArithmeticError, InvariantBroken):
+            return ()
+        return tuple(Judged(site=site, verdict=code, evidence=bytes.fromhex(digest)) for site, code, digest in said)
 
     def record(self, state: Parameters, *, model: Path, ledger: Path) -> tuple[str, str]:
         """The site's own record of the run as JSON, and why its figures may not leave (empty: they may).
@@ -368,6 +376,6 @@ def _opened(answer: Word, word: str) -> Word:
             raise TrainingFailed(sentence, stage=str(told.get("stage") or "train"), code=code)
     if word == "merge":  # whatever fails on what peers sent fails at every honest site, and stops none of them
         raise ArithmeticError(sentence)
-    if word in ("look", "train", "prepare", "measure", "budget", "audit", "record"):
+    if word in ("look", "train", "prepare", "measure", "budget", "audit", "judge", "record"):
         raise TrainingFailed(sentence, stage="train" if word == "train" else "load", code=code)
     raise InvariantBroken(f"{word}: {sentence}")

@@ -20,19 +20,21 @@ from cohortium.core.parameters import Parameters
 from cohortium.core.seams import Budget, Work
 from cohortium.core.study import Study
 from cohortium.core.update import Aggregate, Update
-from cohortium.errors import LedgerForked
+from cohortium.errors import LedgerForked, TrainingFailed
 from cohortium.ledger.opening import NodeLedger
 from cohortium.ledger.transactions import sign_call
 from cohortium.node.chronicle import Chronicle, PeerBell
 from cohortium.node.run import Run
-from cohortium.node.run_folder import Ending, RunFolder
+from cohortium.node.run_folder import EVIDENCE, Ending, RunFolder
 from cohortium.node.settings import NodeSettings
+from cohortium.node.standings import left_out, standings_of, worth_saying
 from cohortium.node.studies import Library
+from cohortium.node.work import audits
 from cohortium.sim.swarm import policy_of
 from cohortium.swarm.actions import Outcome
 from cohortium.swarm.membership import Members
 from cohortium.swarm.node import Charter, Node, Ports
-from cohortium.swarm.ports import Audited, Proposal
+from cohortium.swarm.ports import Audited, Judged, Proposal
 from cohortium.swarm.store import Store
 from cohortium.swarm.waiting import Policy
 from cohortium.transport.switchboard import Switchboard
@@ -57,6 +59,8 @@ class Crew(Work, Protocol):
     def budget(self) -> Budget: ...
 
     def audit(self, state: Parameters) -> Sequence[Audited]: ...
+
+    def judge(self, state: Parameters) -> Sequence[Judged]: ...
 
     def record(self, state: Parameters, *, model: Path, ledger: Path) -> tuple[str, str]: ...
 
@@ -120,6 +124,12 @@ class Means:
         """The study's waiting rules at this node."""
         return pace(policy_of(study), heartbeat_s=self.heartbeat_s)
 
+    def kept_out(self, study: Study) -> frozenset[str]:
+        """The sites that take no part in this training: a verdict of an audit stands against their data."""
+        if audits(study):
+            return frozenset()
+        return left_out(standings_of(self.chronicle.events()), lambda run: self.folder(run).path / EVIDENCE)
+
 
 class LateGuard:
     """A guard for sites that are known only once approvals are closed; its recipe is known before, and stays.
@@ -164,10 +174,11 @@ class LateGuard:
 
 
 class Seat:
-    """One site's node in one run, with its crew, its guard and its lane."""
+    """One site's node in one run, with its crew, its guard and its lane. said: its verdicts, where it was an audit."""
 
     def __init__(self, means: Means, run: Run, study: Study) -> None:
-        self.study = study
+        self.study, self._events = study, means.chronicle.events
+        self.said: Sequence[Judged] = ()
         self.crew = means.hire(study, run.number, lambda: run.joiners, self._told)
         self.egress = run.folder.egress()
         self._lane = means.board.lane(f"run/{study.digest.hex()}/{run.number}")
@@ -179,6 +190,8 @@ class Seat:
             )
 
         work = means.work(self.crew)
+        self._out, self._ready = means.kept_out, getattr(work, "prepare", self.crew.prepare)
+        self._site = means.site
         charter = Charter(
             consortium=ledger.genesis.consortium,
             contract=ledger.contract,
@@ -201,9 +214,10 @@ class Seat:
                 expected=len(run.members_then),
                 joined=lambda: len(run.joiners),
             ),
-            prepare=getattr(work, "prepare", self.crew.prepare),
+            prepare=self._prepare,
             budget=self.crew.budget if study.privacy.dp is not None else None,
             audit=self.crew.audit,
+            judge=self._judge,
             egress=self.egress,
             observe=run.hear,
             bell=means.bell,
@@ -211,6 +225,20 @@ class Seat:
             poll_s=means.poll_s,
         )
         self.node = Node(means.site, charter, ports, means.pace_of(study))
+
+    def _prepare(self) -> None:
+        """Read the own data, unless a verdict stands against them; once they are mended, the node comes back itself."""
+        if self._site in self._out(self.study):
+            sentence = (
+                "an audit's verdict stands against this site's data; appeal, or mend them and announce the new ones"
+            )
+            raise TrainingFailed(sentence, stage="load", code="harm")
+        self._ready()
+
+    def _judge(self, state: Parameters) -> Sequence[Judged]:
+        """What this site votes for when an audit has ended."""
+        self.said = worth_saying(self.crew.judge(state), self._events()) if audits(self.study) else ()
+        return self.said
 
     def _told(self, fraction: float) -> None:
         self.node.training.fraction = fraction

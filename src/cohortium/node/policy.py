@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from cohortium.assembly import build_learner, quorum, strategy_name
 from cohortium.core.study import Study
 from cohortium.node.settings import ConsentPlan
+from cohortium.quality.study import fewest_audited
 
 __all__ = ["Allowed", "Facts", "Vetoed", "decide", "facts_of"]
 
@@ -61,13 +62,15 @@ def decide(study: Study, facts: Facts, consent: ConsentPlan) -> Allowed | Vetoed
 
 def facts_of(study: Study, *, n_sites: int, cohort: int | None = None, epsilon: float | None = None) -> Facts:
     """The facts about a study among `n_sites` members. Raises StudyError for one that cannot be built."""
-    name = strategy_name(study, build_learner(study))
-    masked = study.privacy.masked(n_sites)
-    return Facts(strategy=name, quorum=quorum(study, n_sites), cohort=cohort, epsilon=epsilon, masked=masked)
+    audit = study.quality.detector != "none"
+    name = "exact-sums" if audit else strategy_name(study, build_learner(study))
+    least = fewest_audited(study, n_sites) if audit else quorum(study, n_sites)
+    return Facts(strategy=name, quorum=least, cohort=cohort, epsilon=epsilon, masked=study.privacy.masked(n_sites))
 
 
 def _objections(study: Study, facts: Facts, consent: ConsentPlan) -> Iterator[str]:
-    yield from _unlisted("models", study.model.name, consent.models)
+    audit = study.quality.detector  # its probe in the place of the model
+    yield from _unlisted("models", study.model.name if audit == "none" else audit, consent.models)
     yield from _unlisted("strategies", facts.strategy, consent.strategies)
     if study.privacy.method == "threshold-ckks" and study.privacy.fallback == "masks":
         yield "privacy.fallback: 'masks' is for simulations; nodes cannot see what others have installed"

@@ -5,6 +5,7 @@ egress.jsonl    every frame and transaction that left for the run, as it leaves
 figures.json    own figures, as far as they may leave: what peers are told
 outcome.json    how the run ended; written last
 run.json report.html model.safetensors ledger.jsonl      the results, all of them or none
+evidence.json suspects.csv       in the model's place where the run was an audit; suspects are for this site alone
 """
 
 from __future__ import annotations
@@ -22,12 +23,19 @@ from cohortium.errors import CohortiumError
 from cohortium.node.keys import write_private
 from cohortium.swarm.egress import EgressLog, Sent
 
-__all__ = ["Decision", "Ending", "Figures", "RunFolder"]
+__all__ = ["EVIDENCE", "SUSPECTS", "Decision", "Ending", "Figures", "RunFolder", "draft_of"]
+
+EVIDENCE, SUSPECTS = "evidence.json", "suspects.csv"
 
 Word = Literal["approve", "decline", "stop"]
 By = Literal["person", "automatic", "policy"]
 T = TypeVar("T", bound=msgspec.Struct)
 _MAX_BYTES = 64 << 10
+
+
+def draft_of(folder: Path, name: str) -> Path:
+    """Where a file stands until the run's results are written together."""
+    return folder / f".{name}.draft"
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

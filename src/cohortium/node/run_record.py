@@ -7,20 +7,25 @@ figures, or why they are missing.
 
 from __future__ import annotations
 
+import asyncio
+import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cohortium.core.verdicts import CODES
 from cohortium.errors import VerificationFailed
 from cohortium.ledger.archive import verify
 from cohortium.ledger.story import Merge
 from cohortium.node.figures import TOPIC, gather_figures, own_figures, shared_figures
 from cohortium.node.means import Means, Seat
 from cohortium.node.run import Run
-from cohortium.node.run_folder import Ending, Figures
+from cohortium.node.run_folder import EVIDENCE, SUSPECTS, Ending, Figures, draft_of
+from cohortium.node.work import audits
+from cohortium.reports.quality import QualityRecord
 from cohortium.reports.record import LedgerRecord, Member, RoundRecord, RunRecord, Timings
 from cohortium.sim.folder import write_together, write_whole
 from cohortium.sim.protection import egress_of, rounds_of
@@ -37,11 +42,17 @@ _NOT_POOLED = (
     "a run between hospitals: each holds its own patients, so there is no model of all patients in one place to"
     " compare with, and this page measures on this site's patients only"
 )
+_NOT_TRAINED = (
+    "an audit between hospitals: no model was trained; the records this site should look at are listed in"
+    " suspects.csv, here and nowhere else"
+)
 
 
 async def write_results(means: Means, run: Run, seat: Seat, outcome: Outcome) -> Ending:
     """Measure, tell, ask, write. Afterwards the run is closed here. Never raises for what others do."""
     sentence = _sentence(outcome)
+    if audits(seat.study):
+        await _votes_are_cast(means, run, {one.site for one in seat.said})
     exported, ledger = await means.blocking(lambda: _export(means, run))
     if outcome.rounds == 0 or not seat.node.has_final_merge:
         why = "no merge became final" if outcome.rounds == 0 else "nobody could give the last merge in time"
@@ -52,19 +63,21 @@ async def write_results(means: Means, run: Run, seat: Seat, outcome: Outcome) ->
     try:
         own, withheld = await means.blocking(lambda: _own(seat, draft, chain, exported))
         run.folder.keep_figures(own_figures(own, means.site, withheld=withheld))
-        told = await gather_figures(
-            _peers(means, run),
-            run.number,
-            lambda peer, request: means.board.ask(peer, TOPIC, request, timeout_s=_ASK_S),
-            wait_s=means.figures_s,
-            again_s=means.heartbeat_s / 4,
-        )
-        told[means.site] = run.folder.figures() or Figures(withheld="not measured")
+        told: dict[str, Figures | str] = {}
+        if own.quality is None:
+            told = await gather_figures(
+                _peers(means, run),
+                run.number,
+                lambda peer, request: means.board.ask(peer, TOPIC, request, timeout_s=_ASK_S),
+                wait_s=means.figures_s,
+                again_s=means.heartbeat_s / 4,
+            )
+            told[means.site] = run.folder.figures() or Figures(withheld="not measured")
         record = _protected(means, run, _record(means, run, own, outcome, ledger, told), seat.egress)
         await means.blocking(lambda: _write(run, record, draft, exported))
     finally:
-        draft.unlink(missing_ok=True)
-        chain.unlink(missing_ok=True)
+        for left in (draft, chain, *_findings(run.folder.path).values()):
+            left.unlink(missing_ok=True)
     missing = {site: shared.missing for site, shared in record.shared.items() if shared.missing}
     return Ending(status=outcome.status, sentence=sentence, missing=missing)
 
@@ -72,6 +85,28 @@ async def write_results(means: Means, run: Run, seat: Seat, outcome: Outcome) ->
 def _sentence(outcome: Outcome) -> str:
     short = [site for site in outcome.merged if site not in outcome.satisfied]
     return f"{outcome}, missing: {', '.join(sorted(short))}" if outcome.status == "partial" and short else str(outcome)
+
+
+async def _votes_are_cast(means: Means, run: Run, subjects: Collection[str]) -> None:
+    """Wait until every site that is still there has said what this one says, or as long as figures are awaited."""
+    deadline = asyncio.get_running_loop().time() + means.figures_s
+    while asyncio.get_running_loop().time() < deadline:
+        said = _votes(means, run)
+        if all((subject, by) in said for subject in subjects for by in run.view.live if by != subject):
+            return
+        await means.bell.wait(means.bell.rings, timeout_s=means.poll_s)
+
+
+def _votes(means: Means, run: Run) -> dict[tuple[str, str], tuple[Any, Any]]:
+    """(subject, who said so) -> verdict and digest of the table, as the ledger holds them."""
+    mine = [one.args for one in means.chronicle.events()
+            if one.name == "HarmRecorded" and one.args["run"] == run.number]  # fmt: skip
+    return {(str(a["subject"]), str(a["site"])): (a["verdict"], a["evidence"]) for a in mine}
+
+
+def _findings(folder: Path) -> dict[str, Path]:
+    """What an audit leaves beside the record, as drafts; nothing after a training."""
+    return {name: path for name in (EVIDENCE, SUSPECTS) if (path := draft_of(folder, name)).is_file()}
 
 
 def _own(seat: Seat, draft: Path, chain: Path, exported: bytes) -> tuple[RunRecord, str]:
@@ -125,6 +160,8 @@ def _record(
     told: Mapping[str, Figures | str],
 ) -> RunRecord:
     view = run.view
+    if own.quality is not None:
+        own = _voted(means, run, own, own.quality)
     return replace(
         own,
         status=str(outcome),
@@ -137,9 +174,22 @@ def _record(
         engine="one node a hospital",
         rounds=_rounds(means, run, outcome),
         shared={site: shared_figures(figures) for site, figures in sorted(told.items())},
-        notes=(_NOT_POOLED, *own.notes),
+        notes=(_NOT_POOLED if own.quality is None else _NOT_TRAINED, *own.notes),
         timings=Timings(rounds=tuple(line["seconds"] for line in run.rounds().values())),
     )
+
+
+def _voted(means: Means, run: Run, own: RunRecord, held: QualityRecord) -> RunRecord:
+    """The record with the votes for each verdict, with who voted otherwise, and what the audit has cost in payloads."""
+    table = bytes.fromhex(json.loads(draft_of(run.folder.path, EVIDENCE).read_text())["digest"])
+    said = _votes(means, run)
+    right = {pair for pair, found in said.items() if found == (CODES[held.sites[pair[0]].verdict], table)}
+    votes, other = Counter(subject for subject, _ in right), sorted({by for _, by in said.keys() - right})
+    sent = sum(len(final.contributors) for final in run.view.finals)
+    sites = {site: replace(one, votes=votes[site]) for site, one in held.sites.items()}
+    quality = replace(held, sites=sites, cost=replace(held.cost, model_transfers=sent))
+    odd = (f"{', '.join(other)} voted otherwise than the table this site has computed says",) if other else ()
+    return replace(own, quality=quality, notes=(*odd, *own.notes))
 
 
 def _protected(means: Means, run: Run, record: RunRecord, log: EgressLog) -> RunRecord:
@@ -181,13 +231,16 @@ def _rounds(means: Means, run: Run, outcome: Outcome) -> tuple[RoundRecord, ...]
 
 def _write(run: Run, record: RunRecord, draft: Path, exported: bytes) -> None:
     folder = run.folder.path
+    findings = _findings(folder)
     write_together(
         {
-            folder / "model.safetensors": _pieces(draft),
+            **({folder / "model.safetensors": _pieces(draft)} if draft.is_file() else {}),
+            **{folder / name: _pieces(path) for name, path in findings.items()},
             folder / "ledger.jsonl": [exported],
             folder / "report.html": page_file(record, scope="site"),
             folder / "run.json": [record.to_json().encode()],
-        }
+        },
+        private=[folder / SUSPECTS],
     )
 
 

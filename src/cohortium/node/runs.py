@@ -377,7 +377,9 @@ class Runs:
         seat = Seat(self._means, run, study)
         try:
             run.here, run.node, run.stages = "taking part", seat.node, seat.crew.stages
-            task = self._playing[run.number] = asyncio.get_running_loop().create_task(seat.node.run())
+            loop = asyncio.get_running_loop()
+            task = self._playing[run.number] = loop.create_task(seat.node.run())
+            watch = loop.create_task(self._keep_out(run, study))
             try:
                 outcome = await task
             except asyncio.CancelledError:
@@ -385,6 +387,7 @@ class Runs:
                     raise
                 return  # this site has left the run
             finally:
+                watch.cancel()
                 del self._playing[run.number]
                 run.node = None
             run.here = "recording"
@@ -395,6 +398,20 @@ class Runs:
             run.say(**{name: value for name, value in line.items() if name != "run"})
         finally:
             await seat.close()
+
+    async def _keep_out(self, run: Run, study: Study) -> None:
+        """Vote out of a training whom an audit's standing verdict leaves out: this site's word, one of many."""
+        means, said = self._means, set[tuple[str, int]]()
+        while not run.view.ended:
+            number = run.view.round.number if run.view.round is not None else 0
+            if run.view.state in (RunState.READYING, RunState.RUNNING) and means.site in run.view.live:
+                for site in sorted(means.kept_out(study) & run.view.live - {means.site}):
+                    if (site, number) in said:
+                        continue
+                    with contextlib.suppress(LedgerRefused, LedgerUnreachable):
+                        await self.call("vote_drop", run.number, site, REASONS["harm"])
+                        said.add((site, number))
+            await run.changed(timeout_s=means.heartbeat_s)
 
     async def _end_node(self, run: Run) -> None:
         """Say goodbye in a run and stop taking part."""

@@ -36,6 +36,7 @@ from cohortium.node.keys import write_private
 from cohortium.node.log import Log
 from cohortium.node.means import Crew, Hire, Means
 from cohortium.node.membership import MemberDirectory
+from cohortium.node.objections import object_to
 from cohortium.node.opening import address_of, asking, open_store
 from cohortium.node.replies import CARD, HEAD, answer_peers
 from cohortium.node.rotation import announce, until_read
@@ -334,6 +335,10 @@ class Service:
             await announce(self._board, self._peers(), self.home.stage_keys(self._wrap.clock()).to_bytes())
         if asked["do"] == "leave":
             await self.runs.step_down()
+        if asked["do"] in ("appeal", "renew"):
+            objected: dict[str, Any] = await self._blocking(lambda: object_to(self._ledger, self.home, asked))
+            self._bell.ring()
+            return objected
         answer: dict[str, Any] = await self._blocking(
             lambda: perform(self._ledger, self.home, asked, directory=self._directory)
         )

@@ -3,6 +3,9 @@
 The program is the one a simulation builds: same layout, same stages, same random streams from the study's seed, and,
 for the same secret, the same patients in every part. So a run between hospitals ends with the bits of a rehearsal on
 one machine. Only a pinned study can do this: what others infer from all tables together, no hospital may see.
+
+A study with a detector of harmful data is an audit: the same program a simulation makes before its training, and
+nothing is trained. The training is another proposal.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from pathlib import Path
 
 from cohortium.assembly import build_program, check_fit
 from cohortium.core.check import Check
+from cohortium.core.examples import concatenate
 from cohortium.core.randomness import Chance
 from cohortium.core.seams import Leaving
 from cohortium.core.study import Study
@@ -22,18 +26,39 @@ from cohortium.data.mapping import MAX_MAPPING_BYTES, SiteMapping, parse_mapping
 from cohortium.data.readers import read
 from cohortium.data.schema import CohortSchema
 from cohortium.data.table import Table
-from cohortium.errors import DataError, Problem, StudyError
+from cohortium.errors import DataError, Problem, StudyError, UsageError
+from cohortium.node.gate import gate_checks
 from cohortium.privacy.dp.terms import check_delta
+from cohortium.quality.pool import pool_of
+from cohortium.quality.study import check_audited, check_audited_by_nodes, fewest_audited
+from cohortium.sim.auditing import audit_program, audit_seed, detector_of, records_of
 from cohortium.sim.cohorts import Gathered, read_cohort, schema_of
 from cohortium.sim.leaks import leakage_checks, refuse_leaks
 from cohortium.sim.own_code import blamed_on, loaded_code
 from cohortium.sim.round_measures import measure_round
+from cohortium.sim.swarm import terms_of
+from cohortium.swarm.ports import Proposal
 from cohortium.swarm.program import Program, SiteWork
 
-__all__ = ["Ward", "deployable", "empty_program", "open_ward", "pinned_schema", "read_own", "ward_work"]
+__all__ = [
+    "Ward",
+    "audits",
+    "deployable",
+    "empty_program",
+    "open_ward",
+    "pinned_schema",
+    "proposal_of",
+    "read_own",
+    "ward_work",
+]
 
 _BETWEEN_SITES = ("L5", "L6")
 _STATISTICAL = ("L2", "L7")
+
+
+def audits(study: Study) -> bool:
+    """Whether a run of the study is an audit of the sites' data, in which nothing is trained."""
+    return study.quality.detector != "none"
 
 
 def deployable(study: Study) -> tuple[Problem, ...]:
@@ -47,10 +72,7 @@ def deployable(study: Study) -> tuple[Problem, ...]:
         problems.append(Problem("evaluation.folds", sentence))
     if study.model.name == "own-loop":
         problems.append(Problem("model.name", "'own-loop' is trained by a script, which a node does not run"))
-    if study.quality.detector != "none":
-        sentence = "nodes train without an audit in this release; audit in a simulation, and leave [quality] out"
-        problems.append(Problem("quality.detector", sentence))
-    return tuple(problems)
+    return (*problems, *check_audited_by_nodes(study))
 
 
 def pinned_schema(study: Study) -> CohortSchema:
@@ -109,6 +131,12 @@ def open_ward(study: Study, table: Table, *, site: str, secret: bytes, mapping: 
         check_fit(study, schema.layout())
     checks = tuple(_alone(check) for check in leakage_checks(study, ward.gathered) if check.id not in _BETWEEN_SITES)
     refuse_leaks(checks)
+    rows = ward.gathered.rows()[0]
+    held_out = concatenate([rows.calibration, rows.test])
+    checks += gate_checks(schema, table, training=rows.training, held_out=held_out, secret=secret, mapping=mapping)
+    if audits(study):
+        check_audited(study, sites=study.quality.anchors, outcome=schema.outcome_kind)
+        pool_of({0: records_of(rows)})
     return Ward(study=study, schema=schema, cohort=cohort, table=table, checks=checks)
 
 
@@ -122,7 +150,11 @@ def _alone(check: Check) -> Check:
 def ward_work(ward: Ward, *, sites: Sequence[str], watch: Callable[[Leaving], None] | None = None) -> SiteWork:
     """The site's half of the program. sites: all that joined, this one among them. watch: attacks what would leave."""
     rows = ward.gathered.rows()[0]
-    program = _program(ward.study, ward.schema, sites)
+    program = _program(ward.study, ward.schema, sites, site=ward.site)
+    if audits(ward.study):
+        if ward.site not in sites:
+            raise DataError(f"site '{ward.site}' came when the halves were drawn; it is in the next audit")
+        return SiteWork(program, site=ward.site, training=records_of(rows))
     return SiteWork(
         program, site=ward.site, training=rows.training, held_out=rows.test, measure=measure_round, watch=watch
     )
@@ -133,5 +165,26 @@ def empty_program(study: Study, *, sites: Sequence[str]) -> Program:
     return _program(study, pinned_schema(study), sites)
 
 
-def _program(study: Study, schema: CohortSchema, sites: Sequence[str]) -> Program:
-    return build_program(study, schema.layout(), sites=sites, chance=Chance(study.evaluation.seed))
+def proposal_of(study: Study, *, sites: Sequence[str], n_sites: int) -> Proposal:
+    """What a proposal of the study among so many members says, whoever makes it."""
+    terms = terms_of(study, empty_program(study, sites=sites), n_sites=n_sites)
+    return replace(terms, min_sites=fewest_audited(study, n_sites)) if audits(study) else terms
+
+
+def _program(study: Study, schema: CohortSchema, sites: Sequence[str], *, site: str = "") -> Program:
+    chance = Chance(study.evaluation.seed)
+    if not audits(study):
+        return build_program(study, schema.layout(), sites=sites, chance=chance)
+    plan = study.quality
+    try:
+        return audit_program(
+            study,
+            schema.layout(),
+            sites=sites,
+            detector=detector_of(plan),
+            chance=Chance(audit_seed(chance)),
+            kinds=plan.repairs,
+            site=site,
+        )
+    except (ValueError, UsageError) as error:  # an anchor or a repair that is not there, too few sites
+        raise StudyError([Problem("quality", str(error))]) from None

@@ -30,10 +30,9 @@ from cohortium.errors import FrameError, PeerError, StudyError, TrainingFailed
 from cohortium.node.failures import code_of_error, sentence_of
 from cohortium.node.own_protection import Guarding, open_purse
 from cohortium.node.pipe import Word, read_word, write_word
-from cohortium.node.work import Ward, deployable, empty_program, open_ward, read_own, ward_work
+from cohortium.node.work import Ward, audits, deployable, empty_program, open_ward, proposal_of, read_own, ward_work
 from cohortium.privacy.dp.purse import Purse
 from cohortium.sim.inputs import read_study
-from cohortium.sim.swarm import terms_of
 from cohortium.swarm.book import DiskBook
 from cohortium.swarm.program import Program, SiteWork
 
@@ -73,7 +72,7 @@ class Bench:
 
     def _works(self, sites: tuple[str, ...]) -> tuple[SiteWork, SiteWork]:
         """One to train with, watched, and one to measure with: both may be busy at once."""
-        watch = self.guarding(sites).watch
+        watch = None if audits(self.study) else self.guarding(sites).watch
         return ward_work(self.ward, sites=sites, watch=watch), ward_work(self.ward, sites=sites)
 
     def _guarding(self, sites: tuple[str, ...]) -> Guarding:
@@ -99,11 +98,16 @@ class Bench:
         problems = [*check_study(self.study, n_sites=n_sites), *deployable(self.study)]
         if problems:
             raise StudyError(problems)
-        terms = terms_of(self.study, self.program(_sites(asked)), n_sites=n_sites)
+        terms = proposal_of(self.study, sites=_sites(asked), n_sites=n_sites)
         return Word(0, "done", {"terms": asdict(terms)})
 
     def prepare(self, asked: Word) -> Word:
-        """Read everything, build everything, train nothing. n_patients: of this site, for its own eyes."""
+        """Read everything, anew when it was read before, build everything, train nothing.
+
+        n_patients: of this site, for its own eyes.
+        """
+        if self.__dict__.pop("ward", None) is not None:  # the table may have been mended since
+            self.works, self.guarding, self.purse = cache(self._works), cache(self._guarding), cache(self._purse)
         ward = self.ward
         self.works(_sites(asked))[0].start()
         found = [asdict(check) for check in ward.checks]
@@ -148,18 +152,27 @@ class Bench:
 
     def audit(self, asked: Word) -> Word:
         """What the site's own attacks on the finished model came to. arrays: state, memory."""
-        said = self.guarding(_sites(asked)).audit(*asked.arrays)
+        said = () if audits(self.study) else self.guarding(_sites(asked)).audit(*asked.arrays)
         return Word(0, "done", {"said": [[one.tier, one.verdict, one.digest.hex()] for one in said]})
+
+    def judge(self, asked: Word) -> Word:
+        """What an audit found out about every site's data; nothing in a run that trains. arrays: state."""
+        from cohortium.node.own_audit import judged
+
+        found = judged(self.study, self.program(_sites(asked)), asked.arrays[0])
+        return Word(0, "done", {"said": [[one.site, one.verdict, one.evidence.hex()] for one in found]})
 
     def record(self, asked: Word) -> Word:
         """The site's own record of the finished run, and its model in a file. arrays: state, memory."""
+        from cohortium.node.own_audit import audit_record
         from cohortium.node.own_record import site_record, withheld
 
-        (state, memory), sites = asked.arrays, _sites(asked)
+        (state, memory), sites, model = asked.arrays, _sites(asked), Path(asked.text["model"])
         privacy = self.guarding(sites).record(Path(asked.text["ledger"]))
-        text = site_record(
-            self.ward, self.program(sites), state, memory, model=Path(asked.text["model"]), privacy=privacy
-        )
+        if audits(self.study):
+            text = audit_record(self.ward, self.program(sites), state, folder=model.parent, privacy=privacy)
+            return Word(0, "done", {"record": text, "withheld": "an audit trains no model"})
+        text = site_record(self.ward, self.program(sites), state, memory, model=model, privacy=privacy)
         return Word(0, "done", {"record": text, "withheld": withheld(self.ward.gathered.rows()[0])})
 
 
@@ -167,7 +180,7 @@ def _sites(asked: Word) -> tuple[str, ...]:
     return tuple(asked.text["sites"])
 
 
-_TASKS = ("look", "prepare", "start", "train", "merge", "finished", "measure", "budget", "audit", "record")
+_TASKS = ("look", "prepare", "start", "train", "merge", "finished", "measure", "budget", "audit", "judge", "record")
 
 
 def _of_purse(

@@ -1,0 +1,101 @@
+"""The local gate: what a site's own table shows before anybody trains on it, with no word from any other site.
+
+    units    the median of a column lies outside the range the study agreed on, and a known factor would bring it inside
+    image    size, blank or saturated pictures, borders brighter than the centre
+    copies   records of 64 values or more that are near-copies of one another, inside a part or across two
+
+All of it is for the site's own eyes: warnings beside the other checks of its data, in its record, sent to nobody. What
+needs other sites - medians and signs of all, copies elsewhere, first updates - is not made here.
+"""
+
+from __future__ import annotations
+
+import hmac
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cohortium.core.check import Check
+from cohortium.core.examples import Examples
+from cohortium.data.mapping import SiteMapping
+from cohortium.data.schema import CohortSchema
+from cohortium.data.table import Table
+from cohortium.quality.gate_copies import CopyTokens, check_copies, standardised, tokens
+from cohortium.quality.gate_images import check_images
+from cohortium.quality.repairs import FACTORS
+
+__all__ = ["gate_checks"]
+
+_LEAST_VALUES, _LEAST_RECORDS, _MOST_RECORDS = 64, 5, 3000
+
+
+def gate_checks(
+    schema: CohortSchema,
+    table: Table,
+    *,
+    training: Examples,
+    held_out: Examples,
+    secret: bytes,
+    mapping: SiteMapping | None = None,
+) -> tuple[Check, ...]:
+    """One site's own findings; none fails. secret: the site's key for its patients."""
+    checks = _units(schema, table, mapping or SiteMapping())
+    image = training.layout.image
+    if image is not None and len(training):
+        checks += check_images(_in_unit(training.x), shape=image)
+    return (*checks, *_copies(training, held_out, secret=hmac.digest(secret, b"copies inside the site", "sha256")))
+
+
+def _units(schema: CohortSchema, table: Table, mapping: SiteMapping) -> list[Check]:
+    """Columns of which most values lie outside the agreed range, where another unit would explain it."""
+    found, looked = [], False
+    for column in schema.features:
+        said = mapping.columns.get(column.name)
+        if column.range is None or (said is not None and said.unit):
+            continue
+        name = said.column if said is not None else column.name
+        if name not in table or table.is_text(name) or table.is_array(name):
+            continue
+        values = np.asarray(table.column(name), dtype=np.float64)
+        values = values[np.isfinite(values) & ~table.missing(name)]
+        if len(values) < _LEAST_RECORDS:
+            continue
+        looked, (low, high), median = True, column.range, float(np.median(values))
+        if low <= median <= high:
+            continue
+        inside = [f for known in FACTORS for f in (known, 1 / known) if low <= median * f <= high]
+        if inside:
+            factor = f"{inside[0]:g}" if inside[0] >= 1 else f"1/{1 / inside[0]:g}"
+            what = f"column '{name}': most values lie outside the agreed range, and times {factor} they would not"
+            fix = "compare its unit with the study's, and say it in cohort.toml once a person has confirmed it"
+            found.append(Check(id="units", level="warn", found=what, fix=fix))
+    if not found and looked:
+        found.append(Check(id="units", level="ok", found="the columns' medians lie inside the agreed ranges"))
+    return found
+
+
+def _in_unit(images: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Images between 0 and 1, as they may stand in the table up to any number."""
+    low, high = float(np.nanmin(images)), float(np.nanmax(images))
+    return images if low >= 0 and high <= 1 else (images - low) / ((high - low) or 1.0)
+
+
+def _copies(training: Examples, held_out: Examples, *, secret: bytes) -> list[Check]:
+    whole = len(training) + len(held_out)
+    if training.layout.n_features < _LEAST_VALUES or not len(training):
+        return []
+    if whole > _MOST_RECORDS:
+        return [Check(id="copies", level="skipped", found=f"not looked for among over {_MOST_RECORDS} records")]
+    parts = [np.nan_to_num(one.x.reshape(len(one), -1)) for one in (training, held_out)]
+    mean = standardised(np.concatenate(parts)).mean(axis=0)
+    own = CopyTokens(**{
+        name: tokens(part, mean=mean, secret=secret) for name, part in zip(("training", "held_out"), parts, strict=True)
+    })  # fmt: skip
+    checks, _ = check_copies(own, {})
+    return [_own_copies(one.level == "ok", one.found) for one in checks]
+
+
+def _own_copies(fine: bool, found: str) -> Check:
+    """Also a copy in two parts only warns: a site's second picture of a patient may be meant."""
+    fix = "" if fine else "compare the patients of such records"
+    return Check(id="copies", level="ok" if fine else "warn", found=found, fix=fix)
