@@ -7,16 +7,17 @@ colour still shows which is which. Values that may not be told are None and leav
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from cohortium.reports.drawing import WIDTH, Figure, figure, legend_of, line, number, path, short, units
+from cohortium.reports.drawing import WIDTH, Figure, figure, line, number, path, short, text, units
 
 __all__ = ["Panel", "Steps", "density_panels", "step_panels"]
 
 _GAP, _HEAD, _FOOT = 12.0, 18.0, 16.0
+_AREA = "fill-opacity:.22;stroke-opacity:.55"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +59,8 @@ def step_panels(
         left, upper = (wide + _GAP) * (at % columns), high * (at // columns)
         drawn.append(_panel(panel, left, upper + _HEAD, wide, tall, top=top))
     rows_of_panels = -(-len(panels) // columns) if panels else 0
-    styles = {one.name: one.style for panel in panels for one in panel.series}
-    legend, extra = legend_of(list(styles.items()), high * rows_of_panels)
+    kinds = {one.name: (one.style, one.filled) for panel in panels for one in panel.series}
+    legend, extra = _legend(kinds, high * rows_of_panels)
     rows = tuple(
         (panel.title, one.name, short(one.edges[k]), short(one.edges[k + 1]), number(height))
         for panel in panels
@@ -68,6 +69,20 @@ def step_panels(
     )
     heads = ("panel", "who", "from", "to", value)
     return figure(title, sentence, [*drawn, legend], high * rows_of_panels + extra, heads, rows)
+
+
+def _legend(kinds: Mapping[str, tuple[int, bool]], top: float) -> tuple[Markup, float]:
+    """An area or a piece of line as it is drawn, and its name."""
+    parts, x, y = [], 8.0, top + 8
+    for name, (style, filled) in kinds.items():
+        if filled:
+            parts.append(Markup('<rect class="f{}" x="{}" y="{}" width="20" height="9" style="{}"/>').format(
+                style % 7, units(x), units(y - 5), _AREA))  # fmt: skip
+        else:
+            parts.append(path([[(x, y), (x + 22, y)]], style))
+        parts.append(text(x + 27, y + 4, name))
+        x += 44 + 7.3 * len(name)
+    return Markup("").join(parts), 22.0 if kinds else 0.0
 
 
 def _panel(panel: Panel, left: float, upper: float, wide: float, tall: float, *, top: float | None) -> Markup:
@@ -119,8 +134,7 @@ def _area(one: Steps, x: Callable[[float], float], y: Callable[[float], float], 
     for run in _corners(one, x, y):
         corners = [(run[0][0], bottom), *run, (run[-1][0], bottom)]
         d = "M" + " L".join(f"{units(a)} {units(b)}" for a, b in corners) + "z"
-        parts.append(Markup('<path class="f{}" d="{}" style="fill-opacity:.22;stroke-opacity:.55"/>').format(
-            one.style % 7, d))  # fmt: skip
+        parts.append(Markup('<path class="f{}" d="{}" style="{}"/>').format(one.style % 7, d, _AREA))  # fmt: skip
     return Markup("").join(parts)
 
 

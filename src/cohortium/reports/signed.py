@@ -81,13 +81,13 @@ def signed_map(
                 continue
             starred = bool(stars) and stars[i][j]
             share = math.sqrt(min(abs(held) / most, 1.0)) if math.isfinite(held) else 1.0
-            size = side * max(0.86 * share, 0.62 if starred else 0.0)
+            size = side * max(0.86 * share, 0.72 if starred else 0.0)
             if size > 0.5:
                 full = held > 0
                 form = "fill:var(--c0);stroke:none" if full else "fill:none;stroke:var(--c1);stroke-width:1.5"
                 drawn.append(_square(x, y, size if full else max(size - 1.5, 0.5), form))
             if starred:
-                drawn.append(_star(x, y, min(side * 0.24, 3.2), "var(--paper)" if held > 0 else "var(--ink)"))
+                drawn.append(_star(x, y, min(side * 0.15, 2.2), "var(--paper)" if held > 0 else "var(--ink)"))
             rows.append((name, names[j], number(held, 2), "*" if starred else ""))
     bottom = top + side * len(names) + 8
     keys = [("above zero", True), ("below zero", False)]
@@ -112,7 +112,7 @@ def _square(x: float, y: float, size: float, form: str) -> Markup:
 def _star(x: float, y: float, r: float, ink: str) -> Markup:
     rays = [(r * math.cos(a), r * math.sin(a)) for a in (math.pi / 2, math.pi / 6, -math.pi / 6)]
     d = "".join(f"M{units(x - a)} {units(y - b)}L{units(x + a)} {units(y + b)}" for a, b in rays)
-    return Markup('<path d="{}" style="stroke:{};stroke-width:1.1;fill:none"/>').format(d, ink)
+    return Markup('<path d="{}" style="stroke:{};stroke-width:.9;fill:none"/>').format(d, ink)
 
 
 def paired_bars(
@@ -167,8 +167,7 @@ def scatter(title: str, points: Sequence[Point], *, x_label: str, y_label: str, 
         drawn += [line(x(point.x[1]), b, x(point.x[2]), b, "s0"), line(a, y(point.y[1]), a, y(point.y[2]), "s0"),
                   marker(a, b, 0)]  # fmt: skip
         if all(abs(b - other) > 13 for other in named):
-            drawn.append(text(a - 8 if a > 0.6 * WIDTH else a + 9, b - 6, point.name,
-                              anchor="end" if a > 0.6 * WIDTH else "start"))  # fmt: skip
+            drawn.append(text(a - 8, b - 7, point.name, anchor="end"))  # above the diagonal there is room
             named.append(b)
     rows = tuple((p.name, *(number(v) for v in (*p.x, *p.y))) for p in points)
     columns = ("", x_label, "low", "high", y_label, "low", "high")

@@ -41,7 +41,7 @@ __all__ = ["SynthDemo", "demonstrate"]
 SETS = 5
 _DRAWS, _BENCH_DRAWS = 4, 2
 _EPSILONS = (1.0, 2.0, 4.0, 8.0, 16.0)
-_ROUNDS = (1, 2, 4)
+_ROUNDS = (1, 2, 3)
 _RECORDED = {"pass": 1, "fail": 2}
 _INCONCLUSIVE = 3
 _Say = Callable[[str], None]
@@ -141,6 +141,8 @@ def _bench(fitted: Fitted, training: Rows, reserve: Rows, central: Any, *, seed:
     say(f"compared with {len(fitted.training)} hospitals alone, over {len(_ROUNDS) + 1} exchanges")
     settings = {who.removesuffix(" last"): {key: {"skill": value} for key, value in held.items()}
                 for who, held in skills.items() if who.endswith(" last")}  # fmt: skip
+    alone = [settings[setting] for setting in worlds if setting.startswith("isolated:")]
+    settings["isolated"] = {key: {"skill": float(np.mean([one[key]["skill"] for one in alone]))} for key in alone[0]}
     by_round = {setting: [skills[f"{setting} {turn}"] for turn in (*_ROUNDS, "last")] for setting in worlds}
     document: dict[str, Any] = {"data": "sim", "seeds": 1, name: settings, "by_round": {name: by_round}}
     if private:

@@ -46,7 +46,7 @@ def grid(bench: Mapping[str, Any]) -> tuple[Figure, ...]:
         values = [[_number(_mapping(held.get(s, {}).get(key)).get("skill")) for s in settings]
                   for held in generators.values()]  # fmt: skip
         if any(v is not None for row in values for v in row):
-            sentence = f"{word.capitalize()} skill: 0 is the shuffled table, 1 the real one; darker is better."
+            sentence = f"{word.capitalize()} skill: 0 is the shuffled table, 1 the real one; darker is more."
             found.append(heat_map(f"{word.capitalize()} skill of generators and federations", list(generators),
                                   settings, values, sentence=sentence))  # fmt: skip
     return tuple(found)
