@@ -19,11 +19,7 @@ import numpy as np
 
 from benchmarks.synth_uses import mean_interval
 from benchmarks.synth_worlds import halves, joined, world
-from cohortium.core.parameters import Parameters
-from cohortium.core.private import PrivateSteps
-from cohortium.core.spending import MechanismEvent
-from cohortium.privacy.dp.accounting import calibrate
-from cohortium.synth.exchange import fit_by_sums
+from cohortium.synth.exchange import fit_by_sums, fit_privately
 from cohortium.synth.facts import Facts
 from cohortium.synth.generators.bn import BayesianNetwork
 from cohortium.synth.generators.marginal_dp import MarginalDP
@@ -52,30 +48,6 @@ def ranged(rows: Rows) -> Rows:
     return Rows(facts, {c.name: np.clip(rows[c.name], c.low, c.high) if c.is_number else rows[c.name] for c in columns})
 
 
-def private_fit(generator: MarginalDP, sites: list[Rows], *, multiplier: float | None, seed: int) -> Parameters:
-    """The finished state; every site adds its part of the noise of this multiplier, or none."""
-    rng = np.random.default_rng([seed, 99])
-    state = generator.initial(None, rng=None)  # type: ignore[arg-type]
-    while not generator.finished(state):
-        own = None if multiplier is None else PrivateSteps(
-            sample_rate=1.0, steps=1, clipping_norm=1.0, noise_multiplier=multiplier / np.sqrt(len(sites)),
-            entropy=rng.bytes,
-        )  # fmt: skip
-        answers = [generator.answer(state, rows, steps=own) for rows in sites]
-        total = {name: np.add.reduce([np.asarray(a[name]) for a in answers]) for name in answers[0]}
-        state = generator.advance(state, Parameters(total))
-    return state
-
-
-def multiplier_for(epsilon: float) -> float:
-    """Of both exchanges."""
-    return calibrate(
-        lambda sigma: (MechanismEvent.gaussian(sigma=sigma, count=MarginalDP.private_events),),
-        epsilon=epsilon,
-        delta=DELTA,
-    )
-
-
 def figures(
     name: str, seed: int, epsilons: list[float], *, most_flags: int, draws: int
 ) -> Mapping[str, Mapping[str, float]]:
@@ -87,8 +59,11 @@ def figures(
     network = BayesianNetwork(facts=pooled.facts)
     drawn: dict[str, Rows] = {}
     for epsilon in (*epsilons, None):
-        noise = None if epsilon is None else multiplier_for(epsilon)
-        state = private_fit(generator, list(training.values()), multiplier=noise, seed=seed)
+        if epsilon is None:
+            state = fit_by_sums(generator, list(training.values()))
+        else:
+            entropy = np.random.default_rng([seed, 99]).bytes
+            state = fit_privately(generator, list(training.values()), epsilon=epsilon, delta=DELTA, entropy=entropy)
         way = "no noise" if epsilon is None else f"epsilon {epsilon:g}"
         drawn[way] = generator.sample(state, len(pooled), rng=np.random.default_rng([seed, 11]))
     state = fit_by_sums(network, list(training.values()))

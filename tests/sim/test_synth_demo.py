@@ -53,3 +53,10 @@ def test_true_effects_stand_beside_the_estimates(demo):
     forest = re.search(r'id="figure-11".*?id="canaries|id="figure-11".*?</div>\s*</section>', page, re.DOTALL)
     assert "truth" in forest[0]
     assert "5 sets pooled" in forest[0]
+
+
+def test_budgets_stand_beside_each_other(demo):
+    pytest.importorskip("dp_accounting", reason="dp-accounting is not installed: pip install 'cohortium[dp]'")
+    curve = demo[0].document["bench"]["by_epsilon"]["marginal_dp"]
+    assert [point["epsilon"] for point in curve] == [1.0, 2.0, 4.0, 8.0, 16.0]
+    assert {"csf", "gsf"} <= set(curve[0])

@@ -5,7 +5,7 @@ import pytest
 
 from cohortium.core.parameters import Parameters
 from cohortium.errors import DataError
-from cohortium.synth.exchange import fit_by_sums, fit_network
+from cohortium.synth.exchange import fit_by_sums, fit_network, fit_privately
 
 
 def test_three_sites_give_the_state_of_the_pooled_table(world):
@@ -50,3 +50,34 @@ def test_a_network_is_begun_warmed_trained_on_all_rows_and_assembled(world):
     state = fit_network(OneNumber(world), halves, rng=np.random.default_rng(0))
     assert state["w"][0] == 10 + len(world.training)
     assert state["n"][0] == len(world.training)
+
+
+def test_noise_for_an_epsilon_is_shared_out_so_that_the_sum_has_all_of_it():
+    pytest.importorskip("dp_accounting", reason="dp-accounting is not installed: pip install 'cohortium[dp]'")
+    given = []
+
+    class Counting:
+        private_events = 2
+
+        def initial(self, layout, *, rng):
+            return Parameters({"n": np.zeros(1)})
+
+        def answer(self, state, rows, *, steps):
+            given.append(steps.noise_multiplier)
+            return Parameters({"n": np.ones(1)})
+
+        def advance(self, state, total):
+            return total
+
+        def finished(self, state):
+            return float(state["n"][0]) > 0
+
+    rows = [[1], [1], [1], [1]]
+    fit_privately(Counting(), rows, epsilon=1.0, delta=1e-5, entropy=bytes)
+    whole = np.sqrt(sum(one**2 for one in given))
+    from cohortium.core.spending import MechanismEvent
+    from cohortium.privacy.dp.accounting import epsilon
+
+    assert 0.99 < epsilon([MechanismEvent.gaussian(sigma=float(whole), count=2)], delta=1e-5) <= 1.0001
+    with pytest.raises(DataError, match="no patient"):
+        fit_privately(Counting(), [[]], epsilon=1.0, delta=1e-5, entropy=bytes)

@@ -34,3 +34,10 @@ def test_a_gene_that_is_no_flag_and_an_unknown_column_are_both_named():
 
 def test_derived_columns_are_not_modelled():
     assert "stage" not in Facts.of(SCHEMA, derived={"stage": "age > 70"})
+
+
+def test_agreed_ranges_are_laid_on_numbers_and_on_nothing_else():
+    facts = Facts.of(SCHEMA).ranged({"age": (0, 120, True), "stage": (0, 1, True), "height": (0, 3, False)})
+    assert (facts["age"].low, facts["age"].high, facts["age"].whole) == (0, 120, True)
+    assert facts["stage"] == Facts.of(SCHEMA)["stage"]
+    assert "height" not in facts

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from cohortium.core.randomness import Chance
 from cohortium.data.table import Table
 
-__all__ = ["GENES", "KARYOTYPE", "LABORATORY", "SITES", "MdsLike", "simulate", "truth"]
+__all__ = ["GENES", "KARYOTYPE", "LABORATORY", "RANGES", "SITES", "MdsLike", "simulate", "truth"]
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -40,6 +40,13 @@ GENES = (
 )  # fmt: skip
 KARYOTYPE = ("complex", "del5q", "minus7", "plus8", "del20q", "minusY", "del17p")
 LABORATORY = ("blasts", "hb", "platelets", "anc", "wbc", "ring_sideroblasts", "ldh", "ferritin", "transfused", "ecog")
+
+RANGES: Mapping[str, tuple[float, float, bool]] = {
+    "age": (18, 100, True), "blasts": (0, 20, False), "hb": (2, 20, False), "platelets": (1, 2000, True),
+    "anc": (0, 50, False), "wbc": (0, 500, False), "ring_sideroblasts": (0, 100, True), "ldh": (50, 10000, True),
+    "ferritin": (1, 20000, True), "ecog": (0, 4, True), "os_years": (0, 12, False),
+}  # fmt: skip
+"""What a clinician would agree on without looking: low, high, whether values are whole numbers."""
 
 _NOT_MEASURED = {"c": ("BCOR", "PHF6", "SETBP1", "ZRSR2")}
 _PARTLY_MEASURED = {"b": (("PHF6", "BCOR"), 0.40)}

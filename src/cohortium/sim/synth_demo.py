@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 
 from cohortium.data.csv_writer import csv_bytes
-from cohortium.data.mds_like import SITES, simulate, truth
+from cohortium.data.mds_like import RANGES, SITES, simulate, truth
 from cohortium.data.partition import by_column, take
 from cohortium.errors import CohortiumError
 from cohortium.reports.record import plain
 from cohortium.sim.folder import write_together
 from cohortium.sim.synth_tables import demo_study
 from cohortium.sim.synthesis import Fitted, train
-from cohortium.synth.exchange import fit_by_sums
+from cohortium.synth.exchange import fit_by_sums, fit_privately
 from cohortium.synth.generators import GENERATORS
 from cohortium.synth.pooling import pool
 from cohortium.synth.rows import Rows, table_of_rows
@@ -41,6 +41,7 @@ __all__ = ["SynthDemo", "demonstrate"]
 SETS = 5
 _DRAWS, _BENCH_DRAWS = 4, 2
 _EPSILONS = (1.0, 2.0, 4.0, 8.0, 16.0)
+_DELTA = 1e-5
 _ROUNDS = (1, 2, 3)
 _RECORDED = {"pass": 1, "fail": 2}
 _INCONCLUSIVE = 3
@@ -156,12 +157,16 @@ def _private(fitted: Fitted, draw: Callable[[Any, Any], Rows]) -> dict[str, Rows
     if "marginal_dp" not in GENERATORS:
         return {}
     made = GENERATORS.resolve("marginal_dp")
+    generator = made(facts=fitted.saved.facts.ranged(RANGES))
     found: dict[str, Rows] = {}
-    for epsilon in _EPSILONS:
+    for place, epsilon in enumerate(_EPSILONS):
         try:
-            generator = made(facts=fitted.saved.facts, epsilon=epsilon)
-            found[f"epsilon {epsilon:g}"] = draw(generator, fit_by_sums(generator, list(fitted.training.values())))
-        except (CohortiumError, TypeError, ValueError):
+            state = fit_privately(
+                generator, list(fitted.training.values()), epsilon=epsilon, delta=_DELTA,
+                entropy=np.random.default_rng([99, place]).bytes,
+            )  # fmt: skip
+            found[f"epsilon {epsilon:g}"] = draw(generator, state)
+        except CohortiumError:
             return {}
     return found
 

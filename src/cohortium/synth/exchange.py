@@ -2,29 +2,58 @@
 
 state = fit_by_sums(generator, [rows_a, rows_b])     # pooled: one element; the swarm's own fit is `sim.synthesis`
 state = fit_network(generator, [rows_a, rows_b], rng=rng)     # a network: it sees all rows at once
+state = fit_privately(generator, [rows_a, rows_b], epsilon=4.0, delta=1e-5, entropy=os.urandom)     # `marginal_dp`
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from cohortium.core.parameters import Parameters
+from cohortium.core.private import PrivateSteps
+from cohortium.core.spending import MechanismEvent
 from cohortium.errors import DataError
+from cohortium.privacy.dp.accounting import calibrate
 from cohortium.synth.rows import Rows
 
-__all__ = ["fit_by_sums", "fit_network"]
+__all__ = ["fit_by_sums", "fit_network", "fit_privately"]
 
 
 def fit_by_sums(generator: Any, sites: Sequence[Rows]) -> Parameters:
     """The finished state over all sites' rows. Raises DataError without a single patient."""
     if sum(len(rows) for rows in sites) == 0:
         raise DataError("no patient to learn from")
+    return _looped(generator, lambda state, rows: generator.answer(state, rows), sites)
+
+
+def fit_privately(
+    generator: Any, sites: Sequence[Rows], *, epsilon: float, delta: float, entropy: Callable[[int], bytes]
+) -> Parameters:
+    """The finished state with noise for this epsilon in every sum, shared out over the sites as under masks.
+
+    entropy: n secret bytes; of a seed, the noise protects nobody. Raises DataError, MissingExtra.
+    """
+    if sum(len(rows) for rows in sites) == 0:
+        raise DataError("no patient to learn from")
+    count: int = generator.private_events
+    multiplier = calibrate(
+        lambda sigma: (MechanismEvent.gaussian(sigma=sigma, count=count),), epsilon=epsilon, delta=delta
+    )
+    steps = PrivateSteps(
+        sample_rate=1.0, steps=1, clipping_norm=1.0, noise_multiplier=multiplier / math.sqrt(len(sites)),
+        entropy=entropy,
+    )  # fmt: skip
+    return _looped(generator, lambda state, rows: generator.answer(state, rows, steps=steps), sites)
+
+
+def _looped(generator: Any, asked: Callable[[Parameters, Rows], Parameters], sites: Sequence[Rows]) -> Parameters:
     state: Parameters = generator.initial(None, rng=None)
     while not generator.finished(state):
-        answers = [generator.answer(state, rows) for rows in sites]
+        answers = [asked(state, rows) for rows in sites]
         total = {name: np.zeros_like(array) for name, array in answers[0].items()}
         for answer in answers:
             for name, array in answer.items():

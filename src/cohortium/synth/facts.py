@@ -10,7 +10,7 @@ exclusive pairs, clinical values have marginals. Derived columns are recomputed 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -91,6 +91,15 @@ class Facts:
     def of_group(self, *groups: Group) -> tuple[Fact, ...]:
         """Columns of these groups, in order."""
         return tuple(column for column in self.columns if column.group in groups)
+
+    def ranged(self, ranges: Mapping[str, tuple[float, float, bool]]) -> Facts:
+        """The same columns with agreed ranges. ranges: (low, high, whether values are whole numbers) by name."""
+        known = {
+            name: replace(self[name], low=low, high=high, whole=whole)
+            for name, (low, high, whole) in ranges.items()
+            if name in self and self[name].is_number
+        }
+        return replace(self, columns=tuple(known.get(column.name, column) for column in self.columns))
 
     @classmethod
     def of(
