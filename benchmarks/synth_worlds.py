@@ -21,7 +21,7 @@ from cohortium.data.table import Table
 from cohortium.synth.facts import Facts
 from cohortium.synth.rows import Rows, rows_of_table
 
-__all__ = ["WORLDS", "halves", "joined", "world"]
+__all__ = ["WORLDS", "genes_of", "halves", "joined", "world"]
 
 WORLDS = ("sim", "aml", "mds")
 _GENE = re.compile(r"^(mut_|cyto_)|^[A-Z][A-Z0-9]{2,}$")
@@ -42,10 +42,16 @@ def world(name: str, *, seed: int = 0, missing: bool = True) -> tuple[Facts, dic
     table = task.prepare(read(folder / task.file))
     if "genotyped" in table:
         table = table.take(table.column("genotyped") == 1)
+    genes, rare = genes_of(table)
+    exclude = [n for n in table.names if n in task.exclude or n in rare]
+    return _rows(table, site_column=task.site_column, outcome=task.outcome, exclude=exclude, genes=genes)
+
+
+def genes_of(table: Table) -> tuple[list[str], list[str]]:
+    """(flags of genes and karyotypes that enough patients carry, those too rare)."""
     flags = [n for n in table.names if _GENE.search(n) and not table.is_text(n) and _is_flag(table.column(n))]
     genes = [n for n in flags if np.nanmean(table.column(n)) >= _LEAST_SHARE]
-    exclude = [n for n in table.names if n in task.exclude or (n in flags and n not in genes)]
-    return _rows(table, site_column=task.site_column, outcome=task.outcome, exclude=exclude, genes=genes)
+    return genes, [n for n in flags if n not in genes]
 
 
 def halves(sites: Mapping[str, Rows], *, seed: int, share: float = 0.2) -> tuple[dict[str, Rows], Rows]:

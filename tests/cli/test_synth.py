@@ -1,5 +1,7 @@
 import json
 
+import numpy as np
+
 from cohortium.cli.app import run
 from cohortium.data.csv_writer import csv_bytes
 from cohortium.data.mds_like import simulate
@@ -68,6 +70,23 @@ def test_conditions_are_met_and_wrong_ones_end_in_a_sentence(tmp_path, capsys):
     capsys.readouterr()
     assert run(["synth", "sample", str(out), "-o", str(made), "--where", "grade = 3"]) == 2
     assert "no column 'grade'" in capsys.readouterr().err
+
+
+def test_the_gate_judges_at_the_site_and_checks_what_others_show(tmp_path, capsys):
+    whole = simulate(seed=0, sites={"a": 400}, missing=False).table
+    data, study = tmp_path / "own.csv", tmp_path / "mds.toml"
+    table = Table({name: whole.column(name) for name in COLUMNS if name != "site"})
+    data.write_bytes(csv_bytes(table.take(np.arange(300))))
+    (tmp_path / "reserve.csv").write_bytes(csv_bytes(table.take(np.arange(300, 400))))
+    study.write_text(STUDY)
+    own, said = ["--synthetic", str(data), "--schema", str(study)], tmp_path / "verdict.json"
+    assert run(["synth", "gate", *own]) == 2
+    assert "--holdout" in capsys.readouterr().err
+    site = ["--real", str(data), "--holdout", str(tmp_path / "reserve.csv")]
+    assert run(["synth", "gate", *own, *site, "--verdict", str(said), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["findings"]["identical_rows"] == "fail"
+    assert run(["synth", "gate", *own, "--check", str(said)]) == 5
+    assert "did not pass the gate" in capsys.readouterr().err
 
 
 def test_a_generator_that_is_not_there_is_named(tmp_path, capsys):

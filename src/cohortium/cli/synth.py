@@ -11,7 +11,7 @@ from cohortium.cli.output import Screen
 from cohortium.cli.study import AsJson, Data, SiteColumn, StudyFile
 from cohortium.cli.synth_use import app as use_app
 
-__all__ = ["app", "bench", "fit", "impute", "sample", "validate"]
+__all__ = ["app", "bench", "fit", "gate", "impute", "sample", "validate"]
 
 app = typer.Typer(no_args_is_help=True)
 app.add_typer(use_app, name="use", help="Uses of synthetic patients, judged on real ones.")
@@ -150,6 +150,50 @@ def validate(
         write_whole(report, [found.page().encode()])
         screen.result(f"report: {report}")
     if not found.judgement.credible:
+        raise typer.Exit(1)
+
+
+@app.command()
+def gate(
+    synthetic: Annotated[Path, typer.Option("--synthetic", metavar="FILE", help="The table that wants to leave.")],
+    schema: Annotated[Path, typer.Option("--schema", metavar="STUDY.toml", help="The study that names the columns.")],
+    real: Annotated[
+        Path | None, typer.Option("--real", metavar="FILE", help="The site's patients the table was learned from.")
+    ] = None,
+    holdout: Annotated[
+        Path | None, typer.Option("--holdout", metavar="FILE", help="The site's reserve; it trained nothing.")
+    ] = None,
+    site_column: SiteColumn = None,
+    verdict: Annotated[
+        Path | None, typer.Option("--verdict", metavar="FILE.json", help="Write pass or fail, and of which table.")
+    ] = None,
+    check: Annotated[
+        Path | None, typer.Option("--check", metavar="FILE.json", help="Check an earlier verdict instead.")
+    ] = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Ask, at a site, whether a synthetic table may leave; or check a verdict somebody shows. 1 when it may not."""
+    from cohortium.errors import UsageError
+    from cohortium.sim.folder import write_whole
+    from cohortium.sim.inputs import read_study
+    from cohortium.sim.synth_gate import ask_gate, check_verdict
+
+    screen = Screen(as_json=as_json)
+    study = read_study(schema)
+    if check is not None:
+        check_verdict(study, table=synthetic, verdict=check)
+        screen.document({"passed": True})
+        screen.result(f"'{check}' is the verdict on '{synthetic}': pass")
+        return
+    if real is None or holdout is None:
+        raise UsageError("give the site's own patients by --real and its reserve by --holdout, or a verdict by --check")
+    found = ask_gate(study, training=real, reserve=holdout, table=synthetic, site_column=site_column, seed=seed)
+    screen.document(found.document())
+    if verdict is not None:
+        write_whole(verdict, [found.file()])
+    screen.result("pass: the table may leave" if found.verdict.passed else f"fail: {found.verdict.reason}")
+    if not found.verdict.passed:
         raise typer.Exit(1)
 
 

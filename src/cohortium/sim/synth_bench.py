@@ -123,7 +123,12 @@ class Bench:
         for setting, curves in self.by_round[name].items():
             rounds = range(min(len(curve) for curve in curves))
             found[setting] = [
-                {key: float(np.mean([curve[at][key] for curve in curves])) for key in curves[0][at]} for at in rounds
+                {
+                    key: mean
+                    for key in curves[0][at]
+                    if math.isfinite(mean := float(np.mean([curve[at][key] for curve in curves])))
+                }
+                for at in rounds
             ]
         return found
 
@@ -133,6 +138,8 @@ class Bench:
         if not ours or len(ours) != len(theirs):
             return {}
         mean, low, high = mean_interval(np.subtract(ours, theirs).tolist())
+        if not math.isfinite(mean):
+            return {}
         return {"skill": mean, "intervals": {"skill": (low, high)}}
 
     def _loss(self, name: str, key: str) -> dict[str, Any]:
