@@ -18,7 +18,7 @@ SINGLE: Final[Mapping[str, str]] = {
 
 _BY_SUMS = ("exact", "sharing", "similarity", "ensemble")
 _BY_WEIGHTS = ("fedavg", "sharing", "similarity", "ensemble", "cyclic")
-_NOISY = ("exact", "ensemble")
+_NOISY = ("exact",)
 
 
 def federations_of(generator: str, learns_by: str) -> tuple[str, ...]:
@@ -38,13 +38,13 @@ def cell_refused(generator: str, learns_by: str, federation: str) -> str:
     able = federations_of(generator, learns_by)
     if federation in able:
         return ""
-    choose = f"choose {', '.join(able[:-1])} or {able[-1]}"
+    choose = "choose " + " or ".join(part for part in (", ".join(able[:-1]), able[-1]) if part)
     if federation == "exact":
         return f"federation 'exact' adds up sums, generator '{generator}' trains a network; {choose}"
     if generator == "marginal_dp":
         return (
-            f"generator 'marginal_dp' adds the noise of one budget to one set of sums,"
-            f" federation '{federation}' would need it several times or weight it; {choose}"
+            f"generator 'marginal_dp' adds the noise of one budget to one set of sums; federation '{federation}' would"
+            f" need it several times, weight it or leave it out; {choose}"
         )
     return f"federation '{federation}' hands on weights of a network, generator '{generator}' learns by sums; {choose}"
 
