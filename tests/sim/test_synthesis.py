@@ -132,6 +132,18 @@ def test_a_private_generator_learns_through_the_swarm(mode):
     assert 0.01 < np.nanmean(drawn["TP53"]) < 0.3
 
 
+def test_a_private_folder_cannot_be_stripped_of_its_noise(tmp_path):
+    """The study's seed is in the folder: noise drawn from it could be subtracted. Nor is the exact number told."""
+    pytest.importorskip("dp_accounting", reason="dp-accounting is not installed: pip install 'cohortium[dp]'")
+    whole = simulate(seed=0, sites={"a": 200, "b": 200, "c": 200}).table
+    columns = ("site", "age", "TP53", "SF3B1", "blasts", "hb", "os_years", "died")
+    parts = take(Table({n: whole.column(n) for n in columns}), by_column(whole, "site"), without=["site"])
+    twice = [fit(private_study(epsilon=1.0), parts, out=tmp_path / name) for name in "ab"]
+    assert not np.array_equal(*(one.saved.state["cells/age"] for one in twice))
+    for name, one in zip("ab", twice, strict=True):
+        assert open_generator(tmp_path / name).n_real == max(round(float(one.saved.state["n"][0])), 1)
+
+
 def test_noise_and_generator_belong_together():
     from cohortium.synth.study import check_synth
 

@@ -48,7 +48,9 @@ _TIER = 2  # attacks with reference tables, made by hand after the run
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SavedGenerator:
-    """A finished generator and what its columns mean. n_real: training patients of all sites together."""
+    """A finished generator and what its columns mean. n_real: training patients of all sites together, as the
+    noisy sums have it in a private study.
+    """
 
     study: Study
     schema: CohortSchema
@@ -122,11 +124,13 @@ def train(
     ledger: str = "memory",
     gathered: Gathered | None = None,
     watch: Callable[[Parameters], None] | None = None,
+    noise_from_system: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> Fitted:
     """Learn the generator by a swarm of these sites. Raises StudyError, DataError or RunFailed.
 
     gathered: the cohorts, where they were read already. watch: told each state the first site takes.
+    noise_from_system: for what will be handed out; noise from the study's seed, which everybody knows, hides nobody.
     """
     chance = Chance(study.evaluation.seed, secrets_from_system=False)
     if gathered is None:
@@ -136,7 +140,8 @@ def train(
     federation = build_federation(study, generator, n_sites=len(tables))
     layout = gathered.schema.layout()
     terms = terms_of(study, n_sites=len(tables))
-    program = Program(federation.stages(generator), layout, sites=list(gathered.cohorts), chance=chance, privacy=terms)
+    noise = Chance(chance.seed, secrets_from_system=noise_from_system)
+    program = Program(federation.stages(generator), layout, sites=list(gathered.cohorts), chance=noise, privacy=terms)
     rows = gathered.rows()
     works = {one.site: SiteWork(program, site=one.site, training=with_reserve(one.training, one.test)) for one in rows}
     if watch is not None:
@@ -149,7 +154,7 @@ def train(
         schema=gathered.schema,
         generator=opened(generator, state),
         state=state,
-        n_real=sum(len(one.training) for one in rows),
+        n_real=sum(len(one.training) for one in rows) if terms is None else max(round(float(state["n"][0])), 1),
     )
     say(f"{swarm.outcome}: {len(swarm.bytes_sent)} rounds, {len(rows)} sites")
     return Fitted(
@@ -173,7 +178,7 @@ def fit(
     say: Callable[[str], None] = lambda text: None,
 ) -> Fitted:
     """`train`, then the folder. Nothing is written when training fails."""
-    fitted = train(study, tables, ledger=ledger, say=say)
+    fitted = train(study, tables, ledger=ledger, noise_from_system=True, say=say)
     exported = fitted.ledger.export()
     write_together({out / FILE: _file(fitted.saved), out / "ledger.jsonl": [exported]})
     return fitted
