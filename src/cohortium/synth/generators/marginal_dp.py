@@ -233,12 +233,16 @@ class MarginalDP:
         width = np.diff(self._time_edges())
         return np.asarray(np.minimum(counts / np.maximum((after + 0.5 * leaving) * width, 1e-9), 5.0 / width))
 
-    def _flags(self, rows: Rows, rng: np.random.Generator) -> Floats:
+    def _flags(self, rows: Rows, steps: PrivateSteps | None) -> Floats:
         """Flags of every patient, missing ones 0, no more than `most_flags` of them 1."""
         if not self.flags:
             return np.zeros((len(rows), 0))
         held = np.column_stack([np.nan_to_num(rows[fact.name]) for fact in self.flags])
-        rank = np.argsort(np.argsort(-(held + 0.5 * rng.random(held.shape)), axis=1), axis=1)
+        if steps is None:
+            lots = np.random.default_rng(0).random(held.shape)
+        else:
+            lots = SecretStream(steps.entropy, use="flags").uniform(held.size).reshape(held.shape)
+        rank = np.argsort(np.argsort(-(held + 0.5 * lots), axis=1), axis=1)
         return np.asarray(held * (rank < self.most_flags))
 
     def _lengths(self) -> dict[str, float]:
@@ -253,9 +257,10 @@ class MarginalDP:
         return {kind: UNITS * np.sqrt(_SHARES[kind]) / length for kind, length in self._lengths().items()}
 
     def _pairs(self, state: Parameters, rows: Rows, steps: PrivateSteps | None) -> dict[str, Integers]:
-        chance = np.random.default_rng(0 if steps is None else int.from_bytes(steps.entropy(16), "little"))
-        flags = self._flags(rows, chance)
-        z = np.hstack([self._scores(state, rows), self._residuals(state, rows)])
+        flags = self._flags(rows, steps)
+        z = np.nan_to_num(
+            np.hstack([self._scores(state, rows), self._residuals(state, rows)])
+        )  # whatever a state holds
         length = np.sqrt((z**2).sum(axis=1, keepdims=True))
         z = z * np.minimum(1.0, np.sqrt(_LONGEST_SCORES * max(z.shape[1], 1)) / np.maximum(length, 1e-12))
         gaps = np.column_stack([np.isnan(rows[c.name]) for c in self.flags]) if self.flags else np.zeros((len(rows), 0))
