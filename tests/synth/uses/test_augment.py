@@ -31,7 +31,9 @@ def test_patients_from_a_wrong_generator_are_harm(world):
     class Wrong:
         def sample(self, state, n, *, rng):
             made = world.generator.sample(state, n, rng=rng)
-            return made.with_columns({"os_years": made["os_years"][::-1].copy(), "died": made["died"][::-1].copy()})
+            worst_last = np.argsort(np.argsort(world.generator.log_risk(world.state, made)))
+            longest = np.argsort(made["os_years"])[worst_last]  # the more ill they are, the longer they live
+            return made.with_columns({name: made[name][longest] for name in ("os_years", "died")})
 
     found = augment(Wrong(), world.state, world.training, world.reserve, shares=(0.3,), factors=(3,), draws=3, seed=0)
     assert found.verdict == "harm"

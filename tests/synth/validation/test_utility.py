@@ -27,3 +27,10 @@ def test_only_baseline_columns_predict(world):
     x, _, means = baseline_matrix(world.reserve, fill=baseline_matrix(world.training)[2])
     assert np.isfinite(x).all()
     assert len(means) == x.shape[1]
+
+
+def test_a_column_nobody_has_is_filled_without_a_word(world):
+    empty = world.training.with_columns({"ferritin": np.full(len(world.training), np.nan)})
+    matrix, names, means = baseline_matrix(empty)
+    assert (matrix[:, names.index("ferritin")] == 0).all()
+    assert means[names.index("age")] == pytest.approx(np.nanmean(world.training["age"]))

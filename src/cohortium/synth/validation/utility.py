@@ -65,8 +65,8 @@ def baseline_matrix(rows: Rows, *, fill: Floats | None = None) -> tuple[Floats, 
             columns.append(rows[fact.name])
             names.append(fact.name)
     matrix = np.column_stack(columns).astype(np.float64)
-    with np.errstate(all="ignore"):
-        means = np.nan_to_num(np.nanmean(matrix, axis=0)) if fill is None else fill
+    known = np.maximum((~np.isnan(matrix)).sum(axis=0), 1)  # a column nobody has is filled with 0
+    means = np.nansum(matrix, axis=0) / known if fill is None else fill
     return np.where(np.isnan(matrix), means, matrix), tuple(names), means
 
 
