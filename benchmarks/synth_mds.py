@@ -108,7 +108,7 @@ def settings_table(documents: list[Mapping[str, Any]]) -> str:
     for document in documents:
         for generator, settings in document["by_generator"].items():
             for setting, held in settings.items():
-                if isinstance(held, dict) and "csf" in held and setting not in ("exact", "fedavg"):
+                if isinstance(held, dict) and "classic" in held and setting not in ("exact", "fedavg"):
                     shown = [shown_figure(held, figure) for figure in figures]
                     seconds = f"{held['seconds']:.1f}" if "seconds" in held else ""
                     lines.append(f"| {document['data']} | {generator} | {setting} | {' | '.join(shown)} | {seconds} |")

@@ -86,6 +86,28 @@ def test_every_federation_runs_on_real_nodes_and_its_folder_gives_the_same_patie
         assert made.document()["shared_by"] == list(made.shared)
 
 
+SMALL = {"epochs": 4, "warm_epochs": 1, "hidden": 16, "latent": 3, "components": 2}
+
+
+@pytest.mark.parametrize(
+    "federation",
+    [
+        "fedavg",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("similarity", "cyclic", "sharing", "ensemble")),
+    ],
+)
+def test_a_network_by_every_federation_on_real_nodes(federation, tmp_path):
+    pytest.importorskip("torch")
+    masked = federation in ("fedavg", "similarity")
+    plan = study(masked=masked, generator="vae_bgm", federation=federation, rounds=2, options=SMALL).with_seed(3)
+    made = fit(plan, tables({"a": 300, "b": 200, "c": 60}), out=tmp_path)
+    opened = open_generator(tmp_path)
+    first, again = (one.sample(150, rng=np.random.default_rng(3)).rows for one in (made.saved, opened))
+    assert all(np.array_equal(first[name], again[name], equal_nan=True) for name in first)
+    assert made.status == "complete"
+    assert len(set(first["age"])) > 20
+
+
 def test_a_changed_or_foreign_file_is_refused(fitted, tmp_path):
     _, out = fitted
     content = bytearray((out / "generator.safetensors").read_bytes())
