@@ -68,3 +68,16 @@ def test_repair_keeps_the_ranks_and_gives_the_published_distribution():
     found = repaired(z, table, np.random.default_rng(5))
     assert spearmanr(z, found).statistic > 0.99  # but for ties and rounding
     assert abs(np.median(found) - np.median(values)) <= 1
+
+
+def test_a_matrix_that_rounding_has_broken_is_solved_with_more_ridge():
+    """Half of 20 patients rounded: more of them have the level than there are; no rows have such a matrix."""
+    design = Design((2,), (0,), 1)
+    one = 1 << 24  # a score of 1, squared
+    broken = np.array([[[10, 12, 0], [12, 10, 4096], [0, 4096, 10 * one]]], dtype=np.int64)
+    tail = Tail.solved(design, broken)
+    assert np.isfinite(tail.coefficients).all()
+    assert 0 < tail.sd[0] < 2
+    whole = np.array([[[10, 4, 0], [4, 4, 4096], [0, 4096, 10 * one]]], dtype=np.int64)
+    b = Tail.solved(design, whole).coefficients[0, :2]
+    assert b == pytest.approx(np.linalg.solve([[10 + 1e-6, 4], [4, 5]], [0, 1]), rel=1e-9)

@@ -95,7 +95,7 @@ class Tail:
 
 
 def _ridge_solution(gram: Floats, target: Floats) -> Floats:
-    """Coefficients, the intercept free. Weighted sums are rounded patient by patient and may need a larger ridge."""
+    """Coefficients, the intercept free. Weighted sums are rounded and may need more ridge: ADR 15."""
     ridge = np.concatenate([[1e-6], np.full(len(gram) - 1, RIDGE)])
     for more in (0.0, 10.0, 100.0, 1000.0):
         try:
