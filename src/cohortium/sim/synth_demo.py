@@ -21,6 +21,7 @@ from cohortium.data.partition import by_column, take
 from cohortium.errors import CohortiumError
 from cohortium.reports.record import plain
 from cohortium.sim.folder import write_together
+from cohortium.sim.synth_census import count_by_swarm
 from cohortium.sim.synth_tables import demo_study
 from cohortium.sim.synthesis import Fitted, train
 from cohortium.synth.exchange import fit_by_sums, fit_privately
@@ -79,7 +80,9 @@ def demonstrate(
     found = replace(
         found,
         canaries=_canaries(fitted, sets[0], seed=seed),
-        by_site=judge_by_site(fitted.training, fitted.reserve, sets[0], seed=seed),
+        by_site=judge_by_site(
+            fitted.training, fitted.reserve, sets[0], seed=seed, counts=count_by_swarm(study, tables)
+        ),
         notes=("Invented patients of a simulator whose true effects are known; five sets were drawn.",),
     )
     say("judged: " + ", ".join(f"{topic} {word}" for topic, word in found.verdict.items()))

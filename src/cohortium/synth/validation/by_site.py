@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from cohortium.core.parameters import Parameters
 from cohortium.reports.suppression import MIN_CELL
 from cohortium.synth.exchange import fit_by_sums
 from cohortium.synth.rows import Rows
@@ -74,13 +75,26 @@ class BySite:
         }  # fmt: skip
 
 
-def judge_by_site(training: Mapping[str, Rows], reserve: Mapping[str, Rows], synthetic: Rows, *, seed: int) -> BySite:
-    """All of it, each hospital's half on its own rows. training, reserve: by hospital."""
+def judge_by_site(
+    training: Mapping[str, Rows],
+    reserve: Mapping[str, Rows],
+    synthetic: Rows,
+    *,
+    seed: int,
+    counts: tuple[Parameters, Parameters] | None = None,
+) -> BySite:
+    """All of it, each hospital's half on its own rows. training, reserve: by hospital.
+
+    counts: the finished census of both, where a swarm has taken it; else it is taken in a plain loop.
+    """
     facts = synthetic.facts
     census = Census(facts=facts)
-    real = fit_by_sums(census, list(training.values()))
-    own = census.like(real)
-    out, made = fit_by_sums(own, list(reserve.values())), fit_by_sums(own, [synthetic])
+    if counts is None:
+        real = fit_by_sums(census, list(training.values()))
+        out = fit_by_sums(census.like(real), list(reserve.values()))
+    else:
+        real, out = counts
+    made = fit_by_sums(census.like(real), [synthetic])
     sites = {name: _said(training[name], reserve[name], synthetic, seed=seed + k) for k, name in enumerate(training)}
     names = sorted({name for one in sites.values() for name in one.attacks})
     together, worst = {}, {}
