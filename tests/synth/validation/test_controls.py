@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cohortium.synth.validation.controls import Control, coverage, power_of_attacks
+from cohortium.synth.validation.controls import Control, coverage, power_of_attacks, run_controls
 
 
 def test_every_control_fails_as_it_must(judged):
@@ -40,3 +40,14 @@ def test_attacks_find_a_copy_or_are_known_to_be_blind(world, judged):
     assert found["linkability"].low > 0.3
     assert found["linkability"].rate > found["linkability"].guess
     assert set(found) >= {"singling_out", "linkability"}
+
+
+def test_a_small_table_is_not_asked_for_what_nobody_could_tell(world, judged):
+    few = world.reserve.take(np.arange(60))
+    found = run_controls(world.training, few, world.synthetic, fidelity=judged.fidelity,
+                         near=judged.privacy.nearness, seed=0)  # fmt: skip
+    names = {(control.name, control.measure) for control in found}
+    assert ("leak", "measures") not in names
+    assert ("shuffled", "indistinguishability") not in names
+    assert {"copy", "shuffled", "collapse", "planted"} == {control.name for control in found}
+    assert all(control.failed for control in found)
