@@ -16,6 +16,7 @@ GENERATORS: Final = Registry(
     {
         "bn": "cohortium.synth.generators.bn:BayesianNetwork",
         "copula": "cohortium.synth.generators.copula:Copula",
+        "ctgan": "cohortium.synth.generators.ctgan:Ctgan",
         "vae_bgm": "cohortium.synth.generators.vae_bgm:VaeBgm",
         "marginal_dp": "cohortium.synth.generators.marginal_dp:MarginalDP",
     },

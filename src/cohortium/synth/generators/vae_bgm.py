@@ -61,6 +61,7 @@ class VaeBgm:
     components: int = 20
 
     learns_by: ClassVar[Literal["weights"]] = "weights"
+    closes: ClassVar[bool] = True
     reads_columns: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

@@ -1,0 +1,153 @@
+"""Our `ctgan` beside the public CTGAN: same training rows, same number of steps, figures on the same held-out rows.
+
+    python -m benchmarks synth_ctgan --data sim,aml --steps 2500 --peer /tmp/ctgan-venv/bin/python
+
+The public one is under a business licence, so it is no dependency: it is run as a user would, by the interpreter named
+(`pip install ctgan` there), and skipped with a sentence where it is absent. It knows no gaps: numbers are filled with
+the median, names with a level of their own, before it trains, and its gaps are not scored. Times are seconds of CPU.
+"""
+
+import argparse
+import json
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.datasets import data_folder
+from cohortium.core.randomness import Chance
+from cohortium.data.csv_writer import csv_bytes
+from cohortium.data.mds_like import simulate
+from cohortium.data.partition import by_column, take
+from cohortium.data.readers import read
+from cohortium.data.table import Table
+from cohortium.sim.synth_tables import bench_study, demo_study
+from cohortium.sim.synthesis import gathered_rows
+from cohortium.synth.exchange import fit_network
+from cohortium.synth.facts import Facts
+from cohortium.synth.generators.ctgan import Ctgan
+from cohortium.synth.rows import Rows, rows_of_examples
+from cohortium.synth.validation.anchors import interval, score_all
+from cohortium.synth.validation.fidelity import classic_pair
+
+PEER = """
+import json, sys, time, warnings
+import numpy as np, pandas as pd, torch
+warnings.simplefilter("ignore")
+torch.set_num_threads(1)
+from ctgan import CTGAN
+folder, named, epochs, batch, seed = sys.argv[1], json.loads(sys.argv[2]), *map(int, sys.argv[3:])
+np.random.seed(seed); torch.manual_seed(seed)
+rows = pd.read_csv(f"{folder}/training.csv")
+model = CTGAN(epochs=epochs, batch_size=batch, pac=10, enable_gpu=False)
+began = time.process_time()
+model.fit(rows, named)
+spent = time.process_time() - began
+model.sample(len(rows)).to_csv(f"{folder}/drawn.csv", index=False)
+print(json.dumps({"seconds": spent}))
+"""
+
+
+def world(data: str, seed: int) -> tuple[Rows, Rows] | None:
+    """Training and held-out rows of all sites together; None where the data are absent."""
+    if data == "sim":
+        table, column, study = simulate(seed=seed).table, "site", demo_study(seed=seed)
+    else:
+        folder = data_folder()
+        if folder is None:
+            return None
+        table, column = read(folder / "aml_amlsg.parquet"), "trial"
+        study = bench_study(table, site_column=column, name="aml", seed=seed)
+    tables = take(table, by_column(table, column), without=[column])
+    gathered, facts = gathered_rows(study, tables, chance=Chance(seed, secrets_from_system=False))
+    parts = gathered.rows()
+    return tuple(stacked([rows_of_examples(getattr(one, part), facts) for one in parts], facts)
+                 for part in ("training", "test"))  # fmt: skip
+
+
+def stacked(parts: list[Rows], facts: Facts) -> Rows:
+    """All sites' rows."""
+    return Rows(facts, {name: np.concatenate([part[name] for part in parts]) for name in facts.names})
+
+
+def filled(rows: Rows) -> Table:
+    """Without gaps: medians, and -1 for a name nobody knows."""
+    found = {}
+    for fact in rows.facts.columns:
+        values = rows[fact.name]
+        found[fact.name] = np.where(np.isnan(values), np.nanmedian(values) if fact.is_number else -1.0, values)
+    return Table.from_columns(found)
+
+
+def public(training: Rows, *, peer: str, epochs: int, batch: int, seed: int) -> tuple[Rows, float]:
+    """What the public CTGAN draws, and how long its fit took."""
+    facts = training.facts
+    named = [fact.name for fact in facts.columns if not fact.is_number]
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        (folder / "training.csv").write_bytes(csv_bytes(filled(training)))
+        options = [str(folder), json.dumps(named), str(epochs), str(batch), str(seed)]
+        done = subprocess.run([peer, "-c", PEER, *options], capture_output=True, text=True, check=True)
+        drawn = read(folder / "drawn.csv")
+        columns = {name: np.asarray(drawn.column(name), dtype=np.float64) for name in facts.names}
+    for fact in facts.columns:
+        if not fact.is_number:
+            columns[fact.name] = np.where(columns[fact.name] < 0, np.nan, columns[fact.name])
+    return Rows(facts, columns), float(json.loads(done.stdout.splitlines()[-1])["seconds"])
+
+
+def figures(training: Rows, reserve: Rows, drawn: Rows, seed: int) -> dict[str, float]:
+    """Classic pair, skills on held-out rows, and how well trees tell real from drawn."""
+    csf, gsf = classic_pair(training, drawn)
+    scored = score_all(training, reserve, {"it": drawn}, draws=3, seed=seed)["it"]
+    apart = 1.0 - 0.5 * interval(scored["csf"].parts["indistinguishability"])[0]
+    skills = {f"{name} skill": interval(scored[name].skill)[0] for name in ("csf", "gsf")}
+    return {"classic csf": csf, "classic gsf": gsf, **skills, "c2st": apart}
+
+
+def main() -> None:
+    """Print one line a data set, seed and code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", default="sim,aml")
+    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--batch", type=int, default=100)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--peer", default="python", help="an interpreter that has ctgan")
+    asked = parser.parse_args()
+    probe = subprocess.run([asked.peer, "-c", "import ctgan; print(ctgan.__version__)"], capture_output=True, text=True,
+                           check=False)  # fmt: skip
+    version = probe.stdout.strip() if probe.returncode == 0 else ""
+    if not version:
+        print(f"the public CTGAN is skipped: '{asked.peer}' has no module ctgan; name an interpreter by --peer")
+    for data in asked.data.split(","):
+        for seed in range(asked.seeds):
+            rows = world(data, seed)
+            if rows is None:
+                print(f"{data} is skipped: no data folder, set COHORTIUM_DATA")
+                continue
+            training, reserve = rows
+            per_epoch = max(1, len(training) // asked.batch)
+            epochs = max(1, asked.steps // per_epoch)
+            made: dict[str, tuple[Rows, float]] = {}
+            for name, warm in (("ours", asked.steps // 6), ("ours cold", 0)):
+                generator = Ctgan(facts=training.facts, steps=epochs * per_epoch - warm, warm_steps=warm,
+                                  batch=asked.batch)  # fmt: skip
+                began = time.process_time()
+                state = fit_network(generator, [training], rng=np.random.default_rng(seed))
+                spent = time.process_time() - began
+                made[name] = generator.sample(state, len(training), rng=np.random.default_rng([seed, 1])), spent
+            if version:
+                made[f"public {version}"] = public(
+                    training, peer=asked.peer, epochs=epochs, batch=asked.batch, seed=seed
+                )
+            for name, (drawn, spent) in made.items():
+                found = figures(training, reserve, drawn, seed)
+                text = ", ".join(f"{key} {value:.3f}" for key, value in found.items())
+                cost = f"{spent / epochs:.3f} s an epoch, {1000 * spent / (epochs * per_epoch):.1f} ms a step"
+                print(f"{data} seed {seed}, {epochs} x {per_epoch} steps, {name}: {text}; {cost}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

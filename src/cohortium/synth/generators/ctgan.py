@@ -1,0 +1,223 @@
+"""Generator `ctgan`: a conditional GAN for tables, own code after Xu et al. 2019.
+
+    generator = Ctgan(facts=facts)
+    state = fit_network(generator, [rows], rng=rng)
+
+Numbers as modes of the published histograms, questions by log frequency, WGAN with gradient penalty, cross-entropy on
+what was asked. The budget is in steps, not in passes: a site of few patients trains as long as a large one. Each step
+uses the same invented patients for critic and generator. Patients are judged one at a time: ten at once, as published,
+learned nothing of the genes in this budget (docs/adr/0017). New patients: questions by true
+frequency, levels drawn with logits moved to the published frequencies, values laid on the published tables.
+Design: synthetic-data.md 5.3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from cohortium.core.parameters import Parameters
+from cohortium.errors import DataError, UsageError
+from cohortium.models.optimisers import OptimiserPlan
+from cohortium.models.torch_training import one_thread, require_torch, tensor
+from cohortium.synth.facts import Facts
+from cohortium.synth.generators.bn import BayesianNetwork
+from cohortium.synth.generators.calibration import drawn_codes, moved_flags, moved_levels
+from cohortium.synth.generators.critic import Critic
+from cohortium.synth.generators.gan_cells import GanCells, Modal
+from cohortium.synth.generators.gan_conditions import Asked, Conditions, Lists
+from cohortium.synth.generators.gan_network import GanNetwork
+from cohortium.synth.generators.network_training import Descent, Trained, share_of
+from cohortium.synth.rows import Rows
+
+__all__ = ["Ctgan"]
+
+LEAST_DRAWN = 4000
+_DECAY = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ctgan:
+    """facts: the columns. steps: of the whole run; warm_steps: on rows of the foundation.
+
+    batch: patients a step, a multiple of pac; pac: patients judged at once; dropout: of the critic; the rest: widths.
+    """
+
+    facts: Facts
+    min_cell: int = 10
+    steps: int = 2500
+    warm_steps: int = 500
+    batch: int = 100
+    pac: int = 1
+    noise: int = 128
+    hidden: int = 256
+    critic_hidden: int = 128
+    dropout: float = 0.0
+    learning_rate: float = 1e-3
+
+    learns_by: ClassVar[Literal["weights"]] = "weights"
+    reads_columns: ClassVar[bool] = False
+    closes: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        for name, least, most in (("steps", 1, 1_000_000), ("warm_steps", 0, 1_000_000), ("batch", 1, 10_000),
+                                  ("pac", 1, 100), ("noise", 1, 1024), ("hidden", 1, 4096),
+                                  ("critic_hidden", 1, 4096)):  # fmt: skip
+            value = getattr(self, name)
+            if not (isinstance(value, int) and least <= value <= most):
+                raise ValueError(f"{name} must be a whole number from {least} to {most}, got {value!r}")
+        if self.batch % self.pac:
+            raise ValueError(f"batch must be a multiple of pac ({self.pac}), got {self.batch}")
+        if not 0 < self.learning_rate <= 1:
+            raise ValueError(f"learning_rate must be above 0 and at most 1, got {self.learning_rate}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout}")
+
+    # --- stages ------------------------------------------------------------------------------------------------
+
+    def foundation(self) -> BayesianNetwork:
+        """What the sites learn first, by exact sums."""
+        return BayesianNetwork(facts=self.facts, min_cell=self.min_cell)
+
+    def begin(self, foundation: Parameters, *, rng: np.random.Generator) -> Parameters:
+        """First weights of generator and critic."""
+        require_torch()
+        network = self._network(foundation)
+        return network.initial(rng) | self._critic(network).initial(rng)
+
+    def warm(self, weights: Parameters, foundation: Parameters, *, rng: np.random.Generator) -> Parameters:
+        """The weights after steps on invented rows, as many as there are patients."""
+        n = int(foundation["n"][0])
+        if not self.warm_steps or n == 0:
+            return weights
+        rows = self.foundation().sample(foundation, n, rng=rng)
+        return self._trained(weights, foundation, rows, n_steps=self.warm_steps, rng=rng).weights
+
+    def train(
+        self,
+        weights: Parameters,
+        foundation: Parameters,
+        rows: Rows,
+        *,
+        effort: float,
+        rng: np.random.Generator,
+        proximal: float = 0.0,
+        moments: Parameters | None = None,
+    ) -> Trained:
+        """Training on a site's rows. effort: share of all steps; proximal: mu of FedProx; moments: kept ones."""
+        n_steps = share_of(self.steps, effort)
+        return self._trained(weights, foundation, rows, n_steps=n_steps, rng=rng, proximal=proximal, moments=moments)
+
+    def closing(self, weights: Parameters, foundation: Parameters) -> None:
+        """Nothing is left to learn."""
+
+    def assembled(self, foundation: Parameters, weights: Parameters, closing: Parameters) -> Parameters:
+        """The finished state: the critic stays behind."""
+        kept = {name: array for name, array in weights.items() if name.startswith("generator.")}
+        parts = (foundation.prefixed("foundation"), Parameters(kept).prefixed("network"))
+        return Parameters({name: array for part in parts for name, array in part.items()})
+
+    def finished(self, state: Parameters) -> bool:
+        """Whether patients can be drawn."""
+        return "network/generator.out.weight" in state
+
+    # --- patients ----------------------------------------------------------------------------------------------
+
+    def sample(self, state: Parameters, n: int, *, rng: np.random.Generator) -> Rows:
+        """n new patients; gaps as in the data. Raises UsageError before the fit is finished."""
+        require_torch()
+        if not self.finished(state):
+            raise UsageError("this generator is not finished; fit it to the end before sampling")
+        network = self._network(state.under("foundation"))
+        cells, n_drawn = network.cells, max(n, LEAST_DRAWN)
+        asked = _asked_as_they_are(cells, n_drawn, rng)
+        noise = rng.standard_normal((n_drawn, self.noise))
+        with one_thread():
+            inputs = np.hstack([noise, network.question(asked, n_drawn)])
+            places, flags, levels = network.drawn_logits(state.under("network"), inputs)
+        flags = moved_flags(flags, np.array([cells.margins[at][1] for at in network.flags]))
+        levels = moved_levels(levels, [cells.margins[at] for at in network.blocks])
+        codes = np.zeros((n_drawn, len(cells.sizes)), dtype=np.int64)
+        codes[:, network.flags], codes[:, network.blocks] = drawn_codes(flags, levels, rng)
+        return cells.decode(Modal(places, codes), rng).take(np.arange(n))
+
+    # --- within ------------------------------------------------------------------------------------------------
+
+    def _network(self, foundation: Parameters) -> GanNetwork:
+        return GanNetwork(GanCells.of(self.foundation(), foundation), self.noise, self.hidden)
+
+    def _critic(self, network: GanNetwork) -> Critic:
+        return Critic(network.width + network.asked_width, self.critic_hidden, self.pac, self.dropout)
+
+    def _trained(
+        self,
+        weights: Parameters,
+        foundation: Parameters,
+        rows: Rows,
+        *,
+        n_steps: int,
+        rng: np.random.Generator,
+        proximal: float = 0.0,
+        moments: Parameters | None = None,
+    ) -> Trained:
+        require_torch()
+        import torch
+
+        if len(rows) == 0:
+            raise DataError("no patient to learn from")
+        network = self._network(foundation)
+        critic, cells = self._critic(network), network.cells
+        plan = OptimiserPlan(name="adam", learning_rate=self.learning_rate, beta_1=0.5, beta_2=0.9)
+        choice, noise = rng.spawn(2)
+        modal = cells.encode(rows, choice)
+        named = modal.codes[:, : len(cells.named)]
+        n = int(foundation["n"][0])
+        conditions = Conditions.of([cells.margins[at] * n for at in range(len(cells.named))], codes=named)
+        lists = Lists.of(named, n_levels=max(cells.sizes, default=1)) if len(cells.named) else None
+        losses: list[float] = []
+        with one_thread():
+            real = tensor(network.real(modal))
+            judge = Descent(plan, weights, critic.names, moments=moments, label="critic.", proximal=proximal)
+            maker = Descent(
+                plan, weights, network.names, moments=moments, label="generator.", proximal=proximal, decay=_DECAY
+            )
+            for _ in range(n_steps):
+                asked = conditions.draw(self.batch, choice)
+                fitting = choice.integers(0, len(rows), self.batch) if asked is None or lists is None else (
+                    lists.fitting(asked, choice))  # fmt: skip
+                question = torch.from_numpy(network.question(asked, self.batch))
+                drawn = torch.from_numpy(noise.standard_normal((self.batch, self.noise), dtype=np.float32))
+                soft = network.soft(maker.tensors, torch.cat([drawn, question], dim=1), noise)
+                with torch.no_grad():
+                    fake = torch.cat([soft.data, question], dim=1)
+                    true = torch.cat([real[torch.from_numpy(fitting)], question], dim=1)
+                    loss, gradients = critic.gradients(judge.tensors, true, fake, noise)
+                    judge.apply(gradients)
+                    _, towards = critic.towards_real(judge.tensors, fake, noise)
+                total = (soft.data * towards[:, : network.width]).sum()
+                maker.step(total if asked is None else total + network.miss(soft, asked))
+                losses.append(loss)
+        last = losses[-max(1, n_steps // 10) :]
+        return Trained(
+            weights=weights | judge.weights() | maker.weights(),
+            loss=float(np.mean(last)),
+            steps=n_steps,
+            moments=judge.moments() | maker.moments(),
+        )
+
+
+def _asked_as_they_are(cells: GanCells, n: int, rng: np.random.Generator) -> Asked | None:
+    """Questions whose levels are as frequent as in the data."""
+    named = len(cells.named)
+    usable = [at for at in range(named) if cells.sizes[at] > 1]
+    if not usable:
+        return None
+    variable = np.array(usable, dtype=np.int64)[rng.integers(0, len(usable), n)]
+    most = max(cells.sizes[at] for at in usable)
+    edges = np.ones((named, most))
+    for at in usable:
+        edges[at, : cells.sizes[at]] = np.cumsum(cells.margins[at])
+    level = (rng.random((n, 1)) >= edges[variable, :-1]).sum(axis=1)
+    return Asked(variable, level.astype(np.int64))
