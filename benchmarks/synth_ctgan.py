@@ -38,10 +38,10 @@ import numpy as np, pandas as pd, torch
 warnings.simplefilter("ignore")
 torch.set_num_threads(1)
 from ctgan import CTGAN
-folder, named, epochs, batch, seed = sys.argv[1], json.loads(sys.argv[2]), *map(int, sys.argv[3:])
+folder, named, epochs, batch, seed = sys.argv[1], json.loads(sys.argv[2]), *map(int, sys.argv[3:6])
 np.random.seed(seed); torch.manual_seed(seed)
 rows = pd.read_csv(f"{folder}/training.csv")
-model = CTGAN(epochs=epochs, batch_size=batch, pac=10, enable_gpu=False)
+model = CTGAN(epochs=epochs, batch_size=batch, pac=int(sys.argv[6]), enable_gpu=False)
 began = time.process_time()
 model.fit(rows, named)
 spent = time.process_time() - began
