@@ -94,7 +94,7 @@ def test_nobody_and_the_unfinished_are_refused(world, made):
     ("options", "said"),
     [({"pac": 10, "batch": 96}, "multiple of pac"), ({"steps": 0}, "steps must be"),
      ({"dropout": 1.0}, "dropout must be"),
-     ({"learning_rate": 2}, "learning_rate must be")],
+     ({"learning_rate": 2}, "learning_rate must be"), ({"critic_rate": 0}, "critic_rate must be")],
 )  # fmt: skip
 def test_impossible_options_are_named(world, options, said):
     with pytest.raises(ValueError, match=said):

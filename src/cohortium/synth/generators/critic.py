@@ -1,9 +1,10 @@
-"""The judging half of `ctgan`, with its gradients written out: they cost a third of what a taped gradient penalty does.
+"""The judging half of `ctgan`, with its gradients written out: no tape, no second pass through it.
 
 The critic sees one patient, or a few at once (pac), with what was asked for, and says how real they look: two hidden
-layers, leaky ReLU 0.2, dropout if wanted. Loss: mean of the invented - mean of the real
-+ 10 (|gradient at a mixture of both| - 1)^2 (WGAN-GP: Gulrajani et al. 2017; pac: Lin et al. 2018). Where slopes and dropout are held, the critic is linear in its
-input, gradient = W1' (a1 * W2' (a2 * w3)), so the penalty's derivative by every weight is a product of matrices.
+layers, leaky ReLU 0.2, dropout if wanted. Loss: mean of the invented - mean of the real + 10 (|g| - 1)^2, g the
+gradient at a mixture of both (WGAN-GP: Gulrajani et al. 2017; pac: Lin et al. 2018). Where slopes and dropout are
+held, the critic is linear in its input, g = W1' (a1 * W2' (a2 * w3)), so the penalty's derivative by every weight is a
+product of matrices.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@
 
 Numbers as modes of the published histograms, questions by log frequency, WGAN with gradient penalty, cross-entropy on
 what was asked. The budget is in steps, not in passes: a site of few patients trains as long as a large one. Each step
-uses the same invented patients for critic and generator. Two departures from the paper, both measured (docs/adr/0017):
-patients are judged one at a time, and the critic learns four times as fast as the generator. New patients: questions by true
-frequency, levels drawn with logits moved to the published frequencies, values laid on the published tables.
+uses the same invented patients for critic and generator. Two departures from the paper, both measured (docs/adr/0018):
+patients are judged one at a time, and the critic learns four times as fast as the generator. New patients: questions
+by true frequency, levels drawn with logits moved to the published frequencies, values laid on the published tables.
 Design: synthetic-data.md 5.3.
 """
 
