@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import numpy as np
+
 from cohortium.core.parameters import Parameters
 from cohortium.core.update import Aggregate, Fitted, Instructions, Turn, Update
 from cohortium.strategies.krum_scores import changes, check_f, ranked, refuse_few, squared_distances, too_few
@@ -50,13 +52,24 @@ class Krum:
         """What the training changed, with weight 1."""
         return Update(site=turn.site, parameters=difference(turn, fitted[0]), weight=1)
 
+    def taken(self, n_sites: int) -> int:
+        """How many changes are taken."""
+        return 1
+
     def merge(self, turn: Turn, aggregate: Aggregate) -> tuple[Parameters, Parameters]:
-        """The chosen site's change, added to the round's model."""
+        """The mean of the chosen changes, added in the order of site names; here of one."""
         vectors = changes(turn, aggregate)
         refuse_few(self.too_few(len(vectors)))
-        best = ranked(squared_distances(vectors), range(len(vectors)), f=self.f)[0]
-        chosen = as_floats(aggregate.updates[best].parameters)
-        return moved(turn.start, {name: chosen[name] for name in turn.start}), turn.state
+        m = self.taken(len(vectors))
+        chosen = sorted(ranked(squared_distances(vectors), range(len(vectors)), f=self.f)[:m])
+        floats = [as_floats(aggregate.updates[at].parameters) for at in chosen]
+        step = {}
+        for name in turn.start:
+            total = np.array(floats[0][name])
+            for one in floats[1:]:
+                total += one[name]
+            step[name] = np.divide(total, float(m))
+        return moved(turn.start, step), turn.state
 
     def personal(self, turn: Turn) -> Parameters:
         """The shared model."""
