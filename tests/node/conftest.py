@@ -19,7 +19,7 @@ from cohortium.node.service import Service, Wrap
 from cohortium.node.studies import Parcel
 from cohortium.sim.pinning import pin
 from cohortium.sim.virtual_clock import run_virtual
-from cohortium.swarm.store import DiskStore
+from cohortium.swarm.store import DiskStore, MemoryStore
 from cohortium.transport.memory import MemoryNetwork
 from cohortium.transport.switchboard import Switchboard
 
@@ -221,8 +221,8 @@ class InlineNetwork:
 class World:
     """Hospitals in one process and virtual time: real homes and services, one memory ledger, one memory network."""
 
-    def __init__(self, folder, sites, *, automatic=True):
-        self.sites, self.tables = sorted(sites), {}
+    def __init__(self, folder, sites, *, automatic=True, on_disk=True):
+        self.sites, self.tables, self.on_disk = sorted(sites), {}, on_disk
         self.faults = {site: {} for site in sites}
         self.homes = {site: self._home(folder / site, site, automatic) for site in self.sites}
         cards = [home.card(NOW) for home in self.homes.values()]
@@ -282,7 +282,7 @@ class World:
             network=network,
             board=board,
             directory=directory,
-            store=DiskStore(home.path),
+            store=DiskStore(home.path) if self.on_disk else MemoryStore(),
             wrap=Wrap(clock=self.clock),
             blocking=blocking,
             hire=hire,

@@ -8,12 +8,18 @@ import stat
 import numpy as np
 import pytest
 
-from cohortium.core.verdicts import VERDICTS
-from cohortium.errors import UsageError
+from cohortium.core.parameters import Parameters
+from cohortium.core.verdicts import CODES, VERDICTS
+from cohortium.data.table import Table
+from cohortium.errors import DataError, UsageError
 from cohortium.ledger.archive import verify
+from cohortium.node.own_audit import audit_record, judged
 from cohortium.node.run_folder import EVIDENCE, SUSPECTS
 from cohortium.node.standings import standings_of
+from cohortium.node.work import open_ward, ward_work
+from cohortium.quality.stages import FIELDS
 from cohortium.quality.study import fewest_audited, least_half
+from cohortium.sim.pinning import pin
 from cohortium.sim.simulate import run_simulation
 from cohortium.swarm.ports import Judged
 
@@ -29,7 +35,7 @@ def turned(table):
 
 @pytest.fixture
 def eight(world):
-    found = world(*SITES)
+    found = world(*SITES, on_disk=False)
     found.tables[REVERSED] = turned(found.tables[REVERSED])
     return found
 
@@ -145,3 +151,87 @@ def test_a_liar_a_restart_and_a_site_of_one_class_change_no_verdict(world):
     assert record["quality"]["sites"]["site-0"]["votes"] == 0
     assert "site-1 voted otherwise" in record["notes"][1]
     assert list(standings_of(six.ledger.events(0))) == [REVERSED], "one vote accuses nobody"
+
+
+# --- one site's part of a finished audit, without nodes
+
+
+def little(seed, n=60):
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(size=(2, n))
+    return Table.from_columns({"a": a, "b": b, "label": (a - 0.5 * b + rng.normal(0, 0.8, n) > 0).astype(float)})
+
+
+@pytest.fixture(scope="module")
+def finished():
+    """Six wards, their program and the state after the last exchange."""
+    tables = {site: little(k) for k, site in enumerate(SITES[:6])}
+    tables[REVERSED] = turned(tables[REVERSED])
+    content = {"study": {"name": "six", "outcome": "label"}, "model": {"name": "logistic"}, "quality": AUDIT,
+               "privacy": {"secure_aggregation": False}}  # fmt: skip
+    study = pin(content, tables).study
+    wards = {site: open_ward(study, tables[site], site=site, secret=bytes(32)) for site in tables}
+    works = {site: ward_work(ward, sites=sorted(tables)) for site, ward in wards.items()}
+    state = works["site-0"].start()
+    while not works["site-0"].finished(state):
+        state = works["site-0"].merge(state, [work.train(1, state) for work in works.values()])
+    return wards, works, state
+
+
+def record_at(finished, site, folder, state=None):
+    wards, works, last = finished
+    text = audit_record(wards[site], works[site].program, state or last, folder=folder)
+    return json.loads(text), (folder / f".{SUSPECTS}.draft").read_text()
+
+
+def poisoned(finished, site, **fields):
+    """The state as a liar leaves it that adds numbers to another site's row of the evidence table."""
+    _, works, state = finished
+    name = "audit/model/evidence"
+    table = np.array(state[name])
+    for field, value in fields.items():
+        table[sorted(works).index(site), FIELDS.index(field)] = value
+    return state | Parameters({name: table})
+
+
+def test_every_site_votes_for_the_same_table(finished):
+    wards, works, state = finished
+    said = {site: judged(wards[site].study, works[site].program, state) for site in works}
+    assert len(set(said.values())) == 1
+    assert {one.site: one.verdict for one in said["site-0"]}[REVERSED] == CODES["repair"]
+    assert judged(wards["site-0"].study, works["site-0"].program, works["site-0"].start()) == ()
+
+
+def test_a_site_whose_row_somebody_else_has_written_into_is_told(finished, tmp_path):
+    record, _ = record_at(finished, "site-0", tmp_path)
+    assert record["notes"] == []
+    framed = poisoned(finished, "site-0", reversed=60_000_000, sound=-60_000_000, ranking=-3_000_000)
+    record, _ = record_at(finished, "site-0", tmp_path, framed)
+    assert record["quality"]["sites"]["site-0"]["verdict"] == "quarantine"
+    assert record["notes"][0].startswith("WARNING: what the table of evidence says of this site is not what")
+    record, _ = record_at(finished, "site-1", tmp_path, framed)
+    assert record["notes"] == [], "nobody else can see it"
+
+
+def test_a_table_that_cannot_be_one_convicts_nobody_and_stops_no_node(finished, tmp_path):
+    wards, works, _ = finished
+    broken = poisoned(finished, "site-0", gain=7, n=3)
+    assert judged(wards["site-1"].study, works["site-1"].program, broken) == ()
+    record, listed = record_at(finished, "site-1", tmp_path, broken)
+    assert record["quality"]["status"] == "inconclusive"
+    assert "no site can have found" in record["quality"]["why"]
+    assert listed.count("\n") == 1
+
+
+def test_records_are_listed_at_their_own_site_only(finished, tmp_path):
+    _, listed = record_at(finished, REVERSED, tmp_path)
+    assert listed.count("\n") == 61
+    assert stat.S_IMODE((tmp_path / f".{SUSPECTS}.draft").stat().st_mode) == 0o600
+    _, others = record_at(finished, "site-0", tmp_path)
+    assert set(listed.splitlines()[1:]).isdisjoint(others.splitlines())
+
+
+def test_a_site_that_comes_late_is_in_the_next_audit(finished):
+    wards, _, _ = finished
+    with pytest.raises(DataError, match="it is in the next audit"):
+        ward_work(wards["site-0"], sites=SITES[1:])

@@ -1,5 +1,6 @@
 """The worker's end of the pipe, in this process: errors are told by kind, progress in coarse steps."""
 
+import json
 import socket
 import threading
 
@@ -7,8 +8,12 @@ import numpy as np
 import pytest
 
 from cohortium.core.parameters import Parameters
+from cohortium.data.readers import read
+from cohortium.data.table import Table
 from cohortium.node.pipe import Word, read_word, write_word
+from cohortium.node.work import open_ward, ward_work
 from cohortium.node.worker import FRACTION_STEP, Bench, serve
+from cohortium.sim.inputs import read_study
 
 
 @pytest.fixture
@@ -83,3 +88,59 @@ def test_a_bench_reads_the_table_only_when_it_is_needed(plan):
     bench = Bench({**plan, "table": "/nowhere.csv"})
     assert bench.program(("bonn", "lund")).max_rounds > 1
     assert bench.study.name == "little"
+
+
+AUDIT = """
+[quality]
+detector = "out-of-bag"
+on_harm = "report"
+halves = 6
+passes = 1
+[privacy]
+secure_aggregation = false
+"""
+
+
+def ended_audit(folder):
+    """The state after the last exchange of bonn, whose labels are reversed, and five others; their names."""
+    study = read_study(folder / "study.toml")
+    tables = {"bonn": read(folder / "bonn.csv")}
+    for k, site in enumerate(("graz", "lund", "oslo", "porto", "riga"), start=2):
+        rng = np.random.default_rng(k)
+        a, b = rng.normal(size=(2, 60))
+        sex = np.where(b > 0, "f", "m")
+        label = (a - 0.5 * b + rng.normal(0, 0.8, 60) <= 0).astype(float)
+        tables[site] = Table.from_columns({"a": a, "b": b, "sex": sex, "label": label})
+    sites = sorted(tables)
+    works = [ward_work(open_ward(study, tables[s], site=s, secret=bytes(32)), sites=sites) for s in sites]
+    state = works[0].start()
+    while not works[0].finished(state):
+        state = works[0].merge(state, [work.train(1, state) for work in works])
+    return state, sites
+
+
+def test_after_an_audit_a_worker_tells_the_verdicts_and_drafts_what_it_leaves(worker, home_of_bonn, tmp_path):
+    path = home_of_bonn / "study.toml"
+    path.write_text(path.read_text() + AUDIT)
+    state, sites = ended_audit(home_of_bonn)
+    said = worker("judge", {"sites": sites}, (state,)).text["said"]
+    assert {site: code for site, code, _ in said} == {**dict.fromkeys(sites, 1), "bonn": 3}
+    assert worker("audit", {"sites": sites}, (state, Parameters())).text["said"] == [], "no model, no attacks on it"
+    (home := tmp_path / "run").mkdir()
+    named = {"sites": sites, "model": str(home / "model"), "ledger": str(home / "none")}
+    answer = worker("record", named, (state, Parameters()))
+    assert answer.text["withheld"] == "an audit trains no model"
+    assert json.loads(answer.text["record"])["quality"]["sites"]["bonn"]["repair"] == "label-polarity"
+    assert sorted(one.name for one in home.iterdir()) == [".evidence.json.draft", ".suspects.csv.draft"]
+
+
+def test_a_training_judges_nobody(worker):
+    state = worker("start").arrays[0]
+    assert worker("judge", {}, (state,)).text["said"] == []
+
+
+def test_data_that_were_mended_are_read_anew(worker, home_of_bonn):
+    assert worker("prepare").text["n_patients"] == 60
+    table = home_of_bonn / "bonn.csv"
+    table.write_text("\n".join(table.read_text().splitlines()[:51]) + "\n")
+    assert worker("prepare").text["n_patients"] == 50

@@ -9,6 +9,7 @@ import pytest
 
 from cohortium.core.check import Check
 from cohortium.reports.pages import Report
+from cohortium.reports.quality import AuditCost, QualityRecord, SiteVerdict
 from cohortium.reports.record import RunRecord
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -193,3 +194,37 @@ def test_a_page_between_hospitals_says_what_it_cannot_compare_with(deployed_reco
     assert "left the run (train, silent)" in page
     assert "pooled" not in page.lower()
     assert "At the other hospitals" not in Report(small_record).html()
+
+
+def test_a_site_left_out_by_the_audit_is_named_where_its_patients_are_missing(small_record):
+    verdict = SiteVerdict(verdict="quarantine", posterior=0.99, reason="labels look reversed")
+    audited = QualityRecord(
+        status="decided",
+        detector="out-of-bag",
+        on_harm="quarantine",
+        why="",
+        sites={"porto": verdict},
+        records_flagged={"porto": 9},
+        cost=AuditCost(training_steps_ratio=2.0, model_transfers=8),
+        left_out=("porto",),
+    )
+    page = Report(replace(small_record, quality=audited)).html()
+    for part in page.split('<section id="')[2:4]:
+        assert "Left out by the audit (section 6): porto. These sites did not train" in part
+    assert "Left out by the audit" not in Report(small_record).html()
+
+
+def test_the_page_of_an_audit_says_that_nothing_was_trained(small_record):
+    verdict = SiteVerdict(verdict="repair", posterior=0.99, reason="labels look reversed", repair="label-polarity")
+    audited = QualityRecord(
+        status="decided",
+        detector="out-of-bag",
+        on_harm="audit",
+        why="",
+        sites={"porto": verdict},
+        records_flagged={"porto": 9},
+        cost=AuditCost(training_steps_ratio=2.0, model_transfers=8),
+    )
+    page = Report(replace(small_record, quality=audited)).html()
+    assert "audited their data together" in page
+    assert "the data of porto look harmful; no model was trained" in page

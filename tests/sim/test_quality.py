@@ -1,5 +1,7 @@
 """The audit before a training: a site with reversed labels is found, named, and mended or left out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,9 +11,10 @@ from cohortium.core.study_text import study_of
 from cohortium.errors import StudyError
 from cohortium.ledger.archive import verify
 from cohortium.reports.measure import Measure
+from cohortium.reports.quality_sections import QualitySections
 from cohortium.reports.record import Results
 from cohortium.sim.auditing import audit_study
-from cohortium.sim.comparison import SiteRows
+from cohortium.sim.comparison import SiteRows, train_plainly
 from cohortium.sim.quality import screen_sites, with_effects, without_suspects
 
 SITES = ("aa", "bb", "cc", "dd", "ee", "ff", "gg", "hh")
@@ -95,6 +98,17 @@ def test_the_effect_compares_two_models_on_the_same_patients(mended):
     assert [one.name for one in effects] == ["auroc", "brier"]
     assert 0.5 < effects[0].without.value < 1.0
     assert effects[0].without.n == 120
+
+
+def test_the_difference_has_an_interval_where_the_model_under_the_verdicts_is_at_hand(mended):
+    found, _ = mended
+    model = train_plainly(study(), found.rows, chance=CHANCE)
+    under = Results(swarm={"auroc": Measure(value=0.9, n=120), "brier": Measure(value=0.1, n=120)})
+    first, second = with_effects(study(), found, under, chance=CHANCE, engine="auto", model=model).effects
+    assert first.difference.low <= first.difference.value <= first.difference.high
+    assert second.difference.high < 0, "one site of eight blurs the risks, if not their order"
+    page = QualitySections(replace(found.record, effects=(first, second))).effects()
+    assert " to " in page.rows[0][3]
 
 
 def test_in_quarantine_a_site_does_not_train():

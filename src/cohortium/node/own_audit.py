@@ -9,9 +9,10 @@ Rows are counted from 1 without the header, as they stand in the site's own tabl
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,12 +38,21 @@ from cohortium.swarm.program import Program
 
 __all__ = ["audit_record", "judged"]
 
+_HEAD = "row,label,probability,suspicion,look_alike\n"
+_FRAMED = (
+    "WARNING: what the table of evidence says of this site is not what this site has sent; somebody wrote into its row."
+    " Appeal on the ground 'error', and tell the others"
+)
+
 
 def judged(study: Study, program: Program, state: Parameters) -> tuple[Judged, ...]:
     """The verdict on every site, also one that clears it; nothing of a training, or where labels cannot be judged."""
     if not audits(study) or not program.finished(state):
         return ()
-    table = auditor_of(program).table(program.model(state), detector_of(study.quality).rules)
+    try:
+        table = auditor_of(program).table(program.model(state), detector_of(study.quality).rules)
+    except ValueError:  # what no site can have found: somebody wrote into rows of others
+        return ()
     if table.status == "inconclusive":
         return ()
     return tuple(Judged(site=one.site, verdict=CODES[one.kind], evidence=table.digest) for one in table.verdicts)
@@ -59,11 +69,17 @@ def audit_record(
     rows = ward.gathered.rows()[0]
     auditor, model = auditor_of(program), program.model(state)
     pool = pool_of({program.sites.index(site): records_of(rows)})
-    found = detector_of(study.quality).result(auditor, model, pool, exchanges=0)
-    told = {**json.loads(found.table.canonical()), "digest": found.table.digest.hex()}
-    told["evidence"] = [asdict(one) for one in auditor.evidence(model)]
+    told: dict[str, Any] = {"digest": "", "evidence": []}
+    try:
+        found = detector_of(study.quality).result(auditor, model, pool, exchanges=0)
+        told = {**json.loads(found.table.canonical()), "digest": found.table.digest.hex()}
+        told["evidence"] = [asdict(one) for one in auditor.evidence(model)]
+        quality, listed = _quality(study, found), _suspects(found, ward, rows)
+    except ValueError:
+        quality, listed = _unreadable(study, program.sites), _HEAD
     write_private(draft_of(folder, EVIDENCE), (json.dumps(told, indent=1) + "\n").encode())
-    write_private(draft_of(folder, SUSPECTS), _suspects(found, ward, rows).encode())
+    write_private(draft_of(folder, SUSPECTS), listed.encode())
+    framed = () if auditor.agrees(model, pool) else (_FRAMED,)
     record = RunRecord(
         status="",
         outcome=ward.schema.outcome_kind,
@@ -82,10 +98,24 @@ def audit_record(
         flow=flow_of(ward.gathered),
         checks=ward.checks,
         privacy=privacy,
-        quality=_quality(study, found),
-        notes=ward.cohort.warnings,
+        quality=quality,
+        notes=(*framed, *ward.cohort.warnings),
     )
     return record.to_json()
+
+
+def _unreadable(study: Study, sites: Sequence[str]) -> QualityRecord:
+    """What is said of a table that cannot be one: nothing of anybody."""
+    verdict = SiteVerdict(verdict="keep", posterior=0.0, reason="nothing can be said")
+    return QualityRecord(
+        status="inconclusive",
+        detector=study.quality.detector,
+        on_harm="audit",
+        why="the table of evidence holds numbers that no site can have found; somebody sent other sums than its own",
+        sites=dict.fromkeys(sites, verdict),
+        records_flagged=dict.fromkeys(sites),
+        cost=AuditCost(training_steps_ratio=0.0, model_transfers=0),
+    )
 
 
 def _quality(study: Study, found: AuditResult) -> QualityRecord:
@@ -113,15 +143,15 @@ def _quality(study: Study, found: AuditResult) -> QualityRecord:
 
 def _suspects(found: AuditResult, ward: Ward, rows: SiteRows) -> str:
     """The site's own records as a table; only its head where nothing was scored."""
-    cohort, head = ward.cohort, "row,label,probability,suspicion,look_alike\n"
+    cohort = ward.cohort
     try:
         records = found.records(ward.site)
     except UsageError:
-        return head
+        return _HEAD
     patient = concatenate([rows.training, rows.calibration, rows.test]).patient
     source = np.concatenate([cohort.sources(part) for part in ("train", "calibration", "test")])[first_rows(patient)]
     words = ward.schema.layout().classes or ("0", "1")
-    return head + "".join(_lines(records, [int(one) + 1 for one in source], words))
+    return _HEAD + "".join(_lines(records, [int(one) + 1 for one in source], words))
 
 
 def _lines(records: Iterable[Record], source: list[int], words: tuple[str, ...]) -> Iterable[str]:

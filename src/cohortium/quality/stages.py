@@ -391,6 +391,15 @@ class Auditor:
             ))  # fmt: skip
         return tuple(found)
 
+    def agrees(self, state: Parameters, pool: Pool) -> bool:
+        """Whether the rows of the evidence table that belong to these sites are what they have sent themselves.
+
+        Under masks anybody can write into any row; only the site itself can see it.
+        """
+        sent = self._evidence(state, Where.read(state), pool)["table"]
+        told, places = np.asarray(state["evidence"], dtype=np.int64), list(pool.examples)
+        return bool(np.array_equal(sent[places], told[places]))
+
     def table(self, state: Parameters, rules: Rules) -> Table:
         """The verdicts of a finished audit: the same bytes at every node."""
         auroc, slope = _pair(state["told"])
