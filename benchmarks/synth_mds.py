@@ -137,9 +137,9 @@ def gains(documents: list[Mapping[str, Any]]) -> str:
     for document in documents:
         for generator, settings in document["by_generator"].items():
             where = f"{document['data']} {generator}"
-            for key, losses in settings.get("loss", {}).items():
-                lines += [f"{where} loss {key} {name}: {one['value']:+.4f} ({one['low']:+.4f} to {one['high']:+.4f})"
-                          for name, one in losses.items()]  # fmt: skip
+            for setting, losses in settings.get("loss", {}).items():
+                lines += [f"{where} loss {key} {setting}: {one['value']:+.4f} ({one['low']:+.4f} to {one['high']:+.4f})"
+                          for key, one in losses.items()]  # fmt: skip
             for site, keys in settings.get("gain", {}).items():
                 shown = ", ".join(
                     f"{key} {one['skill']:+.3f} ({one['intervals']['skill'][0]:+.3f} to"

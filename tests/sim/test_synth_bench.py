@@ -10,6 +10,7 @@ from cohortium.data.table import Table
 from cohortium.errors import UsageError
 from cohortium.sim.synth_bench import Bench, bench, consortium, mean_interval, parted
 from cohortium.sim.synth_cells import Cells
+from cohortium.synth.validation.bench_pictures import by_round, gain_per_site, grid
 
 NAMES = ("site", "age", "TP53", "SF3B1", "SRSF2", "blasts", "hb", "os_years", "died")
 
@@ -49,7 +50,8 @@ def test_the_document_holds_curves_gain_and_what_was_refused(found):
     assert set(mine["gain"]) == {"a", "b", "c"}
     wanted = mine["federated"]["csf"]["skill"] - mine["isolated:c"]["csf"]["skill"]
     assert mine["gain"]["c"]["csf"]["skill"] == pytest.approx(wanted)
-    assert mine["loss"]["csf"]["federated"]["value"] == 0
+    assert mine["loss"]["federated"]["csf"]["value"] == 0
+    assert set(mine["loss"]) == {"federated", "isolated", "similarity"}
     assert mine["refused"]["fedavg"].startswith("federation 'fedavg' hands on weights of a network")
 
 
@@ -110,3 +112,10 @@ def test_partitions_use_every_row_once():
         assert all("site" not in one for one in found.values())
     with pytest.raises(UsageError, match="needs 2200 patients, found 900"):
         parted(table.take(np.arange(900)), site_column="site", partition="uneven", seed=1)
+
+
+def test_the_page_of_a_report_reads_the_document(found):
+    document = found.document()
+    assert len(by_round(document)) == 2
+    assert len(grid(document)) == 2
+    assert gain_per_site(document) is not None

@@ -102,7 +102,7 @@ class Bench:
                 for setting in settings
                 if setting.startswith("isolated:") and "federated" in settings
             }
-            mine["loss"] = {key: self._loss(name, key) for key in ("csf", "gsf")}
+            mine["loss"] = self._losses(name)
             mine["refused"] = self.refused.get(name, {})
             mine["passed_gate"] = self.shared.get(name, {})
             found[name] = mine
@@ -142,18 +142,20 @@ class Bench:
             return {}
         return {"skill": mean, "intervals": {"skill": (low, high)}}
 
-    def _loss(self, name: str, key: str) -> dict[str, Any]:
-        """(central - strategy) / central of the plain score, by federated setting, paired by seed."""
-        settings = self.figures[name]
-        central = settings.get("central", {}).get(f"{key}.score", [])
-        found = {}
-        for setting, values in settings.items():
-            own = values.get(f"{key}.score", [])
-            if setting == "central" or setting.startswith("isolated:") or len(own) != len(central) or not own:
+    def _losses(self, name: str) -> dict[str, dict[str, Any]]:
+        """(central - federated) / central of the plain scores, by setting that is neither, paired by seed."""
+        found: dict[str, dict[str, Any]] = {}
+        central = self.figures[name].get("central", {})
+        for setting, values in self.figures[name].items():
+            if setting == "central" or setting.startswith("isolated:"):
                 continue
-            mean, low, high = mean_interval(((np.array(central) - np.array(own)) / np.array(central)).tolist())
-            if math.isfinite(mean):
-                found[setting] = {"value": mean, "low": low, "high": high}
+            for key in ("csf", "gsf"):
+                best, own = (np.array(one.get(f"{key}.score", [])) for one in (central, values))
+                if not len(own) or len(own) != len(best):
+                    continue
+                mean, low, high = mean_interval(((best - own) / best).tolist())
+                if math.isfinite(mean):
+                    found.setdefault(setting, {})[key] = {"value": mean, "low": low, "high": high}
         return found
 
 
