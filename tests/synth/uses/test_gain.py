@@ -6,6 +6,7 @@ from lifelines.utils import concordance_index
 
 from cohortium.errors import DataError
 from cohortium.synth.uses.gain import Judge, joined_rows
+from cohortium.synth.validation.utility import baseline_matrix
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +50,11 @@ def test_tables_are_put_one_after_another(world):
     both = joined_rows(world.reserve, world.training)
     assert len(both) == len(world.reserve) + len(world.training)
     assert (both["age"][: len(world.reserve)] == world.reserve["age"]).all()
+
+
+def test_columns_of_huge_numbers_are_judged_as_well(world, judge, risk):
+    huge = world.training.with_columns({"ferritin": 1e6 * world.training["ferritin"]})
+    fill = baseline_matrix(huge)[2]
+    found = Judge(world.reserve.with_columns({"ferritin": 1e6 * world.reserve["ferritin"]}), 0).risk(huge, fill=fill)
+    plain = judge.risk(world.training, fill=baseline_matrix(world.training)[2])
+    assert np.corrcoef(found, plain)[0, 1] > 0.99

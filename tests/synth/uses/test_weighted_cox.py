@@ -6,6 +6,7 @@ import pytest
 from lifelines import CoxPHFitter
 
 from cohortium.errors import DataError
+from cohortium.models.survival_estimators import Cox
 from cohortium.synth.uses.weighted_cox import weighted_cox, weighted_survival
 from cohortium.synth.validation.curves import kaplan_meier
 
@@ -43,3 +44,12 @@ def test_no_event_and_separated_patients_are_told():
         weighted_cox(x, time, np.zeros(30))
     with pytest.raises(DataError, match="does not settle"):
         weighted_cox(1e-9 * time[:, None], time, event)
+
+
+def test_a_ridge_shrinks_as_that_of_the_exact_model():
+    x, time, event = _patients(200)
+    oracle = Cox(l2=0.1, ties="breslow").fit(x, np.column_stack([time, event]))
+    spread = x.std(axis=0)  # on columns of spread 1
+    found = weighted_cox(x / spread, time, event, l2=0.1).coefficients / spread
+    assert found == pytest.approx(oracle.coef_, abs=5e-3)
+    assert abs(oracle.coef_[0]) < 0.9 * abs(weighted_cox(x, time, event).coefficients[0])

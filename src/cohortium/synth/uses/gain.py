@@ -14,9 +14,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cohortium.errors import DataError
+from cohortium.errors import DataError, TrainingFailed
 from cohortium.synth.rows import Rows
-from cohortium.synth.validation.utility import baseline_matrix, cox_fit
+from cohortium.synth.uses.weighted_cox import weighted_cox
+from cohortium.synth.validation.utility import L2, baseline_matrix, cox_fit
 
 __all__ = ["Gain", "Judge", "joined_rows"]
 
@@ -61,8 +62,20 @@ class Judge:
 
     def risk(self, rows: Rows, *, fill: Floats) -> Floats:
         """Risk of the held-out patients by a model of these rows. Raises CohortiumError where none can be fitted."""
-        model, _ = cox_fit(rows, fill=fill)
-        return np.asarray(model.predict(baseline_matrix(self._patients, fill=fill)[0]))
+        try:
+            model, _ = cox_fit(rows, fill=fill)
+            return np.asarray(model.predict(baseline_matrix(self._patients, fill=fill)[0]))
+        except TrainingFailed as error:
+            if error.code != "overflow":
+                raise
+        # Columns of large numbers or hazards that leave the exact sums: the same model in floating point.
+        facts = rows.facts
+        x, x_new = (baseline_matrix(one, fill=fill)[0] for one in (rows, self._patients))
+        spread = x.std(axis=0)  # the ridge of the exact model is on columns of spread 1
+        scale = np.where(spread > 1e-9, spread, np.inf)
+        x, x_new = (one - x.mean(axis=0) for one in (x, x_new))
+        model_in_floats = weighted_cox(x / scale, rows[facts.time], rows[facts.event], l2=L2)
+        return np.asarray((x_new / scale) @ model_in_floats.coefficients)
 
     def compared(self, without: Sequence[Floats], with_: Sequence[Floats]) -> Gain:
         """Means over the models of either kind. Raises DataError where no two patients can be compared."""

@@ -35,8 +35,13 @@ class WeightedCox:
         return np.sqrt(np.diag(self.covariance))
 
 
-def weighted_cox(x: Floats, time: Floats, event: Floats, *, weights: Floats | None = None) -> WeightedCox:
-    """The fit to these patients. x: (n, p). Raises DataError without an event or where it does not settle."""
+def weighted_cox(
+    x: Floats, time: Floats, event: Floats, *, weights: Floats | None = None, l2: float = 0.0
+) -> WeightedCox:
+    """The fit to these patients. x: (n, p). l2: ridge per patient.
+
+    Raises DataError without an event or where it does not settle.
+    """
     w = np.ones(len(time)) if weights is None else weights
     order = np.argsort(-time, kind="stable")
     x, time, w = x[order] - np.average(x, axis=0, weights=w), time[order], w[order]
@@ -46,13 +51,14 @@ def weighted_cox(x: Floats, time: Floats, event: Floats, *, weights: Floats | No
     last = np.searchsorted(-time, -time, side="right") - 1  # of those with the same time: all are at risk
     at, weight = last[died], w[died]
     b = np.zeros(x.shape[1])
-    value, gradient, information = _sums(b, x, w, died, at, weight)
+    ridge = l2 * len(x)
+    value, gradient, information = _sums(b, x, w, died, at, weight, ridge)
     for _ in range(_MOST_STEPS):
         step = np.linalg.lstsq(information, gradient, rcond=None)[0]
         for _ in range(20):
             tried = b + step
             if np.abs(tried).max() <= _LARGEST:
-                found = _sums(tried, x, w, died, at, weight)
+                found = _sums(tried, x, w, died, at, weight, ridge)
                 if found[0] >= value - 1e-10:
                     break
             step = step / 2
@@ -65,7 +71,7 @@ def weighted_cox(x: Floats, time: Floats, event: Floats, *, weights: Floats | No
 
 
 def _sums(
-    b: Floats, x: Floats, w: Floats, died: NDArray[np.bool_], at: NDArray[np.int64], weight: Floats
+    b: Floats, x: Floats, w: Floats, died: NDArray[np.bool_], at: NDArray[np.int64], weight: Floats, ridge: float
 ) -> tuple[float, Floats, Floats]:
     """(log partial likelihood, gradient, information); patients by falling time."""
     eta = x @ b
@@ -80,7 +86,7 @@ def _sums(
     np.add.at(shares, at, weight / s0)
     while_at_risk = np.cumsum(shares[::-1])[::-1]
     information = (rx * while_at_risk[:, None]).T @ x - (weight[:, None] * s1).T @ s1
-    return value, gradient, information
+    return value - 0.5 * ridge * float(b @ b), gradient - ridge * b, information + ridge * np.eye(len(b))
 
 
 def weighted_survival(time: Floats, event: Floats, weights: Floats, *, at: Floats) -> Floats:

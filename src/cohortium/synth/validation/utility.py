@@ -27,7 +27,7 @@ __all__ = ["HORIZON_D", "Utility", "baseline_matrix", "cox_fit", "known_columns"
 Floats = NDArray[np.float64]
 
 HORIZON_D = 2 * 365.25
-_L2 = 0.01
+L2 = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ def baseline_matrix(rows: Rows, *, fill: Floats | None = None) -> tuple[Floats, 
     return np.where(np.isnan(matrix), means, matrix), tuple(names), means
 
 
-def cox_fit(rows: Rows, *, fill: Floats | None = None, l2: float = _L2) -> tuple[Cox, Floats]:
+def cox_fit(rows: Rows, *, fill: Floats | None = None, l2: float = L2) -> tuple[Cox, Floats]:
     """A ridge Cox regression on these rows, and the means that filled gaps. Raises CohortiumError."""
     x, _, means = baseline_matrix(rows, fill=fill)
     time = np.maximum(rows[rows.facts.time], 0.0)
