@@ -74,3 +74,5 @@ def test_what_is_told_about_a_site_is_told_apart_from_patients(honest):
 def test_tables_that_were_not_trained_on_are_refused(honest):
     with pytest.raises(UsageError, match=r"these are not the tables of the run: .*bonn, lund, porto"):
         deep_audit(honest, tables(90), references=4)
+    with pytest.raises(UsageError, match=r"these are not the tables of the run: the model's AUROC on them is 0\.\d{4}"):
+        deep_audit(honest, tables(signal=0.3), references=4)

@@ -5,7 +5,7 @@ import numpy as np
 from cohortium.core.study import Study
 from cohortium.privacy.leakage.site_audit import Claim
 from cohortium.sim.plain import learn
-from cohortium.sim.site_auditor import SiteAuditor, claim_of, thresholds_of
+from cohortium.sim.site_auditor import SiteAuditor, affordable, claim_of, thresholds_of
 
 
 def auditor_of(study, work, held_out):
@@ -55,3 +55,13 @@ def test_nobody_held_out_is_inconclusive_and_no_crash(study, works_of, rows):
     auditor = auditor_of(study, works["porto"], nobody)
     said = auditor.close(works["porto"], learn(works["porto"].program, list(works.values())))
     assert [one.verdict for one in said] == [1, 3]
+
+
+def test_of_a_large_model_as_many_patients_are_looked_at_as_cost_a_hundredth_of_its_training():
+    def looked_at(n_parameters, *, rounds, n=1000, learns_by="weights"):
+        return affordable(n_parameters, n_trained=n, rounds=rounds, learns_by=learns_by)
+
+    assert looked_at(2_700_000, rounds=20) == 300
+    assert looked_at(2_700_000, rounds=2) == 100, "never too few to say anything"
+    assert looked_at(2_700_000, rounds=500) == 1_000
+    assert looked_at(50_000, rounds=2) == looked_at(2_700_000, rounds=2, learns_by="sums") == 1_000

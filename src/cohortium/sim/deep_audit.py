@@ -32,6 +32,7 @@ from cohortium.privacy.leakage.membership import (
 )
 from cohortium.privacy.leakage.prevalence import infer_property
 from cohortium.privacy.leakage.verdict import Finding, Thresholds, Verdict, on_membership, together
+from cohortium.reports.discrimination import auroc
 from cohortium.reports.measure import Measure
 from cohortium.reports.privacy import Attack
 from cohortium.reports.record import RunRecord
@@ -51,6 +52,7 @@ Say = Callable[[str], None]
 
 _LEAST_SUBGROUP = 20
 _QUESTIONS = 200
+_SAME = 1e-3  # of an AUROC: another machine's last digits may part a tie
 _KEPT = 0.5  # of the patients with, or without, the outcome in shadow models of a low or a high share
 
 
@@ -87,6 +89,8 @@ def deep_audit(
     _check_tables(record, rows)
     rows = screen_sites(study, rows, chance=chance, say=say).rows  # what trained, repaired or left out as in the run
     with blamed_on(loaded_code(study)):
+        if not study.evaluation.folds and not saved.personal:
+            _check_scores(record, saved.model, rows)
         world = _World(study, rows, chance)
         target = world.losses(saved.model)
         outside = world.halves(k)
@@ -105,6 +109,23 @@ def _check_tables(record: RunRecord, rows: Sequence[SiteRows]) -> None:
         wrong = sorted(site for site in here.keys() | there.keys() if here.get(site) != there.get(site))
         raise UsageError(
             f"these are not the tables of the run: sites or numbers of patients differ ({', '.join(wrong)})"
+        )
+
+
+def _check_scores(record: RunRecord, model: TrainedModel, rows: Sequence[SiteRows]) -> None:
+    """The model does on these test patients what the record says: as many others would pass the count, not this."""
+    told = record.test.swarm.get("auroc")
+    if told is None or told.value is None or rows[0].test.y is None:
+        return
+    held = [one for one in rows if len(one.test)]
+    risk = np.concatenate([model.scores(one, one.test) for one in held])
+    y = np.concatenate([one.test.y for one in held if one.test.y is not None])
+    known = np.isfinite(y)
+    found = auroc(y[known], risk[known])
+    if abs(found - told.value) > _SAME:
+        raise UsageError(
+            f"these are not the tables of the run: the model's AUROC on them is {found:.4f}, in the record"
+            f" {told.value:.4f}"
         )
 
 

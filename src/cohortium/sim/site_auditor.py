@@ -22,12 +22,13 @@ from cohortium.sim.round_measures import cause_of
 from cohortium.swarm.ports import Audited
 from cohortium.swarm.program import Program, SiteWork
 
-__all__ = ["SiteAuditor", "claim_of", "evenly", "thresholds_of"]
+__all__ = ["SiteAuditor", "affordable", "claim_of", "evenly", "thresholds_of"]
 
 Floats = NDArray[np.float64]
 
 _CONTROLS = 250
 _LEAST, _MOST = 100, 1_000  # patients of either side: as many members as others, within these
+_LARGE = 100_000  # parameters from which a prediction is worth counting
 
 
 def thresholds_of(study: Study) -> Thresholds:
@@ -72,8 +73,14 @@ class SiteAuditor:
         program = work.program
         if program.position(state)[0] < len(program.stages) - 1:
             return
-        chosen = evenly(work.training, min(max(len(self._held_out), _LEAST), _MOST))
-        both = work.view(state, concatenate([chosen, evenly(self._held_out, _MOST)]))  # once: a large model costs
+        most = affordable(
+            sum(array.size for array in program.model(state).values()),
+            n_trained=len(work.training),
+            rounds=program.stages[-1].max_rounds,
+            learns_by=program.learner.learns_by,
+        )
+        chosen = evenly(work.training, min(max(len(self._held_out), _LEAST), most))
+        both = work.view(state, concatenate([chosen, evenly(self._held_out, most)]))  # once: a large model costs
         predicted = program.learner.predict(work.personal(state), both) if len(both) else np.zeros(0)
         inside = np.arange(len(both)) < len(chosen)
         training, others = both.take(inside), both.take(~inside)
@@ -98,6 +105,17 @@ class SiteAuditor:
         if not len(known) or not len(asked):
             return np.zeros(0)
         return patient_losses(memorised(known, asked), asked, cause=self._cause)
+
+
+def affordable(n_parameters: int, *, n_trained: int, rounds: int, learns_by: str) -> int:
+    """Patients of either side that are looked at, 1,000 at most.
+
+    Of a large model so many that predicting them costs one percent of its training, where in each round every patient
+    was predicted and two gradients were made; but never fewer than 100, which say nothing.
+    """
+    if learns_by == "sums" or n_parameters < _LARGE:
+        return _MOST
+    return min(max(3 * n_trained * rounds // 200, _LEAST), _MOST)
 
 
 def evenly(examples: Examples, n: int) -> Examples:

@@ -64,7 +64,17 @@ def test_the_same_update_under_masks_or_noise_may_go_and_is_counted() -> None:
     watch = Watch(protected=True)
     watch(leaving(training, sent=one_patient_in(training)))
     watch(leaving(training))
-    assert (watch.inversion.n_rows, watch.inversion.n_recovered) == (80, 1)
+    assert (watch.inversion.n_rows, watch.inversion.n_recovered) == (40, 1)
+
+
+@pytest.mark.parametrize(("protected", "looked_at"), [(False, 11), (True, 3)])
+def test_every_update_that_others_read_is_looked_through_and_every_fifth_under_masks(protected, looked_at) -> None:
+    training = examples(np.random.default_rng(0), 40)
+    watch = Watch(protected=protected)
+    for _ in range(11):
+        watch(leaving(training))
+    assert len(watch.found) == 11
+    assert watch.inversion.n_rows == 40 * looked_at
 
 
 def test_the_start_is_taken_off_before_dividing() -> None:
