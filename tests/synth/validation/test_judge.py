@@ -5,11 +5,20 @@ import numpy as np
 import pytest
 
 from cohortium.cli.output import strict_json
+from cohortium.data.inference import infer_schema
+from cohortium.data.mds_like import simulate
+from cohortium.data.table import Table
 from cohortium.errors import DataError
 from cohortium.privacy.leakage.one_run import Guesses
 from cohortium.reports.measure import Measure
+from cohortium.synth.facts import Facts
+from cohortium.synth.rows import rows_of_table
+from cohortium.synth.validation.by_site import judge_by_site
 from cohortium.synth.validation.canary import Canaries
+from cohortium.synth.validation.fidelity import genomic_parts
 from cohortium.synth.validation.judge import judge
+from cohortium.synth.validation.page import ValidationPage
+from cohortium.synth.validation.utility import known_columns
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +69,67 @@ def test_canaries_that_refute_the_claim_fail_privacy(judgement):
         )
         found[epsilon] = replace(judgement, canaries=canaries).findings.get("canaries")
     assert found == {1.0: "fail", 50.0: "pass", None: None}
+
+
+# tables that are odd in ways seen in practice: design section 12
+
+
+def told(training, reserve, synthetic):
+    found = judge(training, reserve, synthetic, seed=0, draws=2)
+    page = ValidationPage(judgement=found, training=training, reserve=reserve, synthetic=synthetic).html()
+    return found, json.loads(strict_json(found.document())), page
+
+
+@pytest.mark.slow
+def test_a_gene_nobody_has_a_level_that_is_gone_a_constant_and_a_short_follow_up(world):
+    n = len(world.synthetic)
+    odd = world.synthetic.with_columns({
+        "SRSF2": np.zeros(n), "hb": np.full(n, 9.0), "ferritin": np.full(n, np.nan),
+        "karyotype_risk": np.where(world.synthetic["karyotype_risk"] == 0, 1.0, world.synthetic["karyotype_risk"]),
+        "os_years": np.minimum(world.synthetic["os_years"], 1.0) * (np.arange(n) > 3),
+    })  # fmt: skip
+    found, document, page = told(world.training, world.reserve, odd)
+    assert found.survival.short_sighted > 0.5
+    assert document["csf"]["skill"] < 0.5
+    assert page.count('class="slot"') == 13
+    by_site = judge_by_site({"a": world.training}, {"a": world.reserve}, odd, seed=0)
+    assert by_site.against_training["marginals"] < 0.95
+
+
+@pytest.mark.slow
+def test_no_survival_and_no_gene_is_said_not_made_up():
+    table = simulate(seed=0, sites={"a": 500}).table
+    names = ("age", "male", "hb", "platelets", "who_class", "died")
+    picked = Table({name: table.column(name) for name in names})
+    rows = rows_of_table(picked, Facts.of(infer_schema({"all": picked}, outcome="died")))
+    order = np.random.default_rng(0).permutation(len(rows))
+    parts = [rows.take(order[a:b]) for a, b in ((0, 200), (200, 320), (320, 500))]
+    found, document, page = told(*parts)
+    assert found.survival is None
+    assert document["gsf"]["skill"] is None
+    assert document["utility"]["auroc_real"] is not None
+    for number in (3, 4, 5, 11):
+        slot = page.split(f'id="figure-{number}"')[1].split("</div>")[0]
+        assert "Not drawn:" in slot
+    by_site = judge_by_site({"a": parts[0]}, {"a": parts[1]}, parts[2], seed=0)
+    assert set(by_site.against_training) == {"marginals", "dependence"}
+
+
+def test_a_column_known_only_later_predicts_nothing(world):
+    assert "os_years" not in {fact.name for fact in known_columns(world.training)}
+    assert "hb" in {fact.name for fact in known_columns(world.training)}
+
+
+def test_a_rare_flag_is_inferred_among_carriers_only(judged):
+    genes = [name for name in judged.privacy.inference if name.removesuffix(" (carriers)").isupper()]
+    assert genes
+    assert all(name.endswith(" (carriers)") for name in genes)
+    assert all(judged.privacy.inference[name].rate < 0.9 for name in genes)
+
+
+@pytest.mark.parametrize("name", ["TP53", "ferritin"])
+def test_what_was_not_measured_is_not_zero(world, name):
+    """A value that is missing for half of the rows must not look like a mutation that is absent, or a low number."""
+    half = np.where(np.arange(len(world.training)) % 2, np.nan, world.training[name])
+    parts = genomic_parts(world.training, world.training.with_columns({name: half}))
+    assert parts["frequency"] > 0.99

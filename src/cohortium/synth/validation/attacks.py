@@ -108,10 +108,9 @@ Test = tuple[str, float, float]
 
 
 def _extremes(rows: Rows) -> tuple[dict[str, float], dict[str, float]]:
-    numbers = [fact.name for fact in rows.facts.columns if fact.is_number]
-    with np.errstate(all="ignore"):
-        return ({n: float(np.nanquantile(rows[n], 0.01)) for n in numbers},
-                {n: float(np.nanquantile(rows[n], 0.99)) for n in numbers})  # fmt: skip
+    known = {f.name: rows[f.name][~np.isnan(rows[f.name])] for f in rows.facts.columns if f.is_number}
+    ends = {name: np.quantile(there, [0.01, 0.99]) if len(there) else np.zeros(2) for name, there in known.items()}
+    return {name: float(one[0]) for name, one in ends.items()}, {name: float(one[1]) for name, one in ends.items()}
 
 
 def _predicate(fact: Fact, rows: Rows, row: int, low: dict[str, float], high: dict[str, float], *, alone: bool) -> Test:

@@ -16,21 +16,23 @@ from cohortium.reports.figures import Dot, Series, dots, heat_map, lines
 __all__ = ["by_round", "epsilon_curve", "gain_per_site", "grid"]
 
 _SCORES = (("csf", "clinical"), ("gsf", "genomic"))
-_REFERENCES = ("central", "federated", "isolated")
 
 
 def by_round(bench: Mapping[str, Any]) -> tuple[Figure, ...]:
     """Figure 1: skill by round for central, federated and isolated training, clinical and genomic."""
     found = []
-    held = _mapping(bench.get("by_round"))
+    held = {name: _mapping(settings) for name, settings in _mapping(bench.get("by_round")).items()}
+    longest = max((len(_list(rounds)) for settings in held.values() for rounds in settings.values()), default=1)
     for key, word in _SCORES:
         series: list[Series] = []
         for generator, settings in held.items():
-            for setting, rounds in _mapping(settings).items():
+            for setting, rounds in settings.items():
                 values = [_number(_mapping(one).get(key)) for one in _list(rounds)]
                 if any(v is not None for v in values):
                     name = setting if len(held) == 1 else f"{generator} {setting}"
                     x = [float(k + 1) for k in range(len(values))]
+                    if len(values) == 1 < longest:  # trained in one go: a line to hold the others against
+                        x, values = [1.0, float(longest)], values * 2
                     series.append(Series(name=name.replace(":", " "), x=x, y=values, style=len(series) % 7))
         if series:
             found.append(lines(f"{word.capitalize()} skill by round", series[:7], x_label="round", y_label="skill"))
@@ -71,25 +73,35 @@ def epsilon_curve(bench: Mapping[str, Any]) -> Figure | None:
 def gain_per_site(bench: Mapping[str, Any]) -> Figure | None:
     """Figure 13: skill of the federated generator minus that of each site alone."""
     rows: list[tuple[str, list[Dot]]] = []
-    for generator, held in _generators(bench).items():
-        together = held.get("federated") or next(
-            (one for name, one in held.items() if name not in _REFERENCES and not name.startswith("isolated:")), {}
-        )
-        for setting, figures in held.items():
-            if not setting.startswith("isolated:"):
-                continue
+    generators = _generators(bench)
+    for generator, held in generators.items():
+        told = _mapping(_mapping(bench.get(generator)).get("gain")) or _differences(held)
+        for site, scores in told.items():
             dots_of = []
             for style, (key, word) in enumerate(_SCORES):
-                mine, theirs = (_number(_mapping(one.get(key)).get("skill")) for one in (together, figures))
-                if mine is not None and theirs is not None:
-                    dots_of.append(Dot(name=word, value=mine - theirs, style=style))
+                one = _mapping(_mapping(scores).get(key))
+                gain, ends = _number(one.get("skill")), _list(_mapping(one.get("intervals")).get("skill"))
+                low, high = (_number(end) for end in ends) if len(ends) == 2 else (None, None)
+                if gain is not None:
+                    dots_of.append(Dot(name=word, value=gain, low=low, high=high, style=style))
             if dots_of:
-                site = setting.removeprefix("isolated:")
-                rows.append((site if len(_generators(bench)) == 1 else f"{generator}, {site}", dots_of))
+                rows.append((site if len(generators) == 1 else f"{generator}, {site}", dots_of))
     if not rows:
         return None
     sentence = "Skill that each hospital gains by learning together, over the generator of its own patients alone."
     return dots("Gain of each hospital", rows, x_label="gain in skill", reference=0.0, sentence=sentence)
+
+
+def _differences(held: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
+    """Federated less isolated skill by site, where the document holds no gains of its own."""
+    together = held.get("federated", {})
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for setting, figures in held.items():
+        for key, _ in _SCORES if setting.startswith("isolated:") else ():
+            ours, theirs = (_number(_mapping(one.get(key)).get("skill")) for one in (together, figures))
+            if ours is not None and theirs is not None:
+                found.setdefault(setting.removeprefix("isolated:"), {})[key] = {"skill": ours - theirs}
+    return found
 
 
 def _generators(bench: Mapping[str, Any]) -> dict[str, dict[str, Mapping[str, Any]]]:
@@ -103,7 +115,7 @@ def _generators(bench: Mapping[str, Any]) -> dict[str, dict[str, Mapping[str, An
 
 
 def _is_scored(one: Mapping[str, Any]) -> bool:
-    return any(isinstance(one.get(key), Mapping) for key, _ in _SCORES)
+    return any(_number(_mapping(one.get(key)).get("skill")) is not None for key, _ in _SCORES)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
