@@ -52,11 +52,25 @@ def test_fit_sample_and_validate_from_the_command_line(tmp_path, capsys):
     assert run(["synth", "impute", str(out), str(data), "-o", str(tmp_path / "full.csv"), "--sets", "2", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["filled"] == 0  # this table has no gap
     assert (tmp_path / "full-2.csv").is_file()
-    code = run(["synth", "validate", *tables, "--report", str(page), "--draws", "2", "--json"])
+    bench = tmp_path / "bench.json"
+    bench.write_text(
+        '{"bn": {"federated": {"csf": {"skill": 0.9}}}, "by_round": {"bn": {"federated": [{"csf": 0.5}]}}}'
+    )
+    more = ["--bench", str(bench), "--by-site", "--draws", "2", "--json"]
+    code = run(["synth", "validate", *tables, "--report", str(page), *more])
     found = json.loads(capsys.readouterr().out)
     assert code == (0 if found["credible"] else 1)
     assert set(found["verdict"]) == {"fidelity", "utility", "privacy"}
-    assert page.read_text().startswith("<!doctype html>")
+    assert set(found["by_site"]["sites"]) == {"a", "b"}
+    text = page.read_text()
+    assert text.startswith("<!doctype html>")
+    assert "Skill by round" in text.split('id="figure-1"')[1].split('id="figure-2"')[0]
+    bench.write_text("[1]")
+    assert run(["synth", "validate", *tables, *more]) == 2
+    assert "is not what cohortium synth bench --json writes" in capsys.readouterr().err
+    without = [one for one in tables if one not in ("--site-column", "site")]
+    assert run(["synth", "validate", *without, "--by-site"]) == 2
+    assert "name the column with the hospital" in capsys.readouterr().err
 
 
 def test_conditions_are_met_and_wrong_ones_end_in_a_sentence(tmp_path, capsys):
