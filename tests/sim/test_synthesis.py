@@ -86,20 +86,21 @@ def test_every_federation_runs_on_real_nodes_and_its_folder_gives_the_same_patie
         assert made.document()["shared_by"] == list(made.shared)
 
 
-SMALL = {"epochs": 4, "warm_epochs": 1, "hidden": 16, "latent": 3, "components": 2}
+SMALL = {
+    "vae_bgm": {"epochs": 4, "warm_epochs": 1, "hidden": 16, "latent": 3, "components": 2},
+    "ctgan": {"steps": 20, "warm_steps": 10, "batch": 20, "noise": 8, "hidden": 16, "critic_hidden": 16},
+}
+SLOW = [("vae_bgm", one) for one in ("similarity", "cyclic", "sharing", "ensemble")] + [("ctgan", "fedavg")]
 
 
 @pytest.mark.parametrize(
-    "federation",
-    [
-        "fedavg",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("similarity", "cyclic", "sharing", "ensemble")),
-    ],
+    ("generator", "federation"), [("vae_bgm", "fedavg"), *(pytest.param(*one, marks=pytest.mark.slow) for one in SLOW)]
 )
-def test_a_network_by_every_federation_on_real_nodes(federation, tmp_path):
+def test_a_network_by_every_federation_on_real_nodes(generator, federation, tmp_path):
     pytest.importorskip("torch")
     masked = federation in ("fedavg", "similarity")
-    plan = study(masked=masked, generator="vae_bgm", federation=federation, rounds=2, options=SMALL).with_seed(3)
+    options = SMALL[generator]
+    plan = study(masked=masked, generator=generator, federation=federation, rounds=2, options=options).with_seed(3)
     made = fit(plan, tables({"a": 300, "b": 200, "c": 60}), out=tmp_path)
     opened = open_generator(tmp_path)
     first, again = (one.sample(150, rng=np.random.default_rng(3)).rows for one in (made.saved, opened))
