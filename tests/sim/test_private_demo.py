@@ -17,7 +17,8 @@ from cohortium.sim.simulate import Options, run_simulation
 
 
 @pytest.mark.parametrize(
-    ("n_sites", "mode", "rounds"), [(2, "local", 4), (3, "distributed", 20), (20, "distributed", 20)]
+    ("n_sites", "mode", "rounds"),
+    [(2, "local", 4), (3, "distributed", 20), (8, "distributed", 20), (20, "distributed", 8)],
 )
 def test_the_study_is_possible_with_so_many_hospitals(n_sites, mode, rounds):
     study = private_demo_study(n_sites=n_sites, seed=0)
