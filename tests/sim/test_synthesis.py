@@ -123,6 +123,16 @@ def test_a_changed_or_foreign_file_is_refused(fitted, tmp_path):
         open_generator(tmp_path)
 
 
+@pytest.mark.parametrize("error", [RuntimeError, AttributeError])
+def test_a_file_whose_arrays_stop_the_network_is_refused_in_words(fitted, monkeypatch, error):
+    def broken(self, state, n, *, rng):
+        raise error("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(type(fitted[0].saved.generator), "sample", broken)
+    with pytest.raises(DataError, match="do not belong together"):
+        open_generator(fitted[1])
+
+
 def test_a_study_without_synth_is_told_what_to_add():
     plain = study_of({"study": {"name": "s", "outcome": "y"}, "model": {"name": "logistic"}})
     with pytest.raises(StudyError, match=r"add \[synth\]"):

@@ -211,7 +211,7 @@ def open_generator(folder: Path) -> SavedGenerator:
             n_real=int(metadata["n_real"]),
         )
         saved.sample(3, rng=np.random.default_rng(0))
-    except (KeyError, ValueError, TypeError, IndexError, ArithmeticError, StudyError):
+    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError, StudyError):
         raise DataError(f"generator '{path}': study, schema and state do not belong together") from None
     return saved
 

@@ -48,3 +48,11 @@ def test_only_hundredths_leave_a_site(world, sites):
     assert list(sent) == ["divergence"]
     assert sent["divergence"].tolist() == [divergence(state, sites["b"][0]), 1]
     assert sent["divergence"].dtype == np.int64
+
+
+def test_a_portrait_of_impossible_counts_is_not_made(world):
+    one = Portrait(facts=world.facts)
+    start = one.initial(None, rng=None)
+    told = one.answer(start, world.training)
+    with pytest.raises(ValueError, match="no counts of patients"):
+        one.advance(start, Parameters({name: -array for name, array in told.items()}))

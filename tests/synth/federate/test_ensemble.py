@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cohortium.core.parameters import Parameters
-from cohortium.errors import TrainingFailed, UsageError
+from cohortium.errors import DataError, TrainingFailed, UsageError
 from cohortium.synth.exchange import fit_by_sums
 from cohortium.synth.federate.ensemble import Ensemble, SiteModels
 from cohortium.synth.federate.gate import GateVerdict
@@ -47,6 +47,25 @@ def test_a_model_without_a_verdict_of_its_own_is_refused(world):
     broken = Parameters({"phase": np.array([-1])})
     seal = GateVerdict(subject=broken.digest, passed=True).seal()
     assert learner(world).refused(packed_state(broken) | seal) == "its model cannot be drawn from"
+
+
+@pytest.mark.parametrize("sizes", [[1 << 40, 50], [90, 1 << 62], [-1, 50], [90.0, 50.0], [90]])
+def test_sizes_nobody_has_are_refused(world, sizes):
+    assert learner(world).refused(Parameters({"sizes": np.array([90, 50])})) == ""
+    assert learner(world).refused(Parameters({"sizes": np.array(sizes)}))
+
+
+@pytest.mark.parametrize("error", [RuntimeError, AttributeError, DataError])
+def test_a_model_that_cannot_be_drawn_from_names_its_site_whatever_goes_wrong(world, error):
+    """A node that is stopped by a peer's model is what the peer wanted; torch raises RuntimeError."""
+
+    class Broken(type(world.generator)):
+        def sample(self, state, n, *, rng):
+            raise error("mat1 and mat2 shapes cannot be multiplied")
+
+    one = SiteModels(generator=Broken(facts=world.facts), attack_risk_max=0.05)
+    seal = GateVerdict(subject=world.state.digest, passed=True).seal()
+    assert one.refused(packed_state(world.state) | seal) == "its model cannot be drawn from"
 
 
 def test_when_no_model_may_leave_the_run_says_so(world):

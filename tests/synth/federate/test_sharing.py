@@ -93,6 +93,24 @@ def test_rows_without_a_verdict_of_their_own_are_refused(world):
     assert "agreed shape" in learner(world).refused(Parameters({"n": np.ones(1), "values": np.ones(1)}))
 
 
+@pytest.mark.parametrize(
+    ("column", "value"), [("TP53", 7.0), ("TP53", 0.5), ("karyotype_risk", -3.0), ("died", 2.0), ("os_years", -1.0),
+                          ("os_years", np.nan), ("age", 1e300)])  # fmt: skip
+def test_rows_that_would_stop_who_receives_them_are_refused(world, column, value):
+    table = world.synthetic.take(np.arange(50))
+    changed = table[column].copy()
+    changed[3] = value
+    lie = table.with_columns({column: changed})
+    seal = GateVerdict(subject=rows_digest(lie), passed=True).seal()
+    assert f"column '{column}' cannot have" in learner(world).refused(packed_rows(lie, size=60) | seal)
+
+
+def test_a_number_of_rows_is_one_whole_number(world):
+    assert learner(world).refused(Parameters({"n": np.array([5])})) == ""
+    assert "one whole number" in learner(world).refused(Parameters({"n": np.array([], dtype=np.int64)}))
+    assert "one whole number" in learner(world).refused(Parameters({"n": np.array([5.5])}))
+
+
 def test_when_nobody_may_share_the_run_says_so(world):
     one = learner(world)
     start = one.initial(None, rng=None)

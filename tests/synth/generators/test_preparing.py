@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from cohortium.core.parameters import Parameters
-from cohortium.synth.generators.preparing import after_histograms, after_ranges, coding_of, histograms, ranges
+from cohortium.synth.generators.preparing import (
+    after_histograms,
+    after_ranges,
+    check_counts,
+    coding_of,
+    histograms,
+    ranges,
+)
 
 
 def _two_exchanges(world, parts):
@@ -34,3 +41,16 @@ def test_gaps_are_modelled_where_there_are_some(world):
     assert coding.gaps["ferritin"]
     assert not coding.gaps["age"]
     assert coding.middle["TP53"] == pytest.approx(0)
+
+
+def test_totals_that_no_patients_give_fail_the_merge_not_the_sites_next_answer(world):
+    """One lying site is enough, under masks too: the next `histograms` of every honest site would have failed."""
+    told = ranges(world.facts, world.training)
+    check_counts(told)
+    for lie in (-told["coarse"], told["coarse"] + (1 << 50)):
+        with pytest.raises(ValueError, match="no counts of patients"):
+            after_ranges(world.facts, told | Parameters({"coarse": lie}))
+    state = after_ranges(world.facts, told)
+    counts = histograms(world.facts, state, world.training)
+    with pytest.raises(ValueError, match="no counts of patients"):
+        after_histograms(world.facts, state, Parameters({n: -a for n, a in counts.items()}), min_cell=10)

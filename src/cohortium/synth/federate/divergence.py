@@ -27,6 +27,7 @@ from cohortium.synth.generators.normal_scores import (
     scores_of,
     step_counts,
 )
+from cohortium.synth.generators.preparing import check_counts
 from cohortium.synth.rows import Rows, rows_of_examples
 
 __all__ = ["UNIT", "Portrait", "divergence", "jensen_shannon", "wasserstein", "weight_of_site"]
@@ -90,8 +91,9 @@ class Portrait:
         return Parameters({"divergence": np.array([own, 1], dtype=np.int64)})
 
     def advance(self, start: Parameters, total: Parameters) -> Parameters:
-        """The leader half."""
+        """The leader half. Raises ValueError for totals that are no counts."""
         phase = int(start["phase"][0])
+        check_counts(total)
         if phase == _COUNTS:
             found: dict[str, object] = {"phase": np.array([_FINE], dtype=np.int64), "n": total["n"]}
             for fact in self.facts.columns:

@@ -15,7 +15,7 @@ import numpy as np
 from cohortium.core.examples import Examples, Layout
 from cohortium.core.parameters import Parameters
 from cohortium.core.update import Fitted, Instructions
-from cohortium.errors import FrameError, TrainingFailed, UsageError
+from cohortium.errors import CohortiumError, FrameError, TrainingFailed, UsageError
 from cohortium.swarm.program import Stage
 from cohortium.synth.exchange import fit_by_sums, fit_network
 from cohortium.synth.federate.carried import reserve_of
@@ -30,6 +30,7 @@ __all__ = ["Ensemble", "SiteModels"]
 
 _LENGTHS, _MODELS, _DONE = 0, 1, -1
 _MOST_BYTES = 1 << 26
+_MOST_PATIENTS = 10_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +94,10 @@ class SiteModels:
     def refused(self, sent: Parameters) -> str:
         """What is wrong with one contribution; empty if nothing is."""
         if set(sent) == {"sizes"}:
-            return "" if sent["sizes"].shape == (2,) else "two sizes are expected"
+            sizes = sent["sizes"]
+            if sizes.shape != (2,) or sizes.dtype != np.int64:
+                return "two sizes are expected"
+            return "" if (sizes >= 0).all() and (sizes <= [_MOST_BYTES, _MOST_PATIENTS]).all() else "sizes nobody has"
         try:
             model = unpacked_state(sent)
         except FrameError as error:
@@ -104,7 +108,7 @@ class SiteModels:
             return wrong
         try:
             self.generator.sample(model, 3, rng=np.random.default_rng(0))
-        except (KeyError, ValueError, TypeError, IndexError, ArithmeticError, UsageError):
+        except (CohortiumError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError):
             return "its model cannot be drawn from"
         return ""
 

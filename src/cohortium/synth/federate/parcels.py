@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cohortium.core.codec import decode, encode
 from cohortium.core.parameters import Parameters
 from cohortium.errors import FrameError
-from cohortium.synth.facts import Facts
+from cohortium.synth.facts import Fact, Facts
 from cohortium.synth.rows import Rows
 
 __all__ = ["MOST_ROWS", "packed_rows", "packed_state", "unpacked_rows", "unpacked_state"]
 
 MOST_ROWS = 50_000
+_LARGEST = 1e12
 _FORMAT = "cohortium-site-model/1"
 
 
@@ -29,7 +31,7 @@ def packed_rows(rows: Rows, *, size: int) -> Parameters:
 
 
 def unpacked_rows(packed: Parameters, facts: Facts) -> Rows:
-    """What `packed_rows` packed. Raises FrameError where the arrays are not such rows."""
+    """What `packed_rows` packed. Raises FrameError where the arrays are not such rows, or hold what no column can."""
     try:
         n, values, gaps = int(packed["n"][0]), np.asarray(packed["values"], dtype=np.float64), packed["gaps"]
         fits = values.ndim == 2 and values.shape == gaps.shape and values.shape[1] == len(facts.names)
@@ -38,7 +40,23 @@ def unpacked_rows(packed: Parameters, facts: Facts) -> Rows:
     if not fits or not 0 <= n <= min(len(values), MOST_ROWS):
         raise FrameError("shared rows do not have the agreed shape")
     held = np.where(np.asarray(gaps[:n], dtype=bool), np.nan, values[:n])
-    return Rows(facts, {name: held[:, at].copy() for at, name in enumerate(facts.names)})
+    rows = Rows(facts, {name: held[:, at].copy() for at, name in enumerate(facts.names)})
+    for fact in facts.columns:
+        if not _possible(rows[fact.name], fact):
+            raise FrameError(f"shared rows hold values that column '{fact.name}' cannot have")
+    return rows
+
+
+def _possible(values: NDArray[np.float64], fact: Fact) -> bool:
+    """Whether a column can hold these: a learner counts levels and takes logarithms without asking again."""
+    there = values[~np.isnan(values)]
+    if fact.kind in ("time", "event") and len(there) < len(values):
+        return False
+    if fact.is_number:
+        least = 0.0 if fact.kind == "time" else -_LARGEST
+        return bool(((there >= least) & (there <= _LARGEST)).all())
+    most = len(fact.levels or "01") - 1
+    return bool(((there >= 0) & (there <= most) & (there == np.rint(there))).all())
 
 
 def packed_state(state: Parameters, *, size: int = 0) -> Parameters:

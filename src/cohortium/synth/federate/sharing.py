@@ -111,7 +111,8 @@ class RowSharing:
     def refused(self, sent: Parameters) -> str:
         """What is wrong with one contribution; empty if nothing is."""
         if set(sent) == {"n"}:
-            return ""
+            n = sent["n"]
+            return "" if n.shape == (1,) and n.dtype == np.int64 else "one whole number of rows is expected"
         try:
             rows = unpacked_rows(sent, self.facts)
         except FrameError as error:

@@ -30,7 +30,7 @@ from cohortium.synth.generators.normal_scores import (
 )
 from cohortium.synth.rows import Rows
 
-__all__ = ["ENDS", "after_histograms", "after_ranges", "coding_of", "histograms", "ranges"]
+__all__ = ["ENDS", "after_histograms", "after_ranges", "check_counts", "coding_of", "histograms", "ranges"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -38,7 +38,16 @@ Integers = NDArray[np.int64]
 ENDS: Final = ("event", "censored")
 """How a patient's record may end."""
 
+_MOST_PATIENTS = 1 << 40
 _KEPT = ("n", "missing", "middle")
+
+
+def check_counts(total: Parameters) -> None:
+    """Raise ValueError for totals that patients cannot give: a merge fails by it, instead of what the sites do next."""
+    for name, counts in total.items():
+        held = np.asarray(counts, dtype=np.int64)
+        if held.size and (int(held.min()) < 0 or int(held.max()) > _MOST_PATIENTS):
+            raise ValueError(f"totals '{name}' are no counts of patients")
 
 
 def ranges(facts: Facts, rows: Rows) -> Parameters:
@@ -57,7 +66,8 @@ def ranges(facts: Facts, rows: Rows) -> Parameters:
 
 
 def after_ranges(facts: Facts, total: Parameters) -> Parameters:
-    """The grids to count on."""
+    """The grids to count on. Raises ValueError for totals that are no counts."""
+    check_counts(total)
     found: dict[str, object] = {
         "n": total["n"],
         "missing": total["missing"],
@@ -88,7 +98,8 @@ def histograms(facts: Facts, state: Parameters, rows: Rows) -> Parameters:
 
 
 def after_histograms(facts: Facts, start: Parameters, total: Parameters, *, min_cell: int) -> Parameters:
-    """The published tables and spikes."""
+    """The published tables and spikes. Raises ValueError for totals that are no counts."""
+    check_counts(total)
     found: dict[str, object] = {name: start[name] for name in _KEPT}
     for fact in facts.columns:
         if not fact.is_number:
