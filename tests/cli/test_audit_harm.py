@@ -74,6 +74,8 @@ def test_own_suspect_records_are_listed_by_the_row_of_the_table(home, capsys):
     assert [row["row"] for row in json.loads(capsys.readouterr().out)["records"]] == ["17", "5"]
     assert run(["audit", "harm", "records", "3", "--home", home]) == 2
     assert "run 3 left no list here" in capsys.readouterr().err
+    assert run(["audit", "harm", "table", "4", "--home", home]) == 2
+    assert "run 4 left no table here" in capsys.readouterr().err
 
 
 def test_an_appeal_and_a_new_data_version_need_a_consortium(home, capsys):

@@ -8,6 +8,7 @@ import stat
 import numpy as np
 import pytest
 
+from cohortium.cli.app import run as run_command
 from cohortium.core.parameters import Parameters
 from cohortium.core.verdicts import CODES, VERDICTS
 from cohortium.data.table import Table
@@ -45,7 +46,7 @@ def studied(world, **quality):
 
 
 @pytest.mark.slow
-def test_eight_hospitals_come_to_the_verdicts_of_the_simulation_bit_for_bit(eight):
+def test_eight_hospitals_come_to_the_verdicts_of_the_simulation_bit_for_bit(eight, capsys):
     pinned = studied(eight)
 
     async def main(world):
@@ -80,6 +81,15 @@ def test_eight_hospitals_come_to_the_verdicts_of_the_simulation_bit_for_bit(eigh
         assert {one["what"] for one in sent if one["kind"] == "offer"} == {"keys", "masked", "shares", "unmask"}
         assert {one["kind"] for one in sent} <= {"offer", "step", "ledger", "bye"}
         assert "no model was trained" in (folder / "report.html").read_text()
+    at = ["audit", "harm", "table", "1", "--home", str(eight.homes["site-0"].path)]
+    assert run_command(at) == 0
+    assert "1 verdicts on the ledger rest on it" in capsys.readouterr().out
+    kept = eight.homes["site-0"].runs / "1" / EVIDENCE
+    whole = kept.read_text()
+    kept.write_text(whole.replace('"left_out": true', '"left_out": false'))
+    assert run_command(at) == 5
+    assert "rest on another table than this node's" in capsys.readouterr().err
+    kept.write_text(whole)
     (said,) = verify(eight.homes["site-0"].runs / "1" / "ledger.jsonl", evm=False).harm
     assert digests == {said.evidence.hex()}
     assert (said.subject, VERDICTS[said.verdict], len(said.votes)) == (REVERSED, "repair", 7)

@@ -1,4 +1,4 @@
-"""`cohortium audit harm simulate|power|records|apply-repair|appeal|renew`: would it work here, and what then."""
+"""`cohortium audit harm simulate|power|table|records|apply-repair|appeal|renew`: would it work here, what then."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cohortium.cli.node import HOME, HomeDir, answered
 from cohortium.cli.output import Screen
 from cohortium.cli.study import AsJson
 
-__all__ = ["app", "appeal", "apply_repair", "power", "records", "renew", "simulate"]
+__all__ = ["app", "appeal", "apply_repair", "power", "records", "renew", "simulate", "table"]
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -100,6 +100,39 @@ def apply_repair(
     mended = mend_file(read_study(study), repair, data, out)
     screen.document({"repair": repair, "rows": len(mended), "file": str(out), "digest": mended.digest.hex()})
     screen.result(f"{repair} applied to {len(mended)} rows: {out}")
+
+
+@app.command()
+def table(
+    run: Annotated[int, typer.Argument(metavar="RUN", min=1, help="Number of the audit on the ledger.")],
+    home: HomeDir = HOME,
+    as_json: AsJson = False,
+) -> None:
+    """The verdicts of an audit as this node has computed them, against those on the ledger; 5 if they differ."""
+    from cohortium.errors import UsageError, VerificationFailed
+    from cohortium.ledger.archive import verify
+    from cohortium.node.home import Home
+    from cohortium.node.run_folder import EVIDENCE
+    from cohortium.node.standings import read_table
+
+    node, screen = Home.open(home), Screen(as_json=as_json)
+    folder = node.runs / str(run)
+    try:
+        held, digest = read_table(folder / EVIDENCE)
+    except (OSError, ValueError, KeyError):
+        raise UsageError(f"run {run} left no table here: it was no audit, or has not ended ('{folder}')") from None
+    standing = [one for one in verify(folder / "ledger.jsonl", evm=False).harm if one.run == run]
+    votes = {one.subject: len(one.votes) for one in standing}
+    same = all(one.evidence == digest for one in standing)
+    screen.document(
+        {"run": run, "site": node.site, "digest": digest.hex(), "agrees": same, "table": held, "votes": votes}
+    )
+    rows = [(one["site"], one["kind"], f"{one['posterior'] / 1e6:.2f}", str(votes.get(one["site"], 0)), one["reason"])
+            for one in held["verdicts"]]  # fmt: skip
+    screen.table(("site", "verdict", "harm", "votes", "why"), rows)
+    if not same:
+        raise VerificationFailed(f"the ledger's verdicts of run {run} rest on another table than this node's")
+    screen.result(f"table {digest.hex()[:16]}: {len(standing)} verdicts on the ledger rest on it")
 
 
 @app.command()

@@ -401,16 +401,23 @@ class Runs:
 
     async def _keep_out(self, run: Run, study: Study) -> None:
         """Vote out of a training whom an audit's standing verdict leaves out: this site's word, one of many."""
-        means, said = self._means, set[tuple[str, int]]()
+        means, said, looked = self._means, set[tuple[str, int]](), None
         while not run.view.ended:
             number = run.view.round.number if run.view.round is not None else 0
-            if run.view.state in (RunState.READYING, RunState.RUNNING) and means.site in run.view.live:
+            seen = (run.view.state, number, frozenset(run.view.live))  # the whole chain is not read at every event
+            new, looked = seen != looked, seen
+            if new and seen[0] in (RunState.READYING, RunState.RUNNING) and means.site in run.view.live:
                 for site in sorted(means.kept_out(study) & run.view.live - {means.site}):
                     if (site, number) in said:
                         continue
-                    with contextlib.suppress(LedgerRefused, LedgerUnreachable):
+                    said.add((site, number))
+                    try:
                         await self.call("vote_drop", run.number, site, REASONS["harm"])
-                        said.add((site, number))
+                    except LedgerUnreachable:
+                        said.discard((site, number))
+                        looked = None  # once more, with the next beat
+                    except LedgerRefused:  # it is out already
+                        pass
             await run.changed(timeout_s=means.heartbeat_s)
 
     async def _end_node(self, run: Run) -> None:

@@ -11,13 +11,14 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from cohortium.core.seams import LedgerEvent
 from cohortium.core.verdicts import CODES, VERDICTS
 from cohortium.quality.decide import digest_of
 from cohortium.swarm.ports import Judged
 
-__all__ = ["APPEALS", "Standing", "left_out", "standings_of", "worth_saying"]
+__all__ = ["APPEALS", "Standing", "left_out", "read_table", "standings_of", "worth_saying"]
 
 APPEALS = {"coding-confirmed": 1, "population-differs": 2, "device-differs": 3, "repaired": 4, "error": 5}
 """Grounds of an appeal, and the contract's words for them."""
@@ -76,12 +77,16 @@ def left_out(standings: dict[str, Standing], evidence: Callable[[int], Path]) ->
 def _says(standing: Standing, site: str, path: Path) -> bool:
     """Whether the table behind a standing verdict leaves the site out."""
     try:
-        with path.open("rb") as file:
-            held = json.loads(file.read(_MAX_BYTES))
-        table = {name: held[name] for name in ("status", "auroc", "slope", "verdicts")}
-        canonical = json.dumps(table, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
-        if digest_of(canonical) != standing.evidence:
-            return False
-        return any(one["site"] == site and one["left_out"] for one in table["verdicts"])
+        table, digest = read_table(path)
+        return digest == standing.evidence and any(one["site"] == site and one["left_out"] for one in table["verdicts"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def read_table(path: Path) -> tuple[dict[str, Any], bytes]:
+    """The verdicts as this node keeps them, and their digest computed anew. Raises OSError, ValueError, KeyError."""
+    with path.open("rb") as file:
+        held = json.loads(file.read(_MAX_BYTES))
+    table = {name: held[name] for name in ("status", "auroc", "slope", "verdicts")}
+    canonical = json.dumps(table, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+    return table, digest_of(canonical)
