@@ -332,3 +332,20 @@ def test_a_release_changes_what_leaves_and_is_undone_on_the_sum_alone():
     assert float(hidden.release(hidden.merge(merged, again))["factor"][0]) == 8.0
     with pytest.raises(PeerError, match="carry weight 1"):
         hidden.merge(hidden.start(), [replace(updates[0], weight=3), updates[1]])
+
+
+def test_an_update_that_is_not_finite_is_refused_before_it_is_made_whole_numbers():
+    class Rounded(_Doubled):
+        def site(self, update, state, *, entropy):
+            return update.map(lambda array: np.zeros(array.shape, dtype=np.int64))
+
+    class Broken(Walker):
+        def fit(self, start, examples, *, instructions, rng):
+            fitted = super().fit(start, examples, instructions=instructions, rng=rng)
+            return replace(fitted, parameters=fitted.parameters.map(lambda array: array * np.nan))
+
+    stage = Stage(name="model", learner=Broken(), strategy=FedAvg(weights="equal"), max_rounds=3, release=Rounded())
+    program = Program([stage], LAYOUT, sites=["bonn", "porto"], chance=Chance(1))
+    with pytest.raises(TrainingFailed, match="not finite after training") as caught:
+        works(program)[0].train(1, program.start())
+    assert caught.value.code == "not_finite"

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cohortium.core.exact import weighted_sum
 from cohortium.core.examples import Examples, Layout
@@ -308,6 +309,7 @@ class SiteWork:
         index, _ = self.program.position(state)
         stage = self.program.stages[index]
         update = stage.strategy.conclude(self.turn(state), fitted)
+        _refuse_infinite(update.parameters)
         if stage.release is not None:
             entropy = self._entropy("release", self.turn(state).round)
             released = stage.release.site(update.parameters, self.program.release(state), entropy=entropy)
@@ -315,9 +317,7 @@ class SiteWork:
         arrays = dict(update.parameters)
         if self.program.stop is not None and fitted and index == len(self.program.stages) - 1:
             arrays[_LOSS] = np.asarray(fitted[0].loss, dtype=np.float64)
-        for name, array in arrays.items():
-            if not np.isfinite(array).all():
-                raise TrainingFailed(f"array '{name}' of the update is not finite after training", code="not_finite")
+        _refuse_infinite(arrays)
         if self._watch is not None and index == self._model_index:
             self._watch(self._leaving(state, update, fitted))
         memory = _replace(self._memory, stage.name, update.memory)
@@ -421,6 +421,13 @@ def _replace(state: Parameters, prefix: str, arrays: Parameters) -> Parameters:
     """The state with everything under `prefix/` replaced by `arrays`."""
     kept = Parameters({n: a for n, a in state.items() if not n.startswith(f"{prefix}/")})
     return kept | arrays.prefixed(prefix)
+
+
+def _refuse_infinite(arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    """Before anything is cut, rounded or masked: whole numbers no longer tell what they were made of."""
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise TrainingFailed(f"array '{name}' of the update is not finite after training", code="not_finite")
 
 
 def _without_loss(update: Update) -> Update:

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from cohortium.errors import TrainingFailed
 from cohortium.privacy.dp.grid import Grid
 from cohortium.privacy.dp.noise import SecretStream
 
@@ -45,3 +46,10 @@ def test_noise_is_the_multiplier_times_the_sensitivity_and_not_two_thirds(multip
     assert away.std() == pytest.approx(multiplier * grid.sensitivity, rel=0.01)
     assert away.std() > 1.3 * (2 / 3) * multiplier * grid.sensitivity
     assert abs(np.corrcoef(away[:100_000], away[100_000:])[0, 1]) < 0.02
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_sum_that_is_not_finite_never_becomes_whole_numbers(bad):
+    with pytest.raises(TrainingFailed, match="the clipped sum of 'w' is not finite") as caught:
+        Grid(n=3, norm=1.0).noisy({"w": np.array([0.5, bad, 0.0])}, multiplier=1.0, stream=stream())
+    assert caught.value.code == "not_finite"

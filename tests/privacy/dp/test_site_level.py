@@ -125,3 +125,12 @@ def test_a_count_that_is_missing_or_that_nobody_asked_for_is_refused():
         FOLLOWING.read(counted(0).without([WHOLE]), FOLLOWING.init(), n_sites=20)
     with pytest.raises(PeerError, match="carry a count where its norm follows them"):
         SiteLevel(TERMS).read(counted(0), NONE, n_sites=20)
+    with pytest.raises(PeerError, match="carry a count where its norm follows them"):
+        FOLLOWING.read(counted(5, 5), FOLLOWING.init(), n_sites=20)
+
+
+def test_an_update_whose_squares_no_float_holds_is_cut_like_any_other():
+    huge = Parameters({"w": np.array([3e300, 4e300])})
+    quiet = SiteLevel(replace(TERMS, noise_multiplier=1e-3))
+    read, _ = quiet.read(quiet.site(huge, NONE, entropy=entropy("a")), NONE, n_sites=1)
+    assert read["w"] == pytest.approx([0.3, 0.4], rel=0.01)

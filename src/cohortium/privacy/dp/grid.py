@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cohortium.errors import TrainingFailed
 from cohortium.privacy.dp.noise import BLOCK, IntegerGaussian, SecretStream
 
 __all__ = ["Grid"]
@@ -73,11 +74,16 @@ class Grid:
     def noisy(
         self, sums: Mapping[str, NDArray[np.floating]], *, multiplier: float, stream: SecretStream
     ) -> dict[str, NDArray[np.int64]]:
-        """Each array in units, with noise of std multiplier x Delta on every number."""
+        """Each array in units, with noise of std multiplier x Delta on every number.
+
+        Raises TrainingFailed for numbers that are not finite: as whole ones nobody would know them again.
+        """
         noise = IntegerGaussian(multiplier * self.sensitivity)
         found: dict[str, NDArray[np.int64]] = {}
         for name, values in sums.items():
             scaled = np.multiply(values, self.units, dtype=np.float64)
+            if not np.isfinite(scaled).all():
+                raise TrainingFailed(f"the clipped sum of '{name}' is not finite", code="not_finite")
             units = np.rint(scaled, out=scaled).astype(np.int64)
             noise.add(units.reshape(-1), stream)
             found[name] = units

@@ -45,6 +45,15 @@ _MOVE = 0.2 * _POSITIONS * 1.4426950408889634  # rate 0.2 in natural logarithms,
 _OCTAVES = 20
 
 
+def _length(update: Parameters) -> float:
+    """Of all arrays together; of huge numbers too, whose squares no float holds."""
+    largest = max((float(np.abs(array).max(initial=0.0)) for array in update.values()), default=0.0)
+    if not largest:
+        return 0.0
+    squares = sum(float(((array.astype(np.float64) / largest) ** 2).sum()) for array in update.values())
+    return largest * math.sqrt(squares)
+
+
 def _roots() -> tuple[float, ...]:
     """2^(k/32) for k below 32, by square roots and products alone: powers differ between machines in the last bit."""
     root = 2.0
@@ -89,7 +98,7 @@ class SiteLevel:
     def site(self, update: Parameters, state: Parameters, *, entropy: Callable[[int], bytes]) -> Parameters:
         """The update as whole numbers: cut to the norm, rounded, with this site's part of the noise."""
         grid = self._grid(update, state)
-        length = math.sqrt(sum(float((array.astype(np.float64) ** 2).sum()) for array in update.values()))
+        length = _length(update)
         factor = min(1.0, grid.clipped_to / length) if length else 1.0
         cut: dict[str, NDArray[np.floating]] = {n: array.astype(np.float64) * factor for n, array in update.items()}
         stream = SecretStream(entropy, use="noise")
@@ -109,14 +118,14 @@ class SiteLevel:
         """
         if any(array.dtype.kind != "i" for array in total.values()):
             raise PeerError("updates of a run that hides its sites are whole numbers with noise")
-        if (WHOLE in total) != self.terms.counts_whole:
+        if (WHOLE in total) != self.terms.counts_whole or (WHOLE in total and total[WHOLE].shape != (1,)):
             raise PeerError(
                 "updates of a run that hides its sites carry a count where its norm follows them, only there"
             )
         updates = total.without([WHOLE])
         units = self._grid(updates, state).units
         read = updates.map(lambda array: np.divide(array.astype(np.float64), units))
-        return read, self._moved(state, int(total[WHOLE].sum()), n_sites) if self.terms.counts_whole else state
+        return read, self._moved(state, int(total[WHOLE][0]), n_sites) if self.terms.counts_whole else state
 
     def _moved(self, state: Parameters, halves: int, n_sites: int) -> Parameters:
         """Down while more than half of the sites stay whole, up while fewer do."""
