@@ -73,6 +73,19 @@ def test_no_patient_moves_any_exchange_by_more_than_the_sensitivity(ranged, fitt
         assert np.sqrt(sum((array.astype(float) ** 2).sum() for array in answer.values())) <= UNITS
 
 
+@pytest.mark.parametrize(
+    ("column", "value"), [("TP53", 3.0), ("os_years", np.nan), ("os_years", np.inf), ("died", np.nan), ("hb", 1e12)]
+)
+def test_nor_does_one_whose_record_holds_what_it_should_not(ranged, fitted, column, value):
+    learner, _ = fitted
+    first = learner.initial(None, rng=np.random.default_rng(0))
+    second = learner.advance(first, learner.answer(first, ranged))
+    odd = ranged.take(np.array([0])).with_columns({column: np.array([value])})
+    for state in (first, second):
+        told = np.concatenate([np.asarray(a, dtype=np.float64).ravel() for a in learner.answer(state, odd).values()])
+        assert np.sqrt((told**2).sum()) <= UNITS
+
+
 def test_the_noise_has_the_promised_width_in_both_exchanges(ranged, fitted):
     learner, state = fitted
     nobody = ranged.take(np.zeros(0, dtype=int))

@@ -237,7 +237,7 @@ class MarginalDP:
         """Flags of every patient, missing ones 0, no more than `most_flags` of them 1."""
         if not self.flags:
             return np.zeros((len(rows), 0))
-        held = np.column_stack([np.nan_to_num(rows[fact.name]) for fact in self.flags])
+        held = np.column_stack([np.nan_to_num(rows[fact.name]) > 0 for fact in self.flags]).astype(np.float64)
         if steps is None:
             lots = np.random.default_rng(0).random(held.shape)
         else:
