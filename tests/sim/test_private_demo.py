@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -77,6 +78,17 @@ def test_a_record_without_a_promise_says_so(two_hospitals):
     record, exact, _, _ = two_hospitals
     assert private_sentence(exact.record) == "no private study"
     assert with_private(exact.record, replace(exact.record, privacy=None), seconds=1.0) is exact.record
+    assert not any("labels" in note for note in record.private_study.notes), "nothing was reversed here"
     assert private_sentence(record).startswith(
         "private study complete: epsilon 3.00 of each site's 10 spent (simulated)"
+    )
+
+
+def test_where_labels_were_repaired_the_reader_learns_that_the_private_study_had_right_ones(two_hospitals):
+    record, exact, _, _ = two_hospitals
+    found = replace(exact.record, privacy=record.private_study.privacy)
+    audited = SimpleNamespace(repaired={"porto": "label-polarity"})
+    assert (
+        "as after the repair in section 6"
+        in with_private(replace(exact.record, quality=audited), found, seconds=1.0).private_study.notes[0]
     )
