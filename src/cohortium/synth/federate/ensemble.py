@@ -97,7 +97,8 @@ class SiteModels:
             sizes = sent["sizes"]
             if sizes.shape != (2,) or sizes.dtype != np.int64:
                 return "two sizes are expected"
-            return "" if (sizes >= 0).all() and (sizes <= [_MOST_BYTES, _MOST_PATIENTS]).all() else "sizes nobody has"
+            length, patients = (int(v) for v in sizes)
+            return "" if 0 <= length <= _MOST_BYTES and 0 <= patients <= _MOST_PATIENTS else "sizes nobody has"
         try:
             model = unpacked_state(sent)
         except FrameError as error:
