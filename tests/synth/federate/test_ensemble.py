@@ -79,3 +79,13 @@ def test_when_no_model_may_leave_the_run_says_so(world):
         one.advance(opened_state, Parameters(empty))
     with pytest.raises(UsageError):
         one.predict(start, None)
+
+
+def test_a_model_of_a_site_that_said_no_size_is_left_out(world):
+    one = learner(world)
+    model = packed_state(world.state)
+    opened_state = one.advance(
+        one.initial(None, rng=None), Parameters({"0/sizes": np.array([len(model["bytes"]), 50])})
+    )
+    both = model.prefixed("0") | model.prefixed("2")
+    assert one.advance(opened_state, both)["ensemble/n"].tolist() == [50]

@@ -4,13 +4,14 @@ import pytest
 from cohortium.core.parameters import Parameters
 from cohortium.errors import TrainingFailed, UsageError
 from cohortium.synth.exchange import fit_by_sums
+from cohortium.synth.federate.carried import with_reserve
 from cohortium.synth.federate.gate import GateVerdict, rows_digest
 from cohortium.synth.federate.parcels import packed_rows
 from cohortium.synth.federate.plan import FederationPlan
 from cohortium.synth.federate.sharing import RowSharing, Sharing, shared_rows
 from cohortium.synth.rows import joined
 
-from .conftest import lenient, run
+from .conftest import examples_of, lenient, run
 
 PLAN = FederationPlan(rounds=2)
 
@@ -121,3 +122,13 @@ def test_when_nobody_may_share_the_run_says_so(world):
         one.advance(opened, Parameters({"0/n": np.zeros(1, dtype=np.int64)}))
     with pytest.raises(UsageError):
         one.predict(start, None)
+
+
+def test_a_site_that_missed_the_sizes_gives_nothing_and_goes_on(world, sites):
+    """Its place may lie behind all that were counted."""
+    one = learner(world)
+    opened = one.advance(one.initial(None, rng=None), Parameters({"0/n": np.array([60])}))
+    handed = Parameters({"own": np.array([2, 1])}) | opened.prefixed("state")
+    examples = with_reserve(examples_of(sites["a"][0]), examples_of(sites["a"][1]))
+    told = one.fit(handed, examples, instructions=None, rng=np.random.default_rng(0))
+    assert told.parameters["sent/n"].tolist() == [0]

@@ -81,7 +81,8 @@ class SiteModels:
                 {"phase": np.array([_MODELS], dtype=np.int64), "room": np.array([min(room, _MOST_BYTES)]), "n": n}
             )  # fmt: skip
         models = {place: unpacked_state(arrays) for place, arrays in each_site(total)}
-        weights = {place: int(start["n"][place]) for place, model in models.items() if len(model)}
+        agreed = np.asarray(start["n"])  # ends with the last site that said a size; a model of another is left out
+        weights = {place: int(agreed[place]) for place, model in models.items() if len(model) and place < len(agreed)}
         if not sum(weights.values()):
             raise TrainingFailed("no site's model passed its gate", stage="merge", code="gate")
         found = mixture_of([(models[place], weight) for place, weight in weights.items()])

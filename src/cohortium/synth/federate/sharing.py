@@ -69,7 +69,8 @@ class RowSharing:
             return answered(Parameters({"n": np.array([n], dtype=np.int64)}), memory, n_samples=len(training))
         received = [rows for place, rows in shared_rows(state, self.facts).items() if place != own]
         model, memory = self._model(memory, training, joined(received) if received else None, rng)
-        n, size = int(state["n"][own]), int(np.asarray(state["n"]).max())
+        agreed = np.asarray(state["n"])  # ends with the last site that said how many; others give nothing
+        n, size = int(agreed[own]) if own < len(agreed) else 0, int(agreed.max())
         nothing = training.take(np.zeros(0, dtype=np.int64))
         if n == 0:
             sent = packed_rows(nothing, size=size) | Parameters({"verdict": np.zeros(33, dtype=np.uint8)})
