@@ -9,6 +9,7 @@ from cohortium.synth.federate.gate import GateVerdict
 from cohortium.synth.federate.mixture import opened
 from cohortium.synth.federate.parcels import packed_state
 from cohortium.synth.federate.plan import FederationPlan
+from cohortium.synth.federate.rounded import is_count, rounded_counts
 
 from .conftest import lenient, run
 
@@ -21,11 +22,25 @@ def mixture(world, sites):
     return Ensemble(plan=PLAN, judge=lenient).result(world.generator, state)
 
 
-def test_models_that_passed_are_those_the_sites_learned_alone(world, sites, mixture):
+def test_models_that_passed_are_those_the_sites_learned_alone_but_for_rounded_counts(world, sites, mixture):
     assert mixture["ensemble/n"].tolist() == [480, 440]
     for place, site in enumerate(("a", "b")):
         alone = fit_by_sums(world.generator, [sites[site][0]])
-        assert mixture.under(f"site/{place}").digest == alone.digest
+        left = mixture.under(f"site/{place}")
+        assert left.digest == rounded_counts(alone, min_cell=10).digest != alone.digest
+
+
+def test_no_count_that_leaves_speaks_of_a_few_patients(world, sites, mixture):
+    """The gate judges rows; what leaves is the model, and counts stand in it."""
+    alone = fit_by_sums(world.generator, [sites["a"][0]])
+    assert any(small(alone[name]) for name in alone if is_count(name))
+    for place in (0, 1):
+        left = mixture.under(f"site/{place}")
+        assert not any(small(left[name]) for name in left if is_count(name))
+
+
+def small(counts):
+    return bool(((counts >= 1) & (counts <= 9)).any())
 
 
 def test_patients_can_be_drawn_from_it(world, mixture):

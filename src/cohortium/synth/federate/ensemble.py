@@ -1,6 +1,7 @@
 """Federation `ensemble` (D): every site learns alone and gives its finished model once; all are drawn from by n_k.
 
-A model leaves only after the rows drawn from it passed the gate of its site. Sites' models differ in shape, so they
+A model leaves with its counts of patients rounded, and only after the rows drawn from it so passed the gate of its
+site. Sites' models differ in shape, so they
 travel as bytes: one exchange for their lengths, one for the models. Masks cannot carry single models.
 """
 
@@ -24,6 +25,7 @@ from cohortium.synth.federate.gate import GateVerdict, gate, too_few, wrong_seal
 from cohortium.synth.federate.mixture import mixture_of
 from cohortium.synth.federate.parcels import packed_state, unpacked_state
 from cohortium.synth.federate.plan import FederationPlan
+from cohortium.synth.federate.rounded import rounded_counts
 from cohortium.synth.rows import rows_of_examples
 
 __all__ = ["Ensemble", "SiteModels"]
@@ -133,6 +135,7 @@ class SiteModels:
             model = fit_by_sums(self.generator, [training])
         else:
             model = fit_network(self.generator, [training], rng=rng)
+        model = rounded_counts(model, min_cell=self.generator.min_cell)
         table = self.generator.sample(model, len(training), rng=rng)
         verdict = self.judge(
             training, reserve, table, subject=model.digest, seed=int(rng.integers(1 << 31)),

@@ -28,6 +28,7 @@ __all__ = [
     "fine_cells",
     "fine_counts",
     "fine_grid",
+    "mid_rank_scores",
     "normal_quantile",
     "scores_of",
     "step_counts",
@@ -141,12 +142,9 @@ class Scores:
         elif held or not counts:
             upper, counts = [last], [held]
         first = max(first, 0)
-        n = max(sum(counts), 1)
-        below = np.concatenate([[0], np.add.accumulate(counts)[:-1]])
-        z = np.clip(normal_quantile((below + 0.5 * np.array(counts)) / n), -_LARGEST_SCORE, _LARGEST_SCORE)
-        return cls(
-            grid, first, np.array(upper, dtype=np.int64), np.array(counts, dtype=np.int64), z, written_shares(whole)
-        )
+        held_by = np.array(counts, dtype=np.int64)
+        z = mid_rank_scores(held_by)
+        return cls(grid, first, np.array(upper, dtype=np.int64), held_by, z, written_shares(whole))
 
     def score(self, values: Floats) -> Floats:
         """Normal score of every value; NaN where missing."""
@@ -228,6 +226,13 @@ def written_shares(whole: Integers) -> Floats:
         found = float(counts[k]) - float(shares[:k].sum())
         shares[k] = min(max((found - finer * by_chance) / (1.0 - by_chance), 0.0), finer)
     return shares
+
+
+def mid_rank_scores(counts: Integers) -> Floats:
+    """Score of every cell: the inverse normal of its mid-rank."""
+    below = np.concatenate([[0], np.add.accumulate(counts)[:-1]])
+    n = max(int(counts.sum()), 1)
+    return np.clip(normal_quantile((below + 0.5 * counts) / n), -_LARGEST_SCORE, _LARGEST_SCORE)
 
 
 def normal_quantile(p: Floats) -> Floats:
