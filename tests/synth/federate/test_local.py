@@ -2,13 +2,22 @@ import numpy as np
 import pytest
 
 from cohortium.core.parameters import Parameters
-from cohortium.synth.federate.local import fit_with_received, least_of, train_further
+from cohortium.synth.federate.local import MOST_RECEIVED, fit_with_received, least_of, train_further
 
 
 def test_received_rows_count_half(world, sites):
     own, other = sites["a"][0], sites["b"][0]
-    assert int(fit_with_received(world.generator, own, other)["n"][0]) == len(own) + len(other) // 2
-    assert int(fit_with_received(world.generator, own, None)["n"][0]) == len(own)
+    rng = np.random.default_rng(0)
+    assert int(fit_with_received(world.generator, own, other, rng)["n"][0]) == len(own) + len(other) // 2
+    assert int(fit_with_received(world.generator, own, None, rng)["n"][0]) == len(own)
+
+
+def test_rows_of_a_site_that_claims_very_many_do_not_drown_own_patients(world, sites):
+    """Four received rows count for each own one, at half weight."""
+    own = sites["c"][0]
+    flood = world.training.take(np.arange(20 * len(own)) % len(world.training))
+    found = fit_with_received(world.generator, own, flood, np.random.default_rng(0))
+    assert int(found["n"][0]) == len(own) + MOST_RECEIVED * len(own) // 2
 
 
 def test_a_network_goes_on_where_it_stopped_and_closes_on_its_own_rows(tiny, sites):

@@ -14,13 +14,15 @@ from cohortium.synth.rows import Rows, joined
 __all__ = ["MOST_RECEIVED", "fit_with_received", "least_of", "train_further"]
 
 MOST_RECEIVED = 4
-"""Received rows a network trains on, at most, for each own one."""
+"""Received rows a site learns from, at most, for each own one."""
 _OWN, _RECEIVED, _UNIT = 2, 1, 2
 
 
-def fit_with_received(generator: Any, own: Rows, received: Rows | None) -> Parameters:
-    """A generator by sums from own counts and half of the counts of received rows."""
-    parts = [(own, _OWN)] if received is None else [(own, _OWN), (received, _RECEIVED)]
+def fit_with_received(generator: Any, own: Rows, received: Rows | None, rng: np.random.Generator) -> Parameters:
+    """A generator by sums from own counts and half of the counts of received rows, of at most so many."""
+    parts = [(own, _OWN)]
+    if received is not None:
+        parts.append((least_of(received, MOST_RECEIVED * len(own), rng), _RECEIVED))
     return fit_by_weighted_sums(generator, parts, unit=_UNIT)
 
 

@@ -138,7 +138,7 @@ class RowSharing:
         self, memory: Parameters, own: Rows, received: Rows | None, rng: np.random.Generator
     ) -> tuple[Parameters, Parameters]:
         if self.generator.learns_by == "sums":
-            return fit_with_received(self.generator, own, received), _EMPTY
+            return fit_with_received(self.generator, own, received, rng), _EMPTY
         return train_further(self.generator, memory, own, received, effort=1.0 / self.rounds, rng=rng)
 
 
