@@ -5,6 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cohortium.core.parameters import Parameters
 from cohortium.errors import UsageError
 from cohortium.synth.exchange import fit_by_sums
 from cohortium.synth.validation.census import Census, on_the_grid
@@ -45,6 +46,25 @@ def test_cells_keep_the_order_of_values_and_gaps_stay(world):
     there = ~np.isnan(world.training["hb"][order])
     assert (np.diff(cells["hb"][order][there]) >= 0).all()
     assert np.array_equal(np.isnan(cells["ferritin"]), np.isnan(world.training["ferritin"]))
+
+
+def test_totals_that_are_no_counts_fail_the_merge(world):
+    """A lying site's numbers, in every exchange; sums of ranks may be larger than any number of patients."""
+    census = Census(facts=world.facts)
+    state, seen = census.initial(None, rng=None), []
+    while not census.finished(state):
+        total = census.answer(state, world.training)
+        name = next(one for one in sorted(total) if one not in ("sum", "square", "product"))
+        for wrong in (-1, 1 << 60):
+            lie = np.asarray(total[name]).copy()
+            lie.flat[0] = wrong
+            with pytest.raises(ValueError, match=f"totals '{name}' are no counts of patients"):
+                census.advance(state, total | Parameters({name: lie}))
+        seen.append(name)
+        state = census.advance(state, total)
+    assert seen == ["coarse/age", "burden", "both"]
+    large = total | Parameters({"square": np.asarray(total["square"]) + (1 << 50)})
+    assert census.advance(state | Parameters({"phase": np.array([2])}), large)
 
 
 def test_a_census_predicts_nothing(world):

@@ -32,6 +32,7 @@ from cohortium.synth.generators.normal_scores import (
     fine_grid,
     step_counts,
 )
+from cohortium.synth.generators.preparing import check_counts
 from cohortium.synth.rows import Rows, rows_of_examples
 from cohortium.synth.validation.association import N_BINS
 
@@ -41,6 +42,8 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 RANGES, HISTOGRAMS, PAIRS, DONE = 0, 1, 2, -1
+_SUMS = ("sum", "square", "product")
+"""Totals of ranks, which are larger than any number of patients."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +89,9 @@ class Census:
         return self._histograms(state, rows) if phase == HISTOGRAMS else self._pairs(state, rows)
 
     def advance(self, start: Parameters, total: Parameters) -> Parameters:
-        """The leader half."""
+        """The leader half. Raises ValueError for totals that are no counts."""
         phase = _phase(start)
+        check_counts(total.without(_SUMS) if phase == PAIRS else total)
         found: dict[str, object] = {k: v for k, v in start.items() if k != "phase"}
         if phase == RANGES:
             for fact in self._numbers:
