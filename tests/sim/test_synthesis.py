@@ -1,5 +1,7 @@
 """A generator learned by the real swarm, masks on, is the pooled one; its folder gives patients and nothing else."""
 
+import tomllib
+
 import numpy as np
 import pytest
 
@@ -8,9 +10,12 @@ from cohortium.data.mds_like import simulate
 from cohortium.data.partition import by_column, take
 from cohortium.data.table import Table
 from cohortium.errors import DataError, StudyError, UsageError
+from cohortium.sim.inputs import read_study
+from cohortium.sim.pinning import pin, write_pinned
 from cohortium.sim.synthesis import fit, open_generator, train
 from cohortium.synth.exchange import fit_by_sums
 from cohortium.synth.rows import Rows
+from cohortium.synth.study import check_synth
 
 COLUMNS = ("site", "age", "TP53", "SF3B1", "complex", "blasts", "wbc", "anc", "os_years", "died")
 
@@ -139,15 +144,34 @@ def test_a_study_without_synth_is_told_what_to_add():
         train(plain, tables())
 
 
+PRIVATE_TOML = """
+[study]
+name = "mds"
+outcome = { time = "os_years", event = "died", unit = "years" }
+
+[cohort]
+ranges = { age = [18, 100], blasts = [0, 20], hb = [2, 20], os_years = [0, 12] }
+
+[synth]
+generator = "marginal_dp"
+genes = ["TP53", "SF3B1"]
+
+[privacy]
+secure_aggregation = true
+dp = { mode = "distributed", epsilon = 8.0 }
+"""
+PRIVATE = tomllib.loads(PRIVATE_TOML)
+
+
 def private_study(*, mode="distributed", masked=True, epsilon=8.0):
-    return study_of(
-        {
-            "study": {"name": "mds", "outcome": {"time": "os_years", "event": "died", "unit": "years"}},
-            "cohort": {"ranges": {"age": [18, 100], "blasts": [0, 20], "hb": [2, 20], "os_years": [0, 12]}},
-            "synth": {"generator": "marginal_dp", "genes": ["TP53", "SF3B1"]},
-            "privacy": {"secure_aggregation": masked, "dp": {"mode": mode, "epsilon": epsilon}},
-        }
-    )
+    privacy = {"secure_aggregation": masked, "dp": {"mode": mode, "epsilon": epsilon}}
+    return study_of(PRIVATE | {"privacy": privacy})
+
+
+def private_tables():
+    whole = simulate(seed=0, sites={"a": 200, "b": 200, "c": 200}).table
+    columns = ("site", "age", "TP53", "SF3B1", "blasts", "hb", "os_years", "died")
+    return take(Table({n: whole.column(n) for n in columns}), by_column(whole, "site"), without=["site"])
 
 
 @pytest.mark.parametrize("mode", ["distributed", "local"])
@@ -178,12 +202,25 @@ def test_a_private_folder_cannot_be_stripped_of_its_noise(tmp_path):
 
 
 def test_noise_and_generator_belong_together():
-    from cohortium.synth.study import check_synth
-
-    assert check_synth(private_study(), 3) == ()
-    bare = private_study().model_copy(update={"privacy": study().privacy})
+    pinned = pin(PRIVATE, private_tables()).study
+    assert check_synth(pinned, 3) == ()
+    bare = pinned.model_copy(update={"privacy": study().privacy})
     assert [one.key for one in check_synth(bare, 3)] == ["privacy.dp"]
     exact = study().model_copy(update={"privacy": private_study().privacy})
     assert "choose 'marginal_dp'" in str(check_synth(exact, 3)[0])
     unmasked = private_study(masked=False)
     assert "needs masks" in str(check_synth(unmasked, 3)[0])
+
+
+def test_a_private_generator_is_refused_until_its_columns_are_declared_and_can_be_pinned(tmp_path):
+    """Levels found at the patients would carry no noise; `study pin` must not be stopped by what it mends."""
+    (found,) = check_synth(private_study(), 3)
+    assert (found.key, "run: cohortium study pin" in found.message) == ("cohort.columns", True)
+    path = tmp_path / "mds.toml"
+    path.write_text(PRIVATE_TOML)
+    with pytest.raises(StudyError, match="levels found by looking at patients carry no noise"):
+        read_study(path)
+    to, _ = write_pinned(path, private_tables(), out=None)
+    made = train(read_study(to, n_sites=3), private_tables())
+    made.ledger.close()
+    assert made.status == "complete"

@@ -20,8 +20,10 @@ __all__ = ["read_sites", "read_study"]
 _NAMED = re.compile(r"^([a-z0-9-]{1,32})=(.+)$")
 
 
-def read_study(path: Path, *, n_sites: int | None = None) -> Study:
+def read_study(path: Path, *, n_sites: int | None = None, to_pin: bool = False) -> Study:
     """The study in a TOML file, whole and possible; code of its own is checked against `code_digest` and loaded.
+
+    to_pin: that its columns are not declared is no problem, since they will be.
 
     Raises StudyError with every problem and its line, UsageError for a file that cannot be read.
     """
@@ -34,7 +36,7 @@ def read_study(path: Path, *, n_sites: int | None = None) -> Study:
     except UnicodeDecodeError:
         raise StudyError([Problem("", "the file is not UTF-8 text")], path=str(path)) from None
     study = parse_study(text, path=str(path))
-    problems = [*check_study(study, n_sites=n_sites)]
+    problems = [p for p in check_study(study, n_sites=n_sites) if not (to_pin and p.key == "cohort.columns")]
     code = None
     try:
         code = find_code(study, path.parent)

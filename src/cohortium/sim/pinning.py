@@ -70,7 +70,7 @@ def pin(content: Mapping[str, Any], tables: Mapping[str, Table]) -> Pinned:
 
 def write_pinned(path: Path, tables: Mapping[str, Table], *, out: Path | None) -> tuple[Path, Pinned]:
     """Pin the study in a file and write it beside it, as `NAME-pinned.toml` or to `out`. Refuses to overwrite."""
-    read_study(path)  # all of its problems at once, with their lines
+    read_study(path, to_pin=True)  # all of its problems at once, with their lines
     made = pin(tomllib.loads(path.read_text(encoding="utf-8-sig")), tables)
     to = out or path.with_name(f"{path.stem}-pinned.toml")
     try:

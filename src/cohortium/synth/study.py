@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cohortium.core.study import Study, SynthPlan
+from cohortium.data.inference import is_pinned
 from cohortium.data.schema import CohortSchema
 from cohortium.errors import Problem, StudyError, UsageError
 from cohortium.privacy.dp.terms import generator_refusals
@@ -108,7 +109,7 @@ def check_synth(study: Study, n_sites: int | None = None) -> tuple[Problem, ...]
             sentence = f"generator '{plan.generator}' needs torch: pip install 'cohortium[torch]', or choose 'bn'"
             problems.append(Problem("synth.generator", sentence))
     problems += _federation_problems(study, generator, n_sites)
-    problems += generator_refusals(study, n_sites=n_sites)
+    problems += generator_refusals(study, n_sites=n_sites) + _unpinned(study)
     if study.strategy.name not in ("auto", "exact-sums"):
         sentence = f"federation '{plan.federation}' brings its own merge, not '{study.strategy.name}'; leave it out"
         problems.append(Problem("strategy.name", sentence))
@@ -117,6 +118,14 @@ def check_synth(study: Study, n_sites: int | None = None) -> tuple[Problem, ...]
     if study.evaluation.folds:
         problems.append(Problem("evaluation.folds", "a generator is judged on its reserve; leave folds out"))
     return tuple(problems)
+
+
+def _unpinned(study: Study) -> list[Problem]:
+    """What a private generator would learn of the columns without noise."""
+    if study.privacy.dp is None or is_pinned(study.model_dump(exclude_none=True)):
+        return []
+    sentence = "levels found by looking at patients carry no noise, so no epsilon holds; run: cohortium study pin"
+    return [Problem("cohort.columns", sentence)]
 
 
 def _federation_problems(study: Study, generator: Any, n_sites: int | None) -> list[Problem]:
