@@ -75,6 +75,17 @@ def test_when_too_few_can_train_the_run_fails_at_once_with_site_stage_and_reason
     assert caught.value.hint == "array 'w' is not finite"
 
 
+def test_a_merged_state_that_nobody_can_learn_from_fails_the_run_and_ends_no_node(make_study, works_of, monkeypatch):
+    def fit(self, start, examples, *, instructions, rng):
+        raise IndexError("index 7 is out of bounds")
+
+    monkeypatch.setattr(Logistic, "fit", fit)
+    study = make_study()
+    with pytest.raises(RunFailed, match=r"^failed \(\w+, train, error\)$") as caught:
+        run(study, works_of(study))
+    assert caught.value.hint == "the merged state cannot be learned from (IndexError)"
+
+
 def test_an_error_of_the_plan_stays_what_it_is(study, works_of):
     works = broken_at(works_of(study), "bonn", DataError("strata 'x' is no subgroup"))
     with pytest.raises(DataError, match="strata 'x' is no subgroup"):

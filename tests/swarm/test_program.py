@@ -194,6 +194,27 @@ def test_a_trained_value_that_is_not_finite_never_leaves():
         sites[0].train(2, state)
 
 
+@pytest.mark.parametrize("error", [ValueError, IndexError, KeyError, ZeroDivisionError])
+def test_a_state_of_a_lying_peer_is_a_failed_training_and_not_the_end_of_the_node(error):
+    """Sums answer what peers merged. What trains weights may be the user's own code; its errors stay what they are."""
+
+    def fail(self, start, examples, *, instructions, rng):
+        raise error("index 7 is out of bounds")
+
+    lied_to = type("LiedTo", (Centre,), {"fit": fail, "predict": Walker.predict})()
+    poisoned = program(learner=lied_to, strategy=ExactSums())
+    sites = works(poisoned)
+    state = one_round(poisoned, poisoned.start(), sites, 1)
+    with pytest.raises(TrainingFailed, match=rf"cannot be learned from \({error.__name__}\)$") as caught:
+        sites[0].train(2, state)
+    assert caught.value.code == "error"
+    own = program(learner=type("Own", (Walker,), {"fit": fail})())
+    sites = works(own)
+    state = one_round(own, own.start(), sites, 1)
+    with pytest.raises(error, match="out of bounds"):
+        sites[0].train(2, state)
+
+
 def test_early_stop_puts_the_best_model_back():
     class Worse(Walker):
         def fit(self, start, examples, *, instructions, rng):

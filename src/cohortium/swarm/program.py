@@ -262,7 +262,10 @@ class SiteWork:
         self._memory = memory
 
     def train(self, round: int, state: Parameters) -> Update:
-        """This site's contribution to the round, trained here and now."""
+        """This site's contribution to the round, trained here and now.
+
+        Raises TrainingFailed, too, where sums of this state fail: it is what peers merged, and must not end this node.
+        """
         examples = self.examples(state)
         learner = self.program.stages[self.program.position(state)[0]].learner
         start = self.turn(state).start
@@ -270,7 +273,13 @@ class SiteWork:
         for number, one in enumerate(asked):
             with part(number, len(asked)):
                 rng = self.rng(round, number)
-                fitted.append(learner.fit(one.start or start, examples, instructions=one, rng=rng))
+                try:
+                    fitted.append(learner.fit(one.start or start, examples, instructions=one, rng=rng))
+                except (ArithmeticError, ValueError, LookupError) as error:
+                    if learner.learns_by != "sums":  # it may be code of the user, who wants to see where it failed
+                        raise
+                    sentence = f"the merged state cannot be learned from ({type(error).__name__})"
+                    raise TrainingFailed(sentence, code="error") from error
         return self.conclude(state, tuple(fitted))
 
     def instructions(self, round: int, state: Parameters) -> tuple[Instructions, ...]:
