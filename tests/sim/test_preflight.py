@@ -2,7 +2,8 @@
 
 import pytest
 
-from cohortium.errors import DataError
+from cohortium.core.study_text import study_of
+from cohortium.errors import DataError, StudyError
 from cohortium.sim.preflight import preflight
 
 
@@ -36,3 +37,23 @@ def test_a_quorum_that_can_never_act_is_said(make_study, tables, make_table):
 def test_a_model_for_another_outcome_is_refused_before_training(make_study, tables):
     with pytest.raises(DataError, match="'cox' needs an outcome of kind survival, got binary"):
         preflight(make_study(model={"name": "cox"}), tables)
+
+
+def generator_study(**synth):
+    return study_of({"study": {"name": "drawn", "outcome": "label"}, "synth": synth})
+
+
+def test_a_generator_is_checked_against_the_columns_and_its_reserve_is_told(tables):
+    found = preflight(generator_study(), tables)
+    assert [row[:5] for row in found.sites] == [
+        ("bonn", "60", "60", "48", "12"), ("lund", "80", "80", "64", "16"), ("porto", "70", "70", "56", "14")
+    ]  # fmt: skip
+    assert ("sex", "category", "feature", "") in found.columns
+    assert found.checks == ()
+
+
+def test_a_generator_that_names_what_is_not_there_is_refused(tables):
+    with pytest.raises(StudyError, match="no column 'TP53'"):
+        preflight(generator_study(genes=["TP53"]), tables)
+    with pytest.raises(StudyError, match=r"synth\.options\.depth"):
+        preflight(generator_study(options={"depth": 3}), tables)

@@ -19,7 +19,9 @@ from cohortium.quality.study import check_audited
 from cohortium.sim.cohorts import Gathered, gather
 from cohortium.sim.leaks import leakage_checks
 from cohortium.sim.own_code import blamed_on, loaded_code
+from cohortium.sim.synthesis import split_study
 from cohortium.strategies.advice import advise
+from cohortium.synth.study import build_federation, build_generator
 
 __all__ = ["Preflight", "preflight"]
 
@@ -53,6 +55,8 @@ def preflight(study: Study, tables: Mapping[str, Table] | None) -> Preflight:
     """Everything that can be said before anybody trains. Raises StudyError or DataError when it cannot be done."""
     if not tables:
         return Preflight(study=study)
+    if study.synth is not None:
+        return _before_a_generator(study, tables)
     gathered = gather(study, tables, chance=Chance(study.evaluation.seed, secrets_from_system=False))
     for cohort in gathered.cohorts.values():
         check_delta(study, n_patients=cohort.n_rows("train"))
@@ -60,12 +64,26 @@ def preflight(study: Study, tables: Mapping[str, Table] | None) -> Preflight:
     check_audited(study, sites=gathered.cohorts, outcome=layout.outcome)
     with blamed_on(loaded_code(study)):
         check_fit(study, layout)
+    return _found(study, gathered, checks=tuple(leakage_checks(study, gathered)), advice=_advice(study, gathered))
+
+
+def _before_a_generator(study: Study, tables: Mapping[str, Table]) -> Preflight:
+    """The same for a study with [synth]; no leakage is looked for, since a generator learns all columns alike."""
+    gathered = gather(split_study(study), tables, chance=Chance(study.evaluation.seed, secrets_from_system=False))
+    for cohort in gathered.cohorts.values():
+        check_delta(study, n_patients=cohort.n_rows("train"))
+    build_federation(study, build_generator(study, gathered.schema), n_sites=len(gathered.cohorts))
+    warnings = tuple(sentence for cohort in gathered.cohorts.values() for sentence in cohort.warnings)
+    return _found(study, gathered, advice=warnings)
+
+
+def _found(study: Study, gathered: Gathered, *, advice: tuple[str, ...], checks: tuple[Check, ...] = ()) -> Preflight:
     return Preflight(
         study=study,
         columns=tuple((c.name, c.kind, c.role, c.unit) for c in gathered.schema.columns),
         sites=tuple(_site_row(site, gathered) for site in gathered.cohorts),
-        checks=tuple(leakage_checks(study, gathered)),
-        advice=_advice(study, gathered),
+        checks=checks,
+        advice=advice,
     )
 
 
