@@ -79,3 +79,9 @@ def test_the_forest_takes_further_estimates(judged):
 
 def test_associations_that_differ_are_named(tables):
     assert "the largest is" in pictures.associations(tables).sentence
+
+
+def test_a_p_value_is_never_told_as_zero():
+    assert [pictures.p_text(p) for p in (0.0, 0.0009, 0.004, 0.01, 0.43)] == [
+        "p <0.001", "p <0.001", "p 0.004", "p 0.01", "p 0.43"
+    ]  # fmt: skip

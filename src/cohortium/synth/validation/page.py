@@ -161,17 +161,17 @@ class ValidationPage:
             title="Survival",
             lead=(
                 f"Mean distance of the curves up to {found.tau:.1f} {unit}: {found.km_gap.text()} (real patients among"
-                f" themselves {found.km_gap_of_real.text()}); log-rank p {_number(found.log_rank_p.value)}. Mean"
+                f" themselves {found.km_gap_of_real.text()}); log-rank {_p(found.log_rank_p.value)}. Mean"
                 f" survival up to there differs by {found.rmst_difference.text(2)} {unit}; above 0 the synthetic"
                 f" patients live longer. Curves of censoring differ by {found.censoring_gap.text()}; the longest"
                 f" synthetic follow-up is {_percent(found.short_sighted)} shorter."
             ),
             slots=[_slot(3, "Survival curves", figures, "")],
-            columns=("", "real", "synthetic", "gap of curves", "log-rank p", "mean survival", "signs of effects",
-                     "overlap of effects"),
+            columns=("", "real", "synthetic", "gap of curves", "log-rank p", f"longer in the mean ({unit})",
+                     "signs of effects", "overlap of effects"),
             rows=[
-                (g.name, str(g.n_real), str(g.n_synthetic), f"{g.km_gap:.3f}", _number(g.log_rank_p, 2),
-                 f"{g.rmst[0]:+.2f} ({g.rmst[1]:.2f} to {g.rmst[2]:.2f})", _percent(g.signs_kept),
+                (g.name, str(g.n_real), str(g.n_synthetic), f"{g.km_gap:.3f}", _p(g.log_rank_p).removeprefix("p "),
+                 f"{g.rmst[0]:+z.2f} ({g.rmst[1]:z.2f} to {g.rmst[2]:z.2f})", _percent(g.signs_kept),
                  _percent(g.overlapping))
                 for g in self.judgement.subgroups
             ],
@@ -382,6 +382,10 @@ def _dot(name: str, values: np.ndarray, style: int) -> Dot:
 
 def _number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits}f}" if value is not None and np.isfinite(value) else "not available"
+
+
+def _p(value: float | None) -> str:
+    return pictures.p_text(value) if value is not None and np.isfinite(value) else "p not available"
 
 
 def _percent(value: float) -> str:

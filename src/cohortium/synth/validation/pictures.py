@@ -39,6 +39,7 @@ __all__ = [
     "gene_pairs",
     "hazard_forest",
     "marginals",
+    "p_text",
     "survival_of_all",
     "survival_of_groups",
 ]
@@ -83,7 +84,7 @@ def survival_of_all(tables: Tables, judgement: Judgement) -> Figure:
         left = [int((rows[facts.time] >= t).sum()) for t in grid]
         at_risk.append([n if n >= LEAST_CELL else None for n in left])
     found = judgement.survival
-    p = "" if found is None or found.log_rank_p.value is None else f", log-rank p {found.log_rank_p.value:.2f}"
+    p = "" if found is None or found.log_rank_p.value is None else f", log-rank {p_text(found.log_rank_p.value)}"
     unit = facts[facts.time].unit or "d"
     return steps(f"Survival of all patients{p}", drawn, at_risk=at_risk, x_label=f"time ({unit})", y_label="alive",
                  small=f"<{LEAST_CELL}")  # fmt: skip
@@ -103,7 +104,7 @@ def survival_of_groups(tables: Tables, judgement: Judgement) -> Figure | None:
         for style, (name, key) in enumerate((("real, held out", "reserve"), ("synthetic", "synthetic"))):
             heights = _curve(tables.named[key].take(masks[group.name][key]), edges[:-1])
             series.append(Steps(name=name, edges=edges.tolist(), heights=heights, style=style))
-        p = f"p {group.log_rank_p:.2f}" if np.isfinite(group.log_rank_p) else ""
+        p = p_text(group.log_rank_p) if np.isfinite(group.log_rank_p) else ""
         panels.append(Panel(title=group.name, note=p, series=series, ends=("0", f"{tau:.3g}")))
     few = sum(1 for group in judgement.subgroups if group.log_rank_p < 0.05)
     unit = facts[facts.time].unit or "d"
@@ -113,6 +114,11 @@ def survival_of_groups(tables: Tables, judgement: Judgement) -> Figure | None:
         " followed."
     )
     return step_panels("Survival by gene and risk group", panels, columns=3, top=1.0, value="alive", sentence=sentence)
+
+
+def p_text(p: float) -> str:
+    """`p 0.43`, and `p <0.001` where two decimals would say 0.00."""
+    return "p <0.001" if p < 0.001 else f"p {p:.3f}" if p < 0.01 else f"p {p:.2f}"
 
 
 def _curve(rows: Rows, times: Floats) -> list[float | None]:
