@@ -8,6 +8,7 @@ import pytest
 from cohortium.core.study_text import study_of
 from cohortium.data.mds_like import simulate
 from cohortium.data.partition import by_column, take
+from cohortium.data.readers import read
 from cohortium.data.table import Table
 from cohortium.errors import DataError, StudyError, UsageError
 from cohortium.sim.inputs import read_study
@@ -224,3 +225,20 @@ def test_a_private_generator_is_refused_until_its_columns_are_declared_and_can_b
     made = train(read_study(to, n_sites=3), private_tables())
     made.ledger.close()
     assert made.status == "complete"
+
+
+def test_the_real_patients_are_written_only_where_they_are_asked_for(tmp_path):
+    made = fit(study(), tables(), out=tmp_path / "generator", split=tmp_path / "real", site_column="ward")
+    assert sorted(path.name for path in (tmp_path / "generator").iterdir()) == ["generator.safetensors", "ledger.jsonl"]
+    for name, parts in (("training", made.training), ("reserve", made.reserve)):
+        path = tmp_path / "real" / f"{name}.csv"
+        written = read(path)
+        assert path.stat().st_mode & 0o077 == 0
+        assert {site: int((written.column("ward") == site).sum()) for site in parts} == {
+            site: len(rows) for site, rows in parts.items()
+        }
+    whole = simulate(seed=0, sites={"a": 250, "b": 150, "c": 60}).table
+    ages = [read(tmp_path / "real" / f"{name}.csv").column("age") for name in ("training", "reserve")]
+    assert sorted(np.concatenate(ages).tolist()) == sorted(np.asarray(whole.column("age")).tolist())
+    with pytest.raises(UsageError, match="belong in one of their own"):
+        fit(study(), tables(), out=tmp_path / "x", split=tmp_path / "x")

@@ -28,6 +28,10 @@ def fit(
     site_column: SiteColumn = None,
     out: Out = Path("generator"),
     ledger: Annotated[str, typer.Option("--ledger", help="memory or local.")] = "memory",
+    split: Annotated[
+        Path | None,
+        typer.Option("--split", metavar="DIR", help="Also write the real training.csv and reserve.csv, to judge with."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Learn the study's generator by a swarm of the sites. No row leaves a site; a reserve of each trains nothing."""
@@ -37,9 +41,13 @@ def fit(
     screen = Screen(as_json=as_json)
     tables = read_sites(data or [], site_column=site_column)
     study = read_study(path, n_sites=len(tables))
-    fitted = fit_generator(study, tables, out=out, ledger=ledger, say=screen.say)
+    fitted = fit_generator(
+        study, tables, out=out, ledger=ledger, split=split, site_column=site_column or "site", say=screen.say
+    )
     screen.document(fitted.document())
     screen.result(f"generator: {out / 'generator.safetensors'} (digest {fitted.saved.state.digest.hex()[:16]})")
+    if split is not None:
+        screen.result(f"real patients, for judging: {split / 'training.csv'}, {split / 'reserve.csv'}")
     screen.say(f"next: cohortium synth sample {out} -n {fitted.saved.n_real} -o synthetic.csv")
 
 

@@ -1,7 +1,8 @@
 """A generator learned by a simulated swarm: real nodes and ledger, then a folder from which patients can be drawn.
 
-`fit` trains and writes `generator.safetensors`, `ledger.jsonl` and `sites/<site>-reserve.csv` is not among them: no
-real row is ever written. `open_generator` reads the folder back, checking that state, study and schema belong together.
+`fit` trains and writes `generator.safetensors` and `ledger.jsonl`, no real row. Who wants to judge the generator on
+patients it never saw names another folder for those (`split`). `open_generator` reads the first one back, checking that
+state, study and schema belong together.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from cohortium.core.identity import LedgerKey
 from cohortium.core.parameters import Parameters
 from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
+from cohortium.data.csv_writer import csv_bytes
 from cohortium.data.schema import CohortSchema
 from cohortium.data.table import Table
 from cohortium.errors import DataError, FrameError, StudyError, UsageError
@@ -34,7 +36,7 @@ from cohortium.synth.conditions import parse
 from cohortium.synth.facts import Facts
 from cohortium.synth.federate.carried import with_reserve
 from cohortium.synth.federate.mixture import opened
-from cohortium.synth.rows import Rows, rows_of_examples
+from cohortium.synth.rows import Rows, rows_of_examples, table_of_rows
 from cohortium.synth.sampling import Drawn, draw
 from cohortium.synth.study import build_federation, build_generator, facts_of, plan_of, rules_of, with_derived
 
@@ -175,12 +177,24 @@ def fit(
     *,
     out: Path,
     ledger: str = "memory",
+    split: Path | None = None,
+    site_column: str = "site",
     say: Callable[[str], None] = lambda text: None,
 ) -> Fitted:
-    """`train`, then the folder. Nothing is written when training fails."""
+    """`train`, then the folder. Nothing is written when training fails.
+
+    split: another folder, for the real patients: `training.csv` and `reserve.csv`, readable by their owner only, with
+    the hospital in `site_column`. Raises UsageError where it is `out`, which is handed on.
+    """
+    if split is not None and split.resolve() == out.resolve():
+        raise UsageError("--split names the folder of the generator; real patients belong in one of their own")
     fitted = train(study, tables, ledger=ledger, noise_from_system=True, say=say)
-    exported = fitted.ledger.export()
-    write_together({out / FILE: _file(fitted.saved), out / "ledger.jsonl": [exported]})
+    files: dict[Path, Any] = {out / FILE: _file(fitted.saved), out / "ledger.jsonl": [fitted.ledger.export()]}
+    private = {}
+    if split is not None:
+        for name, parts in (("training", fitted.training), ("reserve", fitted.reserve)):
+            private[split / f"{name}.csv"] = [csv_bytes(_of_sites(parts, site_column))]
+    write_together(files | private, private=tuple(private))
     return fitted
 
 
@@ -214,6 +228,15 @@ def open_generator(folder: Path) -> SavedGenerator:
     except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError, StudyError):
         raise DataError(f"generator '{path}': study, schema and state do not belong together") from None
     return saved
+
+
+def _of_sites(parts: Mapping[str, Rows], site_column: str) -> Table:
+    tables = []
+    for site, rows in parts.items():
+        table = table_of_rows(rows)
+        named = {site_column: np.full(len(rows), site)} | {name: table.column(name) for name in table.names}
+        tables.append(Table(named))
+    return Table.stacked(tables)
 
 
 def _file(saved: SavedGenerator) -> Any:
