@@ -45,7 +45,7 @@ def test_augment_says_its_verdict_first(folder, capsys):
     files = ["--real", str(folder / "real.csv"), "--holdout", str(folder / "held.csv"), "--most", "1"]
     code, said = _asked(capsys, folder, "augment", *files)
     assert code == 0
-    assert said.out.split("\n")[0] in ("gain", "no gain", "harm")
+    assert said.out.split(",")[0] in ("gain", "no gain", "harm")
     code, said = _asked(capsys, folder, "augment", *files, "--json")
     assert {point["factor"] for point in json.loads(said.out)["points"]} == {1}
 

@@ -25,3 +25,7 @@ def test_a_missing_interval_is_never_printed_as_zero():
 
 def test_text_holds_value_and_interval():
     assert Measure(value=0.875, low=0.84, high=0.91, n=200).text() == "0.875 (0.840 to 0.910)"
+
+
+def test_nothing_is_printed_as_minus_zero():
+    assert Measure(value=-0.0001, low=-0.0004, high=0.1, n=9).text() == "0.000 (0.000 to 0.100)"

@@ -96,8 +96,11 @@ def test_what_is_not_offered_is_refused_by_name(wrong, said):
 
 
 def test_a_file_needs_its_site_column_and_a_partition_its_name(tmp_path):
+    (tmp_path / "y.csv").touch()
     with pytest.raises(UsageError, match="--site-column"):
-        consortium(str(tmp_path / "x.csv"))
+        consortium(str(tmp_path / "y.csv"))
+    with pytest.raises(UsageError, match="the simulated consortium is called sim"):
+        consortium("Sim")
     with pytest.raises(UsageError, match="does not exist"):
         consortium(str(tmp_path / "x.csv"), site_column="site")
     with pytest.raises(UsageError, match="available: natural, iid, uneven"):

@@ -6,6 +6,7 @@ import pytest
 from cohortium.core.study_text import study_of
 from cohortium.data.csv_writer import csv_bytes
 from cohortium.data.mds_like import simulate
+from cohortium.data.readers import read
 from cohortium.data.table import Table
 from cohortium.errors import DataError, UsageError, VerificationFailed
 from cohortium.sim.synth_gate import ask_gate, check_verdict
@@ -70,3 +71,14 @@ def test_what_is_no_verdict_is_refused(files):
         check_verdict(STUDY, table=files / "copy.csv", verdict=path)
     with pytest.raises(UsageError, match="cannot read verdict"):
         check_verdict(STUDY, table=files / "copy.csv", verdict=files / "nowhere.json")
+
+
+def test_a_column_with_the_hospital_that_was_not_named_is_guessed(files):
+    table = read(files / "reserve.csv")
+    named = Table(dict(table.columns) | {"ward": np.where(np.arange(len(table)) % 2, "a", "b")})
+    (files / "named.csv").write_bytes(csv_bytes(named))
+    real = {"training": files / "named.csv", "reserve": files / "named.csv"}
+    with pytest.raises(DataError, match="table: column 'ward' is missing") as caught:
+        ask_gate(STUDY, **real, table=files / "others.csv")
+    assert caught.value.hint == "if it names the hospital, add --site-column ward"
+    assert ask_gate(STUDY, **real, table=files / "others.csv", site_column="ward").verdict is not None

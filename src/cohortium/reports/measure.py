@@ -46,8 +46,8 @@ class Measure:
         if self.value is None:
             return self.reason
         if self.low is None or self.high is None:
-            return f"{self.value:.{digits}f}" + (f" (interval {self.reason})" if self.reason else "")
-        return f"{self.value:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
+            return f"{self.value:z.{digits}f}" + (f" (interval {self.reason})" if self.reason else "")
+        return f"{self.value:z.{digits}f} ({self.low:z.{digits}f} to {self.high:z.{digits}f})"
 
 
 def unavailable(n: int, because: str = "") -> Measure:

@@ -176,10 +176,10 @@ def consortium(
     if partition not in PARTITIONS:
         raise UsageError(f"unknown partition '{partition}'; available: {', '.join(PARTITIONS)}")
     if data != "sim":
+        if not Path(data).is_file():
+            raise UsageError(f"data file '{data}' does not exist; the simulated consortium is called sim")
         if site_column is None:
             raise UsageError("name the column with the hospital: --site-column COLUMN")
-        if not Path(data).is_file():
-            raise UsageError(f"data file '{data}' does not exist")
     return partial(_opened, data, site_column, study, partition)
 
 

@@ -65,7 +65,9 @@ def ask_gate(
         try:
             rows[name] = rows_of_table(one, facts)
         except DataError as error:
-            raise DataError(f"{name}: {error}") from None
+            named = [held for held in facts.names if held not in one]
+            hint = f"if it names the hospital, add --site-column {named[0]}" if len(named) == 1 else ""
+            raise DataError(f"{name}: {error}", hint=hint) from None
     verdict = gate(
         rows["training"],
         rows["reserve"],

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cohortium.synth.facts import Fact
-from cohortium.synth.generators.public_table import N_CELLS, PublicTable, nearest_counts, public_edges
+from cohortium.synth.generators.public_table import N_CELLS, PublicTable, has_range, nearest_counts, public_edges
 
 
 def test_whole_numbers_of_a_narrow_range_have_a_cell_each():
@@ -22,6 +22,11 @@ def test_others_have_as_many_cells_that_widen():
 def test_no_range_is_refused_with_what_to_do():
     with pytest.raises(ValueError, match=r"'hb' has no range.*\[cohort\] ranges"):
         public_edges(Fact(name="hb", kind="numeric"))
+
+
+def test_a_range_has_two_ends_in_order():
+    ends = ((0, 500), (None, 5), (0, None), (5, 5))
+    assert [has_range(Fact(name="hb", kind="numeric", low=a, high=b)) for a, b in ends] == [True, False, False, False]
 
 
 def test_noisy_counts_become_counts_of_the_same_total():

@@ -35,7 +35,7 @@ from cohortium.privacy.dp.sampling import PatientSampler, public_size
 from cohortium.privacy.dp.terms import NOISY_GENERATORS
 from cohortium.synth.facts import Fact, Facts
 from cohortium.synth.generators.latent import kept_by_cutting, level_scores, lifted, tetrachoric
-from cohortium.synth.generators.public_table import PublicTable, nearest_counts, public_edges
+from cohortium.synth.generators.public_table import PublicTable, has_range, nearest_counts, public_edges
 from cohortium.synth.rows import Rows, rows_of_examples
 
 __all__ = ["UNITS", "MarginalDP"]
@@ -73,9 +73,14 @@ class MarginalDP:
     def __post_init__(self) -> None:
         if not 2 <= self.most_flags <= 50:
             raise ValueError(f"most_flags must be 2 to 50, got {self.most_flags}")
-        for fact in self.facts.columns:
-            if fact.kind == "numeric" or fact.kind == "time":
-                public_edges(fact)
+        wrong = [fact for fact in self.facts.columns if fact.kind in ("numeric", "time") and not has_range(fact)]
+        if len(wrong) == 1:
+            public_edges(wrong[0])
+        if wrong:
+            raise ValueError(
+                f"{len(wrong)} columns have no range that everybody may know: {', '.join(fact.name for fact in wrong)};"
+                " agree on theirs under [cohort] ranges"
+            )
 
     @property
     def max_rounds(self) -> int:

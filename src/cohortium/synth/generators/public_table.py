@@ -15,12 +15,17 @@ from numpy.typing import NDArray
 from cohortium.synth.facts import Fact
 from cohortium.synth.generators.latent import kept_by_cutting, level_scores
 
-__all__ = ["N_CELLS", "PublicTable", "nearest_counts", "public_edges"]
+__all__ = ["N_CELLS", "PublicTable", "has_range", "nearest_counts", "public_edges"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 N_CELLS = 64
+
+
+def has_range(fact: Fact) -> bool:
+    """Whether the study says between which values the column lies."""
+    return fact.low is not None and fact.high is not None and fact.low < fact.high
 
 
 def public_edges(fact: Fact) -> Floats:

@@ -56,12 +56,12 @@ class Augmented:
 
     def text(self) -> str:
         """For people, a line a point, the verdict first."""
-        lines = [self.verdict]
+        lines = [f"{self.verdict}, with all {max(point.n for point in self.points)} real patients"]
         for point in self.points:
             gain = point.gain
             lines.append(
                 f"{point.n} real + {point.factor * point.n} synthetic: C-index {gain.without:.3f} -> {gain.with_:.3f}"
-                f" ({gain.difference:+.3f}, 95 % {gain.low:+.3f} to {gain.high:+.3f}): {gain.verdict}"
+                f" ({gain.difference:+z.3f}, 95 % {gain.low:+z.3f} to {gain.high:+z.3f}): {gain.verdict}"
             )
         return "\n".join(lines)
 

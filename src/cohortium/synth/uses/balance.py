@@ -54,7 +54,7 @@ class BalancedTable:
         for name, gain in (("the group", self.inside), ("all others", self.outside)):
             lines.append(
                 f"{name}: C-index {gain.without:.3f} -> {gain.with_:.3f}"
-                f" ({gain.difference:+.3f}, 95 % {gain.low:+.3f} to {gain.high:+.3f}): {gain.verdict}"
+                f" ({gain.difference:+z.3f}, 95 % {gain.low:+z.3f} to {gain.high:+z.3f}): {gain.verdict}"
             )
         return "\n".join([*lines, f"classic clinical fidelity of the drawn group: {self.fidelity:.3f}"])
 
