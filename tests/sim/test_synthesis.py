@@ -233,6 +233,7 @@ def test_the_real_patients_are_written_only_where_they_are_asked_for(tmp_path):
     for name, parts in (("training", made.training), ("reserve", made.reserve)):
         path = tmp_path / "real" / f"{name}.csv"
         written = read(path)
+        assert written.names == ("ward", *COLUMNS[1:])
         assert path.stat().st_mode & 0o077 == 0
         assert {site: int((written.column("ward") == site).sum()) for site in parts} == {
             site: len(rows) for site, rows in parts.items()

@@ -22,6 +22,7 @@ from cohortium.core.parameters import Parameters
 from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
 from cohortium.data.csv_writer import csv_bytes
+from cohortium.data.parts import Part
 from cohortium.data.schema import CohortSchema
 from cohortium.data.table import Table
 from cohortium.errors import DataError, FrameError, StudyError, UsageError
@@ -36,7 +37,7 @@ from cohortium.synth.conditions import parse
 from cohortium.synth.facts import Facts
 from cohortium.synth.federate.carried import with_reserve
 from cohortium.synth.federate.mixture import opened
-from cohortium.synth.rows import Rows, rows_of_examples, table_of_rows
+from cohortium.synth.rows import Rows, rows_of_examples
 from cohortium.synth.sampling import Drawn, draw
 from cohortium.synth.study import build_federation, build_generator, facts_of, plan_of, rules_of, with_derived
 
@@ -188,12 +189,15 @@ def fit(
     """
     if split is not None and split.resolve() == out.resolve():
         raise UsageError("--split names the folder of the generator; real patients belong in one of their own")
-    fitted = train(study, tables, ledger=ledger, noise_from_system=True, say=say)
+    gathered, _ = gathered_rows(study, tables, chance=Chance(study.evaluation.seed, secrets_from_system=False))
+    fitted = train(study, tables, ledger=ledger, gathered=gathered, noise_from_system=True, say=say)
     files: dict[Path, Any] = {out / FILE: _file(fitted.saved), out / "ledger.jsonl": [fitted.ledger.export()]}
-    private = {}
+    private: dict[Path, Any] = {}
     if split is not None:
-        for name, parts in (("training", fitted.training), ("reserve", fitted.reserve)):
-            private[split / f"{name}.csv"] = [csv_bytes(_of_sites(parts, site_column))]
+        private = {
+            split / "training.csv": [csv_bytes(_part_of(gathered, "train", site_column))],
+            split / "reserve.csv": [csv_bytes(_part_of(gathered, "test", site_column))],
+        }
     write_together(files | private, private=tuple(private))
     return fitted
 
@@ -230,13 +234,13 @@ def open_generator(folder: Path) -> SavedGenerator:
     return saved
 
 
-def _of_sites(parts: Mapping[str, Rows], site_column: str) -> Table:
-    tables = []
-    for site, rows in parts.items():
-        table = table_of_rows(rows)
-        named = {site_column: np.full(len(rows), site)} | {name: table.column(name) for name in table.names}
-        tables.append(Table(named))
-    return Table.stacked(tables)
+def _part_of(gathered: Gathered, part: Part, site_column: str) -> Table:
+    """The patients of one part as they stand in the sites' tables, all columns, with their hospital."""
+    found = []
+    for site, cohort in gathered.cohorts.items():
+        rows = gathered.tables[site].take(cohort.sources(part))
+        found.append(Table({site_column: np.full(len(rows), site)} | dict(rows.columns)))
+    return Table.stacked(found)
 
 
 def _file(saved: SavedGenerator) -> Any:
