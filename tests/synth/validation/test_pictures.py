@@ -85,3 +85,12 @@ def test_a_p_value_is_never_told_as_zero():
     assert [pictures.p_text(p) for p in (0.0, 0.0009, 0.004, 0.01, 0.43)] == [
         "p <0.001", "p <0.001", "p 0.004", "p 0.01", "p 0.43"
     ]  # fmt: skip
+
+
+def test_the_numbers_at_risk_start_with_everybody(tables, judged, world):
+    figure = pictures.survival_of_all(tables, judged)
+    first = [row for row in figure.rows if float(row[1]) == 0]
+    known = {name: int((~np.isnan(rows["os_years"])).sum())
+             for name, rows in (("real, held out", world.reserve), ("synthetic", world.synthetic))}  # fmt: skip
+    assert {row[0]: int(row[-1]) for row in first} == known
+    assert {float(row[2]) for row in first} == {1.0}

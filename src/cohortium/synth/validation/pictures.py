@@ -76,7 +76,7 @@ def survival_of_all(tables: Tables, judgement: Judgement) -> Figure:
     """Figure 3, everybody: held-out and synthetic patients with the numbers at risk."""
     facts = tables.training.facts
     tau = tau_of(tables.training[facts.time])
-    grid = np.linspace(tau / _KM_POINTS, tau, _KM_POINTS)
+    grid = np.linspace(0.0, tau, _KM_POINTS + 1)
     drawn, at_risk = [], []
     for style, (name, rows) in enumerate((("real, held out", tables.reserve), ("synthetic", tables.synthetic))):
         heights = _curve(rows, grid)
