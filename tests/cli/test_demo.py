@@ -64,7 +64,11 @@ def test_synthetic_patients_are_a_command_of_their_own(tmp_path, capsys, monkeyp
 
     def demonstrate(out, **options):
         asked.update(options, out=out)
-        judgement = SimpleNamespace(verdict={"fidelity": "pass", "privacy": "warn"}, credible=options["seed"] == 3)
+        judgement = SimpleNamespace(
+            verdict={"fidelity": "pass", "privacy": "warn"},
+            reasons={"fidelity": "lowest skill 0.9"},
+            credible=options["seed"] == 3,
+        )
         return SimpleNamespace(document={"a": 1}, digest=b"\1" * 32, judgement=judgement,
                                files={"report": out / "report.html"})  # fmt: skip
 
@@ -72,7 +76,8 @@ def test_synthetic_patients_are_a_command_of_their_own(tmp_path, capsys, monkeyp
     assert run(["demo", "synth", "--out", str(tmp_path), "--patients", "500", "--seed", "3"]) == 0
     assert asked["patients"] == 500
     out = capsys.readouterr().out
-    assert "privacy: warn" in out
+    assert "fidelity: pass (lowest skill 0.9)" in out
+    assert "privacy: warn\n" in out
     assert f"report: {tmp_path / 'report.html'}" in out
     assert run(["demo", "synth", "--out", str(tmp_path)]) == 1, "a control that did not fail"
     assert run(["demo", "synth", "--patients", "3"]) == 2

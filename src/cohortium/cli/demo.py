@@ -72,7 +72,8 @@ def synth(
     found = demonstrate(out, seed=seed, patients=patients, ledger=ledger, say=screen.say)
     screen.document({**found.document, "digest": found.digest.hex()})
     for topic, word in found.judgement.verdict.items():
-        screen.result(f"{topic}: {word}")
+        reason = found.judgement.reasons.get(topic, "")
+        screen.result(f"{topic}: {word}" + (f" ({reason})" if reason else ""))
     screen.result(f"synthetic patients: {out / 'synthetic-1.csv'} and four more tables")
     screen.result(f"report: {found.files['report']}")
     _open_if_possible(found.files["report"], screen)

@@ -153,7 +153,8 @@ def validate(
     for note in found.judgement.notes:
         screen.warn(note)
     for topic, word in found.judgement.verdict.items():
-        screen.result(f"{topic}: {word}")
+        reason = found.judgement.reasons.get(topic, "")
+        screen.result(f"{topic}: {word}" + (f" ({reason})" if reason else ""))
     if report is not None:
         write_whole(report, [found.page().encode()])
         screen.result(f"report: {report}")

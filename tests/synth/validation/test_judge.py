@@ -46,6 +46,7 @@ def test_a_good_table_is_not_failed(judgement):
 def test_a_control_that_does_not_fail_takes_every_verdict_away(judgement):
     broken = replace(judgement, controls=[replace(judgement.controls[0], limit=-1.0)])
     assert set(broken.verdict.values()) == {"not credible"}
+    assert broken.reasons == {}
 
 
 def test_a_copy_fails_privacy_and_passes_fidelity(world):
@@ -133,3 +134,11 @@ def test_what_was_not_measured_is_not_zero(world, name):
     half = np.where(np.arange(len(world.training)) % 2, np.nan, world.training[name])
     parts = genomic_parts(world.training, world.training.with_columns({name: half}))
     assert parts["frequency"] > 0.99
+
+
+def test_a_verdict_says_what_it_turned_on_and_where_the_limit_was(judgement):
+    lowest = {name: float(np.mean(one.skill)) for name, one in judgement.fidelity.items()}
+    name = min(lowest, key=lambda one: lowest[one])
+    assert judgement.reasons["fidelity"].startswith(f"lowest skill {lowest[name]:.2f} ({name.upper()}); pass from 0.85")
+    utility = f"C-index {judgement.utility.difference:+z.3f} against training on real patients"
+    assert judgement.reasons["utility"].startswith(utility)

@@ -106,12 +106,35 @@ class Judgement:
             return dict.fromkeys(("fidelity", "utility", "privacy"), "not credible")
         return {"fidelity": self._fidelity(), "utility": self._utility(), "privacy": self._privacy()}
 
+    @property
+    def reasons(self) -> dict[str, str]:
+        """What a verdict turned on, beside the limits that were agreed; privacy has its `findings` instead."""
+        if not self.credible:
+            return {}
+        found, limits = {}, self.limits
+        if skills := self._skills():
+            name = min(skills, key=lambda one: skills[one])
+            found["fidelity"] = (
+                f"lowest skill {skills[name]:z.2f} ({name.upper()}); pass from {limits.fidelity_pass:g}, warn from"
+                f" {limits.fidelity_warn:g}"
+            )
+        if np.isfinite(self.utility.difference):
+            cox = None not in (self.utility.c_synthetic.value, self.utility.c_real.value)
+            found["utility"] = (
+                f"{'C-index' if cox else 'AUROC'} {self.utility.difference:+z.3f} against training on real patients;"
+                f" pass from {limits.utility_pass:g}, warn from {limits.utility_warn:g}"
+            )
+        return found
+
+    def _skills(self) -> dict[str, float]:
+        skills = {name: interval(one.skill)[0] for name, one in self.fidelity.items()}
+        return {name: skill for name, skill in skills.items() if np.isfinite(skill)}
+
     def _fidelity(self) -> str:
-        skills = [interval(one.skill)[0] for one in self.fidelity.values()]
-        there = [skill for skill in skills if np.isfinite(skill)]
-        if not there:
+        skills = self._skills()
+        if not skills:
             return "not judged"
-        worst = min(there)
+        worst = min(skills.values())
         return (
             "pass" if worst >= self.limits.fidelity_pass else "warn" if worst >= self.limits.fidelity_warn else "fail"
         )
