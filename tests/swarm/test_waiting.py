@@ -80,3 +80,8 @@ def test_senders_who_stay_away_are_named_sorted() -> None:
 def test_impossible_policies_are_refused_by_name(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Policy(**wrong)
+
+
+def test_a_node_speaks_twice_within_any_silence_and_no_oftener_than_it_must() -> None:
+    assert Policy(silence_s=8.0).beat_s == 4.0
+    assert Policy().beat_s == Policy().heartbeat_s == 15.0

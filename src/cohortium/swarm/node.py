@@ -308,7 +308,7 @@ class Node:
     async def _beat(self) -> None:
         """Every few seconds: a tick for the machine, a word for the peers."""
         while True:
-            await asyncio.sleep(self._policy.heartbeat_s)
+            await asyncio.sleep(self._policy.beat_s)
             self._post(ev.Tick(self._now()))
             if self._view.ended or self.site not in self._view.joiners:
                 continue

@@ -59,6 +59,11 @@ class Policy:
         if self.max_attempts < 1:
             raise ValueError(f"max_attempts must be at least 1, got {self.max_attempts}")
 
+    @property
+    def beat_s(self) -> float:
+        """Seconds between a node's words: twice within any silence, or all would seem silent between two of them."""
+        return min(self.heartbeat_s, self.silence_s / 2)
+
 
 @dataclass(slots=True)
 class Pulse:
