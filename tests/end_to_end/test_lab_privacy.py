@@ -112,7 +112,8 @@ def test_a_hospital_killed_around_its_masked_vector_leaves_the_survivors_mean_bi
         assert [one["merge"] for one in record["rounds"]] == [one.merge for one in expected.rounds]
         assert record["model"]["digest"] == expected.model.digest
         assert record["model"]["digest"] != undisturbed.record.model.digest
-    print(f"round {at} of {n_rounds}: {victim} killed{', leading' if led else ''}, merge {expected.rounds[at - 1].merge[:16]}")
+    how = "killed as leader" if led else "killed"
+    print(f"round {at} of {n_rounds}: {victim} {how}, merge {expected.rounds[at - 1].merge[:16]}")
 
 
 def test_masks_change_a_merge_by_less_than_a_hundred_millionth(tmp_path, monkeypatch):
