@@ -9,7 +9,7 @@ from cohortium.synth.federate.rounded import is_count, rounded_counts
 from cohortium.synth.generators.bn import BayesianNetwork
 from cohortium.synth.generators.copula import Copula
 
-NO_COUNTS = {"phase", "families", "climbs", "middle", "hazard steps"}
+NO_COUNTS = {"phase", "families", "climbs", "middle", "hazard pairs", "hazard steps"}
 
 
 @pytest.mark.parametrize("made", [BayesianNetwork, Copula])

@@ -58,9 +58,10 @@ def test_a_flag_follows_bayes_rule_in_a_number():
 
 def test_spikes_come_back_as_often_as_they_were(world):
     where = np.arange(len(world.reserve)) % 2 == 0
-    filled = world.generator.impute(world.state, _hidden(world.reserve, ["ecog"], where), rng=np.random.default_rng(3))
-    assert set(np.unique(filled["ecog"])) <= {0.0, 1.0, 2.0, 3.0}
-    assert filled["ecog"][where].mean() == pytest.approx(np.nanmean(world.reserve["ecog"][where]), abs=0.2)
+    gappy, rng = _hidden(world.reserve, ["ecog"], where), np.random.default_rng(3)
+    drawn = np.concatenate([world.generator.impute(world.state, gappy, rng=rng)["ecog"][where] for _ in range(4)])
+    assert set(np.unique(drawn)) <= {0.0, 1.0, 2.0, 3.0}
+    assert drawn.mean() == pytest.approx(np.nanmean(world.reserve["ecog"][where]), abs=0.2)
 
 
 def test_the_dead_are_given_the_values_they_had():
@@ -87,3 +88,28 @@ def test_nobody_and_an_unfinished_model_are_told_apart(world):
     assert len(nobody) == 0
     with pytest.raises(Exception, match="not finished"):
         world.generator.impute(world.generator.initial(None, rng=None), world.reserve, rng=np.random.default_rng(0))
+
+
+def test_log_hazards_of_a_chain_are_those_of_its_patients(world):
+    """What every draw adds and takes, products and curves among it, is what the whole row comes to."""
+    from cohortium.synth.generators.imputing import Imputer, _Chain
+    from cohortium.synth.generators.outcome import covariates_of, hazards_of
+
+    coding, state = world.generator.coding(world.state), world.state
+    covariates = covariates_of(coding, state)
+    assert len(covariates.pairs)
+    model = Imputer(
+        coding, world.generator.network(state), world.generator.tail(state), covariates,
+        tuple(hazards_of(world.facts, state).values()),
+    )  # fmt: skip
+    rng = np.random.default_rng(5)
+    gappy = world.reserve.with_columns(
+        {name: np.where(rng.random(len(world.reserve)) < 0.3, np.nan, world.reserve[name])
+         for name in world.facts.names if name not in ("os_years", "died")}
+    )  # fmt: skip
+    chain = _Chain(model, gappy, rng)
+    for _ in range(3):
+        chain.sweep()
+    x = covariates.rows(chain.codes, np.where(chain.scored, chain.z, np.nan))
+    b = np.stack([hazard.b for hazard in model.hazards])
+    assert np.abs(chain.eta - (x * covariates.scale) @ b.T).max() < 0.01

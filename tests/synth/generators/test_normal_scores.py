@@ -84,3 +84,15 @@ def test_counts_add_up_over_any_split(values, cut):
 def test_nothing_and_one_value_make_a_table():
     assert scored([]).value(np.array([0.5])).shape == (1,)
     assert scored([7.0] * 20).value(np.array([0.1, 0.9])).tolist() == [7.0, 7.0]
+
+
+def test_what_lies_below_a_rare_value_and_is_counted_elsewhere_is_not_drawn():
+    grid = np.array([-0.5, 1.0, 8.0, 1.0])
+    fine = np.array([20, 0, 0, 30, 20, 0, 0, 0])
+    whole = step_counts(np.arange(70.0))
+    p = (np.arange(700) + 0.5) / 700
+    spread = Scores.joined(grid, fine, whole=whole, min_cell=5)
+    apart = Scores.joined(grid, fine, whole=whole, min_cell=5, gone=[1, 2])
+    assert set(spread.value(p)) == {0.0, 1.0, 2.0, 3.0, 4.0}
+    assert set(apart.value(p)) == {0.0, 3.0, 4.0}
+    assert apart.score(np.array([0.0, 3.0, 4.0])).tolist() == spread.score(np.array([0.0, 3.0, 4.0])).tolist()

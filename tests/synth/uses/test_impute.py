@@ -29,7 +29,7 @@ def judged():
 
 
 def test_numbers_come_near_the_best_there_can_be(judged):
-    assert judged.mean_error("generator") == pytest.approx(0.47, abs=0.05)  # a tenth has lost the other number too
+    assert judged.mean_error("generator") == pytest.approx(0.47, abs=0.06)  # a tenth has lost the other number too
     assert judged.mean_error("median") == pytest.approx(1.0, abs=0.1)
     assert judged.mean_error("generator") < judged.mean_error("chained") + 0.02
 

@@ -25,18 +25,22 @@ from cohortium.errors import UsageError
 from cohortium.synth.facts import Facts
 from cohortium.synth.generators.climb import Family, block_counts, climb, one_hot
 from cohortium.synth.generators.coding import Coding
-from cohortium.synth.generators.hazard import MAX_STEPS, Hazard
+from cohortium.synth.generators.hazard import MAX_STEPS
 from cohortium.synth.generators.imputing import Imputer
 from cohortium.synth.generators.network import Network
 from cohortium.synth.generators.outcome import (
+    covariates_of,
     design_of,
     hazard_answer,
     hazards_begun,
     hazards_moved,
     hazards_of,
+    log_risk,
+    products_added,
     sampled_outcome,
 )
 from cohortium.synth.generators.preparing import after_histograms, after_ranges, coding_of, histograms, ranges
+from cohortium.synth.generators.redrawing import redrawn
 from cohortium.synth.generators.tail import Tail, gram_counts, repaired
 from cohortium.synth.rows import Rows, rows_of_examples
 
@@ -136,7 +140,7 @@ class BayesianNetwork:
         if "tail/sd" not in state and coding.numbers:
             found["gram"] = gram_counts(design, codes, z)
         if self.facts.time:
-            found |= hazard_answer(self.facts, state, design, design.rows(codes, z), rows)
+            found |= hazard_answer(self.facts, state, coding, codes, z, rows)
         return Parameters(found)
 
     # --- what the leader half makes of it ----------------------------------------------------------------------
@@ -149,7 +153,7 @@ class BayesianNetwork:
         found["families"] = _packed([Family(child) for child in range(len(coding.sizes))], self.max_parents)
         found["changed"] = np.arange(len(coding.sizes), dtype=np.int64)
         found["climbs"] = np.zeros(1, dtype=np.int64)
-        return Parameters(found | hazards_begun(self.facts, state, design_of(coding)))
+        return Parameters(found | hazards_begun(self.facts, state, coding))
 
     def _after_families(self, start: Parameters, total: Parameters) -> Parameters:
         coding = self.coding(start)
@@ -162,6 +166,11 @@ class BayesianNetwork:
         found |= hazards
         climbs = int(start["climbs"][0]) + 1
         families = _families_of(start)
+        if climbs == 1 and families:  # the first blocks are the tables of all pairs of levels
+            joint = np.vstack([np.asarray(found[f"block/{child}"], dtype=np.int64) for child in range(len(families))])
+            starts = np.concatenate([[0], np.add.accumulate(coding.sizes)[:-1]]).astype(np.int64)
+            found = products_added(self.facts, found, coding, joint, starts)
+            still = still and not len(np.asarray(found.get("hazard pairs", ())))
         changed: tuple[int, ...] = ()
         if climbs <= self.max_climbs and _changed(start):
             blocks = {child: np.asarray(found[f"block/{child}"], dtype=np.int64) for child in range(len(families))}
@@ -208,10 +217,7 @@ class BayesianNetwork:
 
     def log_risk(self, state: Parameters, rows: Rows) -> Floats:
         """b' x of the event's hazard, (n,)."""
-        coding = self.coding(state)
-        design = design_of(coding)
-        x = design.rows(coding.codes(rows), coding.scores(rows))
-        return np.asarray((x * design.scale) @ Hazard.from_parameters(state.under("hazard/event")).b)
+        return log_risk(self.facts, state, self.coding(state), rows)
 
     # --- sampling ----------------------------------------------------------------------------------------------
 
@@ -227,16 +233,20 @@ class BayesianNetwork:
             columns[fact.name] = repaired(z[:, place], coding.tables[fact.name], rng)
         columns |= coding.stated_values(codes, columns)
         if self.facts.time:
-            x = tail.design.rows(codes, z)
-            columns |= sampled_outcome(self.facts, state, coding, tail.design, x, rng)
+            columns |= sampled_outcome(self.facts, state, coding, columns, rng)
         return Rows(self.facts, columns)
 
     def impute(self, state: Parameters, rows: Rows, *, rng: np.random.Generator) -> Rows:
-        """These patients, their gaps filled by one draw; call it m times. Raises UsageError before the fit is done."""
+        """These patients, their gaps filled by one draw under parameters drawn anew; call it m times.
+
+        Raises UsageError before the fit is done.
+        """
         if not self.finished(state):
             raise UsageError("this generator is not finished; fit it to the end before filling gaps")
-        hazards = tuple(hazards_of(self.facts, state).values())
-        return Imputer(self.coding(state), self.network(state), self.tail(state), hazards).filled(rows, rng=rng)
+        state = redrawn(self, state, rng=rng)
+        coding, hazards = self.coding(state), tuple(hazards_of(self.facts, state).values())
+        covariates = covariates_of(coding, state)
+        return Imputer(coding, self.network(state), self.tail(state), covariates, hazards).filled(rows, rng=rng)
 
 
 def _in_phase(phase: int, state: Parameters) -> Parameters:

@@ -95,7 +95,7 @@ class Coding:
         named = [(c.name, *(c.levels or ("0", "1")), *(("missing",) if self.gaps[c.name] else ())) for c in self.named]
         stated = []
         for c in self.stated:
-            rest = ("measured",) if self._has_rest(c.name) else ()
+            rest = ("measured",) if self.has_rest(c.name) else ()
             missing = ("missing",) if self.gaps[c.name] else ()
             stated.append((f"{c.name} is", *rest, *(f"{v:g}" for v in self.spikes[c.name]), *missing))
         return (*named, *stated)
@@ -117,7 +117,7 @@ class Coding:
             held = rows[fact.name]
             spikes = self.spikes[fact.name]
             if len(spikes):
-                there = np.zeros(len(held), dtype=bool) if self._has_rest(fact.name) else np.ones(len(held), dtype=bool)
+                there = np.zeros(len(held), dtype=bool) if self.has_rest(fact.name) else np.ones(len(held), dtype=bool)
                 held = np.where(there | self._on_spike(fact.name, held), np.nan, held)
             columns.append(self.tables[fact.name].score(held))
         return np.column_stack(columns) if columns else np.zeros((len(rows), 0))
@@ -126,7 +126,7 @@ class Coding:
         """Which numbers have no score, by their codes, (n, numbers)."""
         found = np.zeros((len(codes), len(self.numbers)), dtype=bool)
         for place, fact in enumerate(self.stated):
-            rest = codes[:, len(self.named) + place] == 0 if self._has_rest(fact.name) else np.zeros(len(codes), bool)
+            rest = codes[:, len(self.named) + place] == 0 if self.has_rest(fact.name) else np.zeros(len(codes), bool)
             found[:, self.numbers.index(fact)] = ~rest
         return found
 
@@ -142,12 +142,13 @@ class Coding:
         """Numbers with their spikes put in. columns: what the tail gave."""
         found = {}
         for place, fact in enumerate(self.stated):
-            code = codes[:, len(self.named) + place] - int(self._has_rest(fact.name))
+            code = codes[:, len(self.named) + place] - int(self.has_rest(fact.name))
             spikes = np.append(self.spikes[fact.name], np.nan)
             found[fact.name] = np.where(code < 0, columns[fact.name], spikes[np.clip(code, 0, len(spikes) - 1)])
         return found
 
-    def _has_rest(self, name: str) -> bool:
+    def has_rest(self, name: str) -> bool:
+        """Whether a number has values beside its spikes, hence scores."""
         return int(self.tables[name].counts.sum()) > 0 or not len(self.spikes[name])
 
     def _on_spike(self, name: str, held: Floats) -> NDArray[np.bool_]:
@@ -155,7 +156,7 @@ class Coding:
         return np.asarray((np.abs(held[:, None] - self.spikes[name]) < half).any(axis=1))
 
     def _state(self, name: str, held: Floats) -> Integers:
-        spikes, rest = self.spikes[name], int(self._has_rest(name))
+        spikes, rest = self.spikes[name], int(self.has_rest(name))
         missing = np.isnan(held)
         code = np.zeros(len(held), dtype=np.int64)
         if len(spikes):

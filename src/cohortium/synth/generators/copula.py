@@ -31,11 +31,11 @@ from cohortium.synth.generators.hazard import MAX_STEPS
 from cohortium.synth.generators.latent import kept_by_cutting, level_scores, lifted, tetrachoric
 from cohortium.synth.generators.normal_scores import Scores, scores_of
 from cohortium.synth.generators.outcome import (
-    design_of,
     hazard_answer,
     hazards_begun,
     hazards_moved,
-    hazards_of,
+    log_risk,
+    products_added,
     sampled_outcome,
 )
 from cohortium.synth.generators.preparing import after_histograms, after_ranges, coding_of, histograms, ranges
@@ -96,9 +96,7 @@ class Copula:
         if phase == PAIRS:
             found |= self._columns(state, coding).pairs(rows)
         if self.facts.time:
-            design = design_of(coding)
-            x = design.rows(coding.codes(rows), coding.scores(rows))
-            found |= hazard_answer(self.facts, state, design, x, rows)
+            found |= hazard_answer(self.facts, state, coding, coding.codes(rows), coding.scores(rows), rows)
         return Parameters(found)
 
     def advance(self, start: Parameters, total: Parameters) -> Parameters:
@@ -110,10 +108,14 @@ class Copula:
             return self._after_histograms(start, total)
         found: dict[str, object] = dict(start.items())
         coding = coding_of(self.facts, start)
-        if phase == PAIRS:
-            found |= self._columns(start, coding).solved(total)
         hazards, still = hazards_moved(self.facts, start, total)
         found |= hazards
+        if phase == PAIRS:
+            columns = self._columns(start, coding)
+            found |= columns.solved(total)
+            joint = np.asarray(total["both"], dtype=np.int64)
+            found = products_added(self.facts, found, coding, joint, columns.starts[:-1])
+            still = still and not len(np.asarray(found.get("hazard pairs", ())))
         steps = int(start["hazard steps"][0]) + 1
         found["hazard steps"] = np.array([steps], dtype=np.int64)
         return _in_phase(DONE if still or steps > MAX_STEPS else OUTCOME, found)
@@ -126,10 +128,8 @@ class Copula:
         """Log relative hazard of every patient, (n,). Raises UsageError for an outcome that is not survival."""
         if not self.facts.time:
             raise UsageError("generator 'copula' predicts survival outcomes only")
-        coding, rows = coding_of(self.facts, parameters), rows_of_examples(examples, self.facts)
-        design = design_of(coding)
-        x = design.rows(coding.codes(rows), coding.scores(rows))
-        return np.asarray((x * design.scale) @ hazards_of(self.facts, parameters)["event"].b)
+        rows = rows_of_examples(examples, self.facts)
+        return log_risk(self.facts, parameters, coding_of(self.facts, parameters), rows)
 
     def parts(self, parameters: Parameters) -> Mapping[str, tuple[str, ...]]:
         """None."""
@@ -150,11 +150,7 @@ class Copula:
         root = np.linalg.cholesky(lifted(self.correlations(state)))
         found = columns.cut(rng.normal(size=(n, len(root))) @ root.T, state, rng)
         if self.facts.time:
-            unknown = {name: np.full(n, np.nan) for name in (self.facts.time, self.facts.event)}
-            rows = Rows(self.facts, {name: values.copy() for name, values in (found | unknown).items()})
-            design = design_of(coding)
-            x = design.rows(coding.codes(rows), coding.scores(rows))
-            found |= sampled_outcome(self.facts, state, coding, design, x, rng)
+            found |= sampled_outcome(self.facts, state, coding, found, rng)
         return Rows(self.facts, found)
 
     def _after_histograms(self, start: Parameters, total: Parameters) -> Parameters:
@@ -168,7 +164,7 @@ class Copula:
                 alone = np.clip(np.floor((spikes - grid[0]) / grid[1]), 0, int(grid[2]) - 1).astype(np.int64)
                 held = Scores.joined(grid, fine, whole=whole, min_cell=self.min_cell, alone=alone)
                 found |= dict(held.to_parameters().prefixed(f"whole table/{fact.name}").items())
-        found |= hazards_begun(self.facts, state, design_of(coding_of(self.facts, state)))
+        found |= hazards_begun(self.facts, state, coding_of(self.facts, state))
         found["hazard steps"] = np.zeros(1, dtype=np.int64)
         return _in_phase(PAIRS, found)
 
@@ -193,6 +189,11 @@ class _Columns:
     def sizes(self) -> tuple[int, ...]:
         """Levels of every variable that has some: named columns, then gaps."""
         return (*(len(c.levels or "01") for c in self.coding.named), *(2 for _ in self.gapped))
+
+    @cached_property
+    def starts(self) -> Integers:
+        """First level of every variable among all levels; the last entry is their number."""
+        return np.concatenate([[0], np.add.accumulate(self.sizes)]).astype(np.int64)
 
     def pairs(self, rows: Rows) -> dict[str, object]:
         """Sums over patients: of each pair of levels, of scores by level, of products of scores."""
@@ -219,7 +220,7 @@ class _Columns:
     def solved(self, total: Parameters) -> dict[str, object]:
         """Counts of levels, and the correlations."""
         both, sums, squares, products = (np.asarray(total[name], dtype=np.int64) for name in _SUMS)
-        starts = np.concatenate([[0], np.add.accumulate(self.sizes)]).astype(np.int64)
+        starts = self.starts
         wide = int(starts[-1])
         counts = [np.diag(both)[a:b] for a, b in pairwise(starts)]
         scores = [level_scores(c) for c in counts]

@@ -40,6 +40,11 @@ class Design:
         return self.n_levels + self.n_scores
 
     @property
+    def on_score(self) -> NDArray[np.bool_]:
+        """Which columns come in steps of 2^-12."""
+        return np.arange(self.width) >= self.n_levels
+
+    @property
     def scale(self) -> Floats:
         """What one step of each column is worth."""
         return np.concatenate([np.ones(self.n_levels), np.full(self.n_scores, 2.0**-SCORE_BITS)])

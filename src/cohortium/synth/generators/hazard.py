@@ -10,13 +10,14 @@ Design: synthetic-data.md 5.1; piecewise exponential model: Holford 1980, Friedm
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cohortium.core import fixed_point as fp
 from cohortium.core.parameters import Parameters
-from cohortium.synth.generators.design import SCORE_BITS, Design
+from cohortium.synth.generators.design import SCORE_BITS
 from cohortium.synth.generators.normal_scores import Scores
 
 __all__ = ["Hazard", "hazard_sums", "started"]
@@ -34,9 +35,20 @@ _EXTREME = 6.0
 _EVENTS_PER_INTERVAL = 5
 
 
+class Columns(Protocol):
+    """What the columns of a patient's row are worth: a `Design` or `Covariates`."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def on_score(self) -> NDArray[np.bool_]: ...
+    @property
+    def scale(self) -> Floats: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Hazard:
-    """edges: where intervals begin, the first at 0; a: log hazards; b: by design column (the constant's is 0)."""
+    """edges: where intervals begin, the first at 0; a: log hazards; b: by column (the constant's is 0)."""
 
     edges: Floats
     a: Floats
@@ -67,15 +79,19 @@ class Hazard:
         step = step * min(1.0, _LARGEST_STEP / longest) if longest > 0 else step
         return replace(self, a=self.a + step[:k], b=self.b + np.concatenate([[0.0], step[k:]]), step=longest)
 
-    def sample(self, x: Integers, design: Design, rng: np.random.Generator) -> Floats:
+    def sample(self, x: Integers, columns: Columns, rng: np.random.Generator) -> Floats:
         """Times to this end for patients with these covariates."""
-        eta = np.clip((x * design.scale) @ self.b, -_EXTREME, _EXTREME)
+        eta = np.clip((x * columns.scale) @ self.b, -_EXTREME, _EXTREME)
         left = rng.exponential(size=len(x)) / np.exp(eta)
         widths = np.diff(self.edges)
         hazards = np.exp(self.a)
         cumulative = np.concatenate([[0.0], np.cumsum(hazards[:-1] * widths)])
         place = np.searchsorted(cumulative, left, side="right") - 1
         return np.asarray(self.edges[place] + (left - cumulative[place]) / hazards[place])
+
+    def widened(self, n_more: int) -> Hazard:
+        """The same point with so many columns more, each at 0 and still to be moved."""
+        return replace(self, b=np.concatenate([self.b, np.zeros(n_more)]), step=np.inf)
 
     def to_parameters(self) -> Parameters:
         """As arrays of a state."""
@@ -88,7 +104,7 @@ class Hazard:
         return cls(edges, a, b, float(held["step"][0]))
 
 
-def started(own: Scores, at_risk: Scores, design: Design) -> Hazard:
+def started(own: Scores, at_risk: Scores, columns: Columns) -> Hazard:
     """The first point: one hazard for all, in intervals that hold equal shares of the own ends.
 
     own: table of the times that ended this way; at_risk: of all times.
@@ -99,13 +115,13 @@ def started(own: Scores, at_risk: Scores, design: Design) -> Hazard:
     edges = np.concatenate([[0.0], np.unique(inner[inner > 0])])
     total = float(np.sum(at_risk.value((np.arange(200) + 0.5) / 200))) / 200 * max(int(at_risk.counts.sum()), 1)
     level = float(fp.log((n + 0.5) / max(total, 1e-9)))
-    return Hazard(edges, np.full(len(edges), level), np.zeros(design.width))
+    return Hazard(edges, np.full(len(edges), level), np.zeros(columns.width))
 
 
-def hazard_sums(point: Hazard, design: Design, x: Integers, time: Floats, ended: NDArray[np.bool_]) -> Parameters:
+def hazard_sums(point: Hazard, columns: Columns, x: Integers, time: Floats, ended: NDArray[np.bool_]) -> Parameters:
     """One site's sums at the shared point. x: (n, width) whole numbers; ended: whether it ended this way."""
     b = np.rint(point.b * 2.0**_ETA_BITS).astype(np.int64)
-    on_score = np.arange(design.width) >= design.n_levels
+    on_score = columns.on_score
     steps = np.where(on_score, x, x << SCORE_BITS)
     eta = fp.from_fixed(fp.integer_dot(steps, b, what="log hazard"), _ETA_BITS + SCORE_BITS)
     relative = fp.exp(np.clip(eta, -_EXTREME, _EXTREME))

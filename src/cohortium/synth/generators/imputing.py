@@ -19,6 +19,8 @@ from scipy.stats import norm
 
 from cohortium.synth.generators.climb import family_codes
 from cohortium.synth.generators.coding import Coding
+from cohortium.synth.generators.covariates import Covariates
+from cohortium.synth.generators.design import SCORE_BITS
 from cohortium.synth.generators.hazard import Hazard
 from cohortium.synth.generators.network import Network
 from cohortium.synth.generators.tail import Tail
@@ -36,11 +38,13 @@ _EXTREME = 6.0
 
 @dataclass(frozen=True, eq=False)
 class Imputer:
-    """What a draw needs of a finished model. hazards: of death and of the end of follow-up; empty without survival."""
+    """What a draw needs of a finished model. hazards: of death and of the end of follow-up, empty without survival;
+    covariates: theirs."""
 
     coding: Coding
     network: Network
     tail: Tail
+    covariates: Covariates
     hazards: tuple[Hazard, ...] = ()
 
     def filled(self, rows: Rows, *, rng: np.random.Generator, sweeps: int = SWEEPS) -> Rows:
@@ -54,6 +58,18 @@ class Imputer:
     def log_tables(self) -> dict[int, Floats]:
         """Log probabilities by child."""
         return {child: np.log(table) for child, table in self.network.probabilities.items()}
+
+    @cached_property
+    def products(self) -> dict[int, list[tuple[int, int, int, Floats]]]:
+        """By variable its products: (own level, other variable, its level, what it adds to each log hazard)."""
+        found: dict[int, list[tuple[int, int, int, Floats]]] = {}
+        held, first = self.covariates, self.covariates.width - len(self.covariates.pairs)
+        for k, (a, b) in enumerate(held.pairs):
+            adds = np.array([hazard.b[first + k] for hazard in self.hazards])
+            for own, other in ((a, b), (b, a)):
+                (variable, level), (onto, its) = held.level_of[int(own)], held.level_of[int(other)]
+                found.setdefault(variable, []).append((level, onto, its, adds))
+        return found
 
     @cached_property
     def onto_levels(self) -> list[slice]:
@@ -104,8 +120,10 @@ class _Chain:
         died = np.where(known, event, 0.0)
         b = np.stack([hazard.b for hazard in self.model.hazards])
         self.b = b
-        self.b_scores = b[:, design.n_levels :]
-        self.eta = design.levels(self.codes) @ b[:, : design.n_levels].T + self.z @ self.b_scores.T
+        self.b_scores = b[:, design.n_levels : design.width]
+        self.b_curves = b[:, design.width : design.width + design.n_scores] * 2.0**-SCORE_BITS
+        z = np.where(self.scored, self.z, np.nan)
+        self.eta = (self.model.covariates.rows(self.codes, z) * self.model.covariates.scale) @ b.T
         self.ends = np.where(known[:, None], np.column_stack([died, 1.0 - died]), 0.0)
         spent = np.column_stack([_cumulative(hazard, np.nan_to_num(time)) for hazard in self.model.hazards])
         self.spent = np.where(known[:, None], spent, 0.0)
@@ -151,11 +169,15 @@ class _Chain:
         if self.told:
             onto = self.model.by_level(variable, self.b)
             eta = (self.eta[where] - onto[now])[:, None, :] + onto[levels][None]
+            for level, other, its, more in self.model.products.get(variable, ()):
+                with_it = (self.codes[where, other] == its).astype(np.float64)
+                eta -= (with_it * (now == level))[:, None, None] * more
+                eta[:, level] += with_it[:, None] * more
             found += self._log_outcome(where, eta)
         drawn = self._chosen(found)
         self.mean[where] += adds[drawn] - adds[now]
         if self.told:
-            self.eta[where] += onto[drawn] - onto[now]
+            self.eta[where] = eta[np.arange(len(where)), drawn]
         self.codes[where, variable] = drawn
 
     def _draw_number(self, j: int, where: Integers) -> None:
@@ -192,6 +214,10 @@ class _Chain:
         z[:, j] = np.where(scored, b / a + self.rng.normal(size=len(where)) / np.sqrt(a), 0.0)
         if self.told:
             eta = self.eta[where] + (z[:, j] - self.z[where, j])[:, None] * self.b_scores[:, j]
+            eta = (
+                eta
+                + (self._curve(j, where, z[:, j], scored, drawn) - self._curve(j, where))[:, None] * self.b_curves[:, j]
+            )
             if variable is not None:
                 onto = self.model.by_level(variable, self.b)
                 eta = eta + onto[drawn] - onto[now]
@@ -204,6 +230,23 @@ class _Chain:
         if variable is not None:
             self.codes[where, variable] = drawn
             self.mean[where] = mean + adds[drawn]
+
+    def _curve(
+        self,
+        j: int,
+        where: Integers,
+        z: Floats | None = None,
+        scored: Bools | None = None,
+        drawn: Integers | None = None,
+    ) -> Floats:
+        """Steps of a number's curve, as it stands or as it would be."""
+        covariates, variable = self.model.covariates, self.stated.get(j)
+        z = self.z[where, j] if z is None else z
+        z = np.where(self.scored[where, j] if scored is None else scored, z, np.nan)
+        codes = self.codes[where]
+        if drawn is not None and variable is not None:
+            codes[:, variable] = drawn
+        return covariates.curve(j, z, codes)
 
     def _chosen(self, log_weights: Floats) -> Integers:
         """One column a row, drawn by its weight."""

@@ -107,17 +107,30 @@ class Scores:
 
     @classmethod
     def joined(
-        cls, grid: Floats, fine: Integers, *, whole: Integers, min_cell: int, alone: Sequence[int] | Integers = ()
+        cls,
+        grid: Floats,
+        fine: Integers,
+        *,
+        whole: Integers,
+        min_cell: int,
+        alone: Sequence[int] | Integers = (),
+        gone: Sequence[int] | Integers = (),
     ) -> Scores:
         """Cells joined from below until each holds at least `min_cell`; what is left joins the last.
 
         alone: cells that stay by themselves; what is left before one joins the cell below, or it where there is none.
+        gone: empty cells whose patients are counted elsewhere (spikes); a joined cell does not begin before one.
         """
         upper: list[int] = []
         counts: list[int] = []
         held, first, last = 0, -1, 0
         single = {int(cell) for cell in alone}
+        elsewhere = sorted({int(cell) for cell in gone})
         for cell in (int(one) for one in np.flatnonzero(fine)):
+            passed = [one for one in elsewhere if upper and not held and upper[-1] < one < cell]
+            if passed:  # nobody: a value up to there is a spike, and not drawn with the rest
+                upper.append(passed[-1])
+                counts.append(0)
             if cell in single:
                 if counts:
                     counts[-1] += held

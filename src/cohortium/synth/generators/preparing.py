@@ -108,12 +108,15 @@ def after_histograms(facts: Facts, start: Parameters, total: Parameters, *, min_
         ends = {end: np.asarray(total[f"fine/{end}"], dtype=np.int64) for end in ENDS if fact.kind == "time"}
         counted = list(ends.values()) or [np.asarray(total[f"fine/{fact.name}"], dtype=np.int64)]
         fine: Integers = np.add.reduce(counted)
+        gone: Integers = np.zeros(0, dtype=np.int64)
         if fact.kind == "numeric":
+            before = fine
             spikes, fine = spikes_of(fine, grid, zeros=int(start[f"zeros/{fact.name}"][0]), min_cell=min_cell)
             found[f"spikes/{fact.name}"] = spikes
+            gone = np.flatnonzero((before > 0) & (fine == 0))
         whole = np.asarray(start[f"whole/{fact.name}"], dtype=np.int64)
         for name, counts in ((fact.name, fine), *((f"{fact.name} {end}", one) for end, one in ends.items())):
-            held = Scores.joined(grid, counts, whole=whole, min_cell=min_cell).to_parameters()
+            held = Scores.joined(grid, counts, whole=whole, min_cell=min_cell, gone=gone).to_parameters()
             found |= dict(held.prefixed(f"table/{name}").items())
     return Parameters(found)
 

@@ -39,6 +39,7 @@ __all__ = [
     "kept_signs",
     "log_odds_of",
     "mean_of",
+    "pair_z",
 ]
 
 Floats = NDArray[np.float64]
@@ -132,7 +133,12 @@ def co_occurrence(real: Floats, other: Floats) -> dict[str, float]:
     share of the pairs significant in `other` that have the opposite sign or |z| < 1 in `real`."""
     if real.shape[1] < 2:
         return {"kept": float("nan"), "together": float("nan"), "apart": float("nan"), "false": float("nan")}
-    return kept_signs(_log_odds(real)[1], _log_odds(other)[1])
+    return kept_signs(pair_z(real), pair_z(other))
+
+
+def pair_z(flags: Floats) -> Floats:
+    """Log odds ratio over its standard error of every pair of columns of 0, 1 and NaN, lower triangle row by row."""
+    return _log_odds(flags)[1]
 
 
 def kept_signs(z_real: Floats, z_other: Floats) -> dict[str, float]:
