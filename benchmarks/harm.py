@@ -8,8 +8,9 @@ audit the same pooled logistic model is trained anew on what is left and judged 
 
     nothing   nothing is removed            oracle     exactly the bad records are removed
     audit     as the verdicts say; every site also drops its own records above .95
-    look      sites above .5 are out as well
+    look      sites above .5, or whose records look new, are out as well
     unguarded as `look`, without ranking guard, shift, question and novelty condition
+    mended    as `audit`, and every repair that was named is made, those of sites that are out as well
     loss      told how many: sites by their mean out-of-bag loss       outlier  by their mean oddity
 
 Site AUROC is that of the evidence, `guarded` after sites that still rank rightly were set to 0.
@@ -23,6 +24,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,16 +37,18 @@ from cohortium.quality.evidence import SiteEvidence, posterior
 from cohortium.quality.noisy import judge_noisy, release
 from cohortium.quality.out_of_bag import AuditResult, OutOfBag
 from cohortium.quality.pool import scale_of, scale_sums
+from cohortium.quality.repairs import library
 from cohortium.quality.slots import EXACT, begin, logits, newton, slot_sums
 from cohortium.sim.harm import Case, Task, World, cases, make_world
 
-__all__ = ["main", "one_run", "summary"]
+__all__ = ["main", "mended_records", "one_run", "summary", "trained"]
 
 Mask = NDArray[np.bool_]
 CONVICT, LOOK = 0.95, 0.5
 _LEAST_IS_WORST = {
     "site_auroc", "site_auroc_two", "site_auroc_two_guarded", "site_auroc_20", "precision", "recall_two",
-    "recall_two_look", "record_auroc", "flip_auroc", "flip_top5", "noise_recall", "listed_precision", "repair",
+    "recall_two_look", "named_two", "record_auroc", "flip_auroc", "flip_top5", "noise_recall", "inverted_recall",
+    "listed_precision", "repair",
     "repair_flip", "noisy_auroc_20", "noisy_recall_20",
 }  # fmt: skip
 
@@ -96,9 +100,11 @@ class _Known:
         cases_of = np.array([int(world.y[world.rows(at)].sum()) for at in range(len(self.names))])
         self.two = np.minimum(cases_of, self.n - cases_of) >= 3
         self.out = np.isin(self.names, result.left_out)
+        self.mended = np.array([bool(result.sites[name].repair) for name in world.sites])
         scored = result.status == "decided"
         self.posterior = np.array([result.posterior(name) if scored else 0.0 for name in self.names])
-        self.look = self.posterior > LOOK
+        told = [result.sites[name].look for name in world.sites]
+        self.look = (self.posterior > LOOK) | np.array(told)
         self.evidence = self.posterior.copy()  # as if nobody were protected: what the site AUROC is about
         judged = result.judged() if scored else None
         self.suspicion = np.zeros(len(world.y)) if judged is None else judged.suspicion
@@ -138,6 +144,7 @@ def _of_sites(k: _Known) -> dict[str, float]:
         "precision": float((~good)[k.out].mean()) if k.out.any() else np.nan,
         "recall_two": share(k.out, harmful & k.two & enough),
         "recall_two_look": share(k.look, harmful & k.two & enough),
+        "named_two": share(k.out | k.mended, harmful & k.two & enough),
         "false": share(k.out, good),
         "false_look": share(k.look, good),
         "false_scanner": share(k.out, k.role("scanner")),
@@ -163,12 +170,13 @@ def _of_records(k: _Known) -> dict[str, float]:
             first = np.argsort(-own, kind="stable")[: max(1, round(0.05 * len(rows)))]
             top.append(float(wrong[first].sum() / wrong.sum()))
     listed = (k.suspicion > LOOK) & inside
-    noise = (k.world.fault == "noise") & inside
+    noise, turned = ((k.world.fault == fault) & inside for fault in ("noise", "inverted"))
     return {
         "record_auroc": _auroc(np.maximum(k.suspicion, k.posterior[k.world.site]), bad),
         "flip_auroc": float(np.mean(ranked)) if ranked else np.nan,
         "flip_top5": float(np.mean(top)) if top else np.nan,
         "noise_recall": float(listed[noise].mean()) if noise.any() else np.nan,
+        "inverted_recall": float(listed[turned].mean()) if turned.any() else np.nan,
         "listed_precision": float(bad[listed].mean()) if listed.any() else np.nan,
     }
 
@@ -216,13 +224,30 @@ def _of_models(k: _Known) -> dict[str, float]:
     }
     found: dict[str, float] = {}
     for name, rows in kept.items():
-        score = _trained(world, rows & ~world.held_out)
+        score = trained(world, rows & ~world.held_out)
         found[f"test_{name}"] = _auroc(score(world.test_x), world.test_y == 1)
         found[f"minority_{name}"] = _auroc(score(world.minority_x), world.minority_y == 1)
+    x, y = mended_records(world, k.result)
+    score = trained(replace(world, x=x, y=y), (~k.out | k.mended)[world.site] & ~dropped & ~world.held_out)
+    found["test_mended"] = _auroc(score(world.test_x), world.test_y == 1)
+    found["minority_mended"] = _auroc(score(world.minority_x), world.minority_y == 1)
     return found
 
 
-def _trained(world: World, rows: Mask) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+def mended_records(world: World, result: AuditResult) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+    """All records after every repair that the verdicts name."""
+    x, y = world.x.copy(), world.y.copy()
+    for at, name in enumerate(world.sites):
+        if found := result.sites[name].repair:
+            rows = world.rows(at)
+            own = world.examples(rows)
+            done = next(one for one in library(own.layout) if one.name == found).apply(own)
+            x[rows] = np.asarray(done.x, dtype=np.float64).reshape(len(rows), -1)
+            y[rows] = np.asarray(done.y).astype(np.int8)
+    return x, y
+
+
+def trained(world: World, rows: Mask) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
     """A pooled logistic model (C = .1) on these rows, as the audit's probes are trained; scores of any records."""
     x, y = world.x[rows], world.y[rows].astype(np.float64)
     scale = scale_of(Parameters(scale_sums(x)))
@@ -255,7 +280,7 @@ def summary(runs: Sequence[Mapping[str, float | str]]) -> dict[str, object]:
     if "test_oracle" not in means:
         return found
     gain = means["test_oracle"] - means["test_nothing"]
-    for name in ("audit", "look", "unguarded", "loss", "outlier"):
+    for name in ("audit", "look", "mended", "unguarded", "loss", "outlier"):
         found[f"recovered_{name}"] = (
             round((means[f"test_{name}"] - means["test_nothing"]) / gain, 3) if gain > 0.002 else None
         )

@@ -1,11 +1,13 @@
 """Harm in real consortia: blood expression (9 sub-series), hearts (4 hospitals), brain MRI (25 scanners).
 
-    python -m benchmarks harm_sites [--sets tb,heart,autism] [--seeds 0-9] [--halves 8] [--json FILE]
+    python -m benchmarks harm_sites [--sets tb,heart,autism] [--seeds 0-9] [--halves 8] [--passes 2]
+        [--embedding raw] [--json FILE]
 
 tb: nothing wrong; then each sub-series with labels reversed in turn. heart: `agreement`, each hospital reversed in turn
-and none. autism: five folds of scanners by falling size, dealt round robin; 0, 3, 6 of the 20 training
-scanners reversed, or noise of 1 sd on all features; AUROC on the five unseen scanners with nothing removed, what the
-audit leaves, and the oracle.
+and none. autism: five folds of scanners by falling size, dealt round robin; 0, 3, 6 of the 20 training scanners
+reversed, with noise of 1 sd on all features, or with a third of the columns in another unit; AUROC on the five unseen
+scanners with nothing removed, what the audit leaves, and the oracle; no repairs are tried. --embedding, what the probe
+sees: columns as they are, scaled by each scanner itself, 20 directions of all, or 200 random rectified units on those.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +28,10 @@ from cohortium.core.parameters import Parameters
 from cohortium.data.ranks import auroc
 from cohortium.data.readers import read
 from cohortium.quality.agreement import Agreement
-from cohortium.quality.out_of_bag import OutOfBag
+from cohortium.quality.gate_units import likely_factor
+from cohortium.quality.out_of_bag import AuditResult, OutOfBag
 from cohortium.quality.pool import scale_of, scale_sums
+from cohortium.quality.repairs import FACTORS
 from cohortium.quality.slots import EXACT, begin, logits, newton, slot_sums
 
 __all__ = ["autism_folds", "load_sites", "main", "reversed_at", "unseen_auroc"]
@@ -63,6 +68,16 @@ def noisy_at(sites: Sites, names: Sequence[str], rng: np.random.Generator) -> Si
     """The same sites, the named ones with noise of one standard deviation on every feature."""
     sd = np.nanstd(np.concatenate([x for x, _ in sites.values()]), axis=0)
     return {n: (x + rng.normal(size=x.shape) * sd, y) if n in names else (x, y) for n, (x, y) in sites.items()}
+
+
+def units_at(sites: Sites, names: Sequence[str], rng: np.random.Generator) -> Sites:
+    """The same sites, at the named ones a third of the columns in another unit: one factor of the gate."""
+    found = dict(sites)
+    for name in names:
+        x, y = sites[name]
+        wrong, factor = rng.random(x.shape[1]) < 1 / 3, float(rng.choice(FACTORS)) ** int(rng.choice((-1, 1)))
+        found[name] = (np.where(wrong, x * factor, x), y)
+    return found
 
 
 def autism_folds(sites: Sites) -> list[tuple[Sites, Sites]]:
@@ -121,42 +136,104 @@ def heart(seeds: Sequence[int], *, halves: int) -> dict[str, object]:
     return {"agreement": found}
 
 
-def autism(seeds: Sequence[int], *, halves: int) -> dict[str, object]:
+def autism(seeds: Sequence[int], *, halves: int, embedding: str = "raw", passes: int = 2) -> dict[str, object]:
     """Status, convictions, site AUROC and AUROC on unseen scanners, by kind and number of harmful scanners."""
     folds, found = autism_folds(load_sites("autism")), {}
-    for kind, n in (("none", 0), ("reversed", 3), ("reversed", 6), ("noise", 3), ("noise", 6)):
+    audit = OutOfBag(halves=halves, passes=passes)
+    harms = (("none", 0), ("reversed", 3), ("reversed", 6), ("noise", 3), ("noise", 6), ("units", 3), ("units", 6))
+    for kind, n in harms:
         rows = []
         for seed in seeds:
             for fold, (training, unseen) in enumerate(folds):
                 rng = np.random.default_rng([seed, fold])
                 names = [str(name) for name in rng.choice(sorted(training), size=n, replace=False)]
-                bad = reversed_at(training, *names) if kind == "reversed" else noisy_at(training, names, rng)
-                run = OutOfBag(halves=halves).run(bad, seed=seed)
-                rows.append(_autism_row(run, bad, unseen, names))
+                bad = _harmed(training, names, kind, rng)
+                run = audit.run(EMBEDDINGS[embedding](bad), seed=seed, repairs=())
+                rows.append({**_autism_row(run, bad, unseen, names), **_gate_row(bad, names)})
         known = {key: [row[key] for row in rows if not np.isnan(row[key])] for key in rows[0]}
-        means = {key: float(np.mean(values)) for key, values in known.items() if values}
+        means = {key: round(float(np.mean(values)), 4) for key, values in known.items() if values}
         found[f"{kind} {n}"] = {**means, "runs": len(rows)}
+        print(json.dumps({f"{embedding} {kind} {n}": found[f"{kind} {n}"]}), flush=True)
     return found
 
 
-def _autism_row(run: object, bad: Sites, unseen: Sites, names: Sequence[str]) -> dict[str, float]:
-    status, left_out, sites = run.status, run.left_out, run.sites  # type: ignore[attr-defined]
+def _harmed(training: Sites, names: Sequence[str], kind: str, rng: np.random.Generator) -> Sites:
+    if kind == "reversed":
+        return reversed_at(training, *names)
+    return units_at(training, names, rng) if kind == "units" else noisy_at(training, names, rng)
+
+
+def _scaled(sites: Sites) -> Sites:
+    """Every scanner's columns by its own mean and standard deviation; missing values at the mean."""
+    found = {}
+    for name, (x, y) in sites.items():
+        sd = np.nanstd(x, axis=0)
+        found[name] = (np.nan_to_num((x - np.nanmean(x, axis=0)) / np.where(sd > 0, sd, 1.0)), y)
+    return found
+
+
+def _components(sites: Sites, *, number: int = 20) -> Sites:
+    """Leading directions of all scanners together, after each was scaled by itself."""
+    scaled = _scaled(sites)
+    directions = np.linalg.svd(np.concatenate([x for x, _ in scaled.values()]), full_matrices=False)[2][:number]
+    return {name: (x @ directions.T, y) for name, (x, y) in scaled.items()}
+
+
+def _units_of_net(sites: Sites, *, number: int = 200) -> Sites:
+    """A layer of random rectified units on those directions: a probe that is not linear in the columns."""
+    held, rng = _components(sites), np.random.default_rng(0)
+    sd = np.concatenate([x for x, _ in held.values()]).std(axis=0)
+    weights, offset = rng.normal(size=(len(sd), number)) / np.sqrt(len(sd)), rng.normal(size=number)
+    return {name: (np.maximum((x / sd) @ weights + offset, 0.0), y) for name, (x, y) in held.items()}
+
+
+EMBEDDINGS: Mapping[str, Callable[[Sites], Sites]] = {
+    "raw": lambda sites: sites, "scaled": _scaled, "components": _components, "net": _units_of_net,
+}  # fmt: skip
+
+
+def _gate_row(bad: Sites, names: Sequence[str]) -> dict[str, float]:
+    """Scanners whose medians the local gate `units` warns of, of the harmed ones and of the others."""
+    middle = np.nanmedian(np.concatenate([x for x, _ in bad.values()]), axis=0)
+    warned = {}
+    for name, (x, _) in bad.items():
+        own = np.nanmedian(x, axis=0)
+        warned[name] = any(likely_factor(float(a), float(b)) is not None for a, b in zip(own, middle, strict=True))
+    others = [warned[name] for name in bad if name not in names]
+    return {"gate_warned": float(np.mean([warned[n] for n in names])) if names else np.nan,
+            "gate_warned_good": float(np.mean(others))}  # fmt: skip
+
+
+def _autism_row(run: AuditResult, bad: Sites, unseen: Sites, names: Sequence[str]) -> dict[str, float]:
+    sites, left_out = run.sites, run.left_out
     looked = {name for name, v in sites.items() if v.look or v.left_out}
+    good = len(bad) - len(names)
     kept = {name: one for name, one in bad.items() if name not in left_out}
     harmful = np.array([name in names for name in sorted(bad)])
-    own = np.array([[run.posterior(name)] for name in sorted(bad)])  # type: ignore[attr-defined]
+    own = np.array([[run.posterior(name)] for name in sorted(bad)])
+    nothing = unseen_auroc(bad, unseen)
+    judged, at = run.judged(), {name: k for k, name in enumerate(sorted(bad))}
+    new = np.array([[float(judged.oddity[_rows(bad, name)].mean())] for name in at])
     return {
-        "inconclusive": float(status == "inconclusive"),
+        "inconclusive": float(run.status == "inconclusive"),
         "good_convicted": float(len(set(left_out) - set(names))),
         "harmful_convicted": float(len(set(left_out) & set(names))),
         "harmful_looked": len(looked & set(names)) / len(names) if names else np.nan,
+        "good_looked": len(looked - set(names)) / good,
         "site_auroc": float(auroc(own, harmful)[0]) if names else np.nan,
-        "oob_auroc": run.table.auroc,  # type: ignore[attr-defined]
-        "slope": run.table.slope,  # type: ignore[attr-defined]
-        "unseen_nothing": unseen_auroc(bad, unseen),
-        "unseen_audit": unseen_auroc(kept, unseen),
+        "site_auroc_new": float(auroc(new, harmful)[0]) if names else np.nan,
+        "oob_auroc": run.table.auroc,
+        "slope": run.table.slope,
+        "unseen_nothing": nothing,
+        "unseen_audit": unseen_auroc(kept, unseen) if left_out else nothing,
         "unseen_oracle": unseen_auroc({n: one for n, one in bad.items() if n not in names}, unseen),
     }
+
+
+def _rows(sites: Sites, name: str) -> slice:
+    """Where a site's records stand in an audit of all: by sorted name."""
+    before = sum(len(sites[one][1]) for one in sorted(sites) if one < name)
+    return slice(before, before + len(sites[name][1]))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -165,11 +242,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sets", default="tb,heart,autism")
     parser.add_argument("--seeds", default="0-9")
     parser.add_argument("--halves", type=int, default=8)
+    parser.add_argument("--passes", type=int, default=2)
+    parser.add_argument("--embedding", choices=sorted(EMBEDDINGS), default="raw")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args(arguments)
     first, _, last = asked.seeds.partition("-")
     seeds = range(int(first), int(last or first) + 1)
-    sets = {"tb": tb, "heart": heart, "autism": autism}
+    sets = {"tb": tb, "heart": heart, "autism": partial(autism, embedding=asked.embedding, passes=asked.passes)}
     found: dict[str, Mapping[str, object]] = {}
     for name in asked.sets.split(","):
         found[name] = sets[name](seeds, halves=asked.halves)

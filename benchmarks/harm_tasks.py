@@ -16,12 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.datasets import data_folder
 from cohortium.data.readers import read
 from cohortium.sim.harm import Task, gaussian_task, image_task, table_task
 
-__all__ = ["TASKS", "load_task"]
+__all__ = ["TASKS", "load_task", "raw_table"]
 
 TASKS = ("xray-easy", "xray-hard", "flchain", "digits-easy", "digits-hard")
 _NOISE = {"easy": 0.1, "hard": 0.35}
@@ -58,11 +59,22 @@ def _xray(name: str, noise: float) -> Task:
 
 
 def _flchain() -> Task:
+    columns, death = _light_chains()
+    return table_task("flchain", columns, death, rare=columns[:, 0] >= _OLD)
+
+
+def raw_table() -> Task:
+    """`flchain` in the units it was measured in, missing values at the median: for mistakes of unit."""
+    columns, death = _light_chains()
+    filled = np.where(np.isnan(columns), np.nanmedian(columns, axis=0), columns)
+    return Task(name="flchain", x=filled, y=death.astype(np.int8), rare=filled[:, 0] >= _OLD)
+
+
+def _light_chains() -> tuple[NDArray[np.float64], NDArray[np.generic]]:
     table = read(_folder() / "flchain.parquet")
     columns = [np.asarray(table.column(column), dtype=np.float64) for column in _COLUMNS]
     columns.append((table.texts("sex") == "M").astype(np.float64))
-    age = np.asarray(table.column("age"), dtype=np.float64)
-    return table_task("flchain", np.stack(columns, axis=1), np.asarray(table.column("death")), rare=age >= _OLD)
+    return np.stack(columns, axis=1), np.asarray(table.column("death"))
 
 
 def _digits(name: str, noise: float) -> Task:

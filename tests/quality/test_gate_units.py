@@ -17,6 +17,9 @@ def test_honest_differences_say_nothing_and_far_ones_say_only_that():
     assert likely_factor(60.0, 78.0) is None
     assert likely_factor(1.0, 7.9) is None
     assert likely_factor(1.0, 30.0) == 0.0
+    assert likely_factor(1.0, 21.0) == 18.0  # far, and nearest to 18
+    assert likely_factor(21.0, 1.0) == pytest.approx(1 / 18)
+    assert likely_factor(1.0, 13.4) == 0.0
     assert likely_factor(0.0, 5.0) is None
     assert likely_factor(-3.0, 30.0) is None
 

@@ -20,10 +20,11 @@ from cohortium.quality.protection import protects, question
 __all__ = ["LOOKS_NEW", "Rules", "Table", "decide", "digest_of"]
 
 LOOKS_NEW = 2.0
-"""Novelty, in nats, from which a one-class site may be quarantined without a question."""
+"""Novelty, in nats, from which a site's records ask for a look, and a one-class site may be quarantined unasked."""
 
 _LOOK = 0.5
 _MICRO = 1_000_000
+_NEW = " and the records look unlike those of other sites"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +83,7 @@ def decide(
 
 
 def _rounded(one: Evidence) -> Evidence:
-    names = ("sound", "reversed", "shifted", "novelty", "auroc", "ranking")
+    names = ("sound", "reversed", "shifted", "novelty", "auroc", "expected", "ranking")
     return replace(one, **{name: round(getattr(one, name), 6) for name in names})
 
 
@@ -91,11 +92,11 @@ def _judge(one: Evidence, *, others: int, rules: Rules) -> Verdict:
                         novelty=one.novelty)  # fmt: skip
     harmful = round(posterior(told), 6)
     channel = _channel(one)
-    protected = harmful > _LOOK and protects(one.ranking, two_class=one.two_class)
+    protected = harmful > _LOOK and protects(one.auroc, one.ranking, two_class=one.two_class)
     if protected:
         harmful, channel = 0.0, "shifted"
     reason = _shifted_reason(one) if protected else _reason(one, channel if harmful > _LOOK else "sound", others)
-    look = _LOOK < harmful <= rules.convict
+    look = _LOOK < harmful <= rules.convict or one.novelty >= LOOKS_NEW
     certain = harmful > rules.convict and (one.two_class or one.novelty >= LOOKS_NEW)
     found = Verdict(site=one.site, kind="keep", posterior=harmful, channel=channel, reason=reason)
     if one.repair:
@@ -108,7 +109,7 @@ def _judge(one: Evidence, *, others: int, rules: Rules) -> Verdict:
             return replace(found, kind="quarantine", question=asked, left_out=True)
         return replace(found, question=asked, look=look)
     if protected:
-        return replace(found, kind="keep-shifted")
+        return replace(found, kind="keep-shifted", look=look)
     return replace(found, look=look)
 
 
@@ -123,18 +124,17 @@ def _channel(one: Evidence) -> Channel:
 
 def _reason(one: Evidence, channel: Channel, others: int) -> str:
     by = f"the model of the other {others} sites"
+    new = _NEW if one.novelty >= LOOKS_NEW else ""
     if channel == "reversed":
-        return f"labels look reversed: {by} contradicts {one.contradicted} of {one.n} records"
+        return f"labels look reversed: {by} contradicts {one.contradicted} of {one.n} records{new}"
     if channel == "unrelated":
-        new = " and the records look unlike those of other sites" if one.novelty >= LOOKS_NEW else ""
         return f"labels look unrelated to the patients: {by} contradicts {one.contradicted} of {one.n} records{new}"
-    return f"labels agree with {by} in {one.n - one.contradicted} of {one.n} records"
+    return f"labels agree with {by} in {one.n - one.contradicted} of {one.n} records{new}"
 
 
 def _shifted_reason(one: Evidence) -> str:
-    return (
-        f"different, not harmful: your patients are still ranked rightly (AUROC {_two(one.auroc)}, 90 % sure above .5)"
-    )
+    told = f"AUROC {_two(one.auroc)}, {_two(one.expected)} expected of them"
+    return f"different, not harmful: your patients are still ranked rightly ({told})"
 
 
 def _too_few(site: str, auroc: float) -> Verdict:

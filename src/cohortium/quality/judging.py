@@ -36,7 +36,7 @@ from cohortium.quality.novelty import (
     site_oddity,
 )
 from cohortium.quality.pool import Pool, Scale, flat
-from cohortium.quality.protection import Ranking, protects, ranking
+from cohortium.quality.protection import RANKED_RIGHTLY, Ranking, protects, ranking
 from cohortium.quality.repairs import LabelPolarity, gain_class, offered
 from cohortium.quality.slots import X_BITS, Slots, logits
 
@@ -166,9 +166,10 @@ def judge(pool: Pool, x: Integers, models: PassModels, *, anchors: frozenset[int
         rows = pool.rows(site)
         novelty = site_novelty(site_oddity(oddity[rows]), usual=models.usual, n=len(rows))
         found = site_evidence(m[rows], pool.y[rows], novelty=novelty)
-        ranked = ranking(z[rows], pool.y[rows]) if found.two_class else Ranking(0.5, 0.0)
+        predictor = models.slope * z[rows] + models.offset
+        ranked = ranking(z[rows], pool.y[rows], predictor=predictor) if found.two_class else Ranking(0.5, 0.0)
         harmful = posterior(found)
-        if harmful > SUSPECT and protects(ranked.errors, two_class=found.two_class):
+        if harmful > SUSPECT and protects(ranked.auroc, ranked.above, two_class=found.two_class):
             harmful = 0.0
         sites[site] = SiteJudged(evidence=found, ranking=ranked, harmful=harmful)
         q[rows] = trust(harmful, suspicion[rows], anchor=site in anchors)
@@ -197,7 +198,8 @@ def published(
         flagged=int((judged.suspicion[rows] > SUSPECT).sum()),
         majority=int(2 * pool.y[rows].sum() > len(rows)),
         auroc=one.ranking.auroc,
-        ranking=one.ranking.errors,
+        expected=one.ranking.expected,
+        ranking=one.ranking.above,
         repair=repair,
         gain=gain,
     )
@@ -214,7 +216,7 @@ def mended(
     site's patients are ranked the wrong way round, by as much as would protect it the right way round.
     """
     one, labels = judged.sites[site], [repair for repair in repairs if repair.name == LABELS]
-    protected = protects(one.ranking.errors, two_class=True)
+    protected = one.ranking.errors > RANKED_RIGHTLY
     examples, x = pool.examples[site], scale.fixed(flat(pool.examples[site]))
     if examples.layout.image is None and (protected or not one.evidence.two_class):
         return "", 0
@@ -231,7 +233,7 @@ def mended(
     turned = score(labels[0].apply(examples))
     if found != LABELS and turned <= max(after) - _AS_GOOD:
         return found, gain
-    allowed = one.evidence.two_class and protects(-one.ranking.errors, two_class=True)
+    allowed = one.evidence.two_class and -one.ranking.errors > RANKED_RIGHTLY
     return (LABELS, min(gain, gain_class(turned - after[0]))) if allowed else ("", 0)
 
 

@@ -24,8 +24,11 @@ __all__ = ["EXACT", "MAX_COLUMNS", "ROUGH", "Slots", "begin", "logits", "newton"
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-EXACT, ROUGH = 2.0**-16, 2.0**-4
-"""Newton steps below which a search ends: as in the models, or for halves; the error left is about its square."""
+EXACT, ROUGH = 2.0**-16, 2.0**-1
+"""Newton steps below which a search ends: as in the models, or for halves; the error left is about its square.
+
+Halves start near the probe of everybody, so most need one step; half the exchanges of 2^-4, and no site judged
+otherwise by more than chance (docs/results.md)."""
 
 MAX_COLUMNS = 256
 """Columns up to which second derivatives are exchanged; a slot of 256 columns is 33,153 numbers."""

@@ -58,12 +58,12 @@ SCALE, WHOLE, COUNT, TRAIN, CALIBRATE, MOMENTS, SPREAD, USUAL, RECHECK, EVIDENCE
 
 FIELDS = (
     "n", "two_class", "majority", "sound", "reversed", "shifted", "novelty", "contradicted", "flagged", "auroc",
-    "ranking", "repair", "gain",
+    "expected", "ranking", "repair", "gain",
 )  # fmt: skip
 """Columns of the evidence table; numbers that are not counts in millionths, `repair` counts from 1 in the library."""
 
 _MICRO = 1_000_000
-_REAL = {"sound", "reversed", "shifted", "novelty", "auroc", "ranking"}
+_REAL = {"sound", "reversed", "shifted", "novelty", "auroc", "expected", "ranking"}
 _WEIGHT_BITS = 20
 _SCORE_WIDTH = 2 * LOGIT_CLIP / CELLS
 _ODDITY_WIDTH = 9.0 / CELLS
@@ -231,7 +231,7 @@ class Auditor:
         told["repair"] = 1 + self.plan.repairs.index(one.repair) if one.repair else 0
         if silent:
             told = {**dict.fromkeys(FIELDS, 0), "n": one.n, "two_class": one.two_class, "novelty": one.novelty,
-                    "auroc": 0.5}  # fmt: skip
+                    "auroc": 0.5, "expected": 0.5}  # fmt: skip
         return np.array([round(told[f] * _MICRO) if f in _REAL else int(told[f]) for f in FIELDS], dtype=np.int64)
 
     def trust(self, state: Parameters, number: int, pool: Pool) -> Floats:
