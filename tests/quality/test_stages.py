@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 
 from cohortium.core.exact import weighted_sum
+from cohortium.core.marks import shows
+from cohortium.core.parameters import Parameters
 from cohortium.core.update import Update
+from cohortium.errors import PeerError
 from cohortium.quality.decide import Rules
 from cohortium.quality.pool import as_examples, pool_of
 from cohortium.quality.repairs import LabelPolarity
-from cohortium.quality.stages import Auditor, AuditPlan, Where
+from cohortium.quality.rows import FIELDS
+from cohortium.quality.stages import BIND, EVIDENCE, Auditor, AuditPlan, Where
 
 
 def auditor(sites, **changes):
@@ -26,8 +30,8 @@ def together(sites):
     return pool_of({at: sites[name] for at, name in enumerate(sorted(sites))})
 
 
-def played(one, pool):
-    state = one.initial()
+def played(one, pool, lot=0):
+    state = one.initial(lot)
     while not one.finished(state):
         state = one.advance(state, one.answer(state, pool))
     return state
@@ -64,7 +68,7 @@ def test_a_site_fills_its_own_row_of_the_table_and_small_ones_fill_none(kit):
     sites = kit.consortium()
     one, pools = auditor(sites), alone(sites)
     state = one.initial()
-    while Where.read(state).stage != 9:
+    while Where.read(state).stage != EVIDENCE:
         state = one.advance(state, summed(one, state, pools, sorted(sites)))
     tables = {name: one.answer(state, pools[name])["table"] for name in sites}
     for at, name in enumerate(sorted(sites)):
@@ -116,11 +120,85 @@ def test_halves_without_both_classes_are_drawn_again_and_in_the_end_nothing_is_s
 
 def test_other_seeds_draw_other_halves_and_the_same_seed_the_same(kit):
     sites = kit.consortium()
-    digests = []
-    for seed in (1, 1, 2):
-        one = auditor(sites, seed=seed)
-        digests.append(played(one, together(sites)).digest)
+    digests = [played(auditor(sites), together(sites), lot=seed).digest for seed in (1, 1, 2)]
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_the_ledgers_seed_of_32_bytes_draws_and_a_number_draws_as_before(kit):
+    sites = kit.consortium()
+    one, pool = auditor(sites), together(sites)
+    lots = (bytes(range(32)), bytes(range(1, 33)), 5, (5).to_bytes(32, "little"))
+    states = [played(one, pool, lot).digest for lot in lots]
+    assert states[0] != states[1]
+    assert states[2] == states[3]
+
+
+def test_before_its_evidence_each_site_shows_the_root_of_its_scores_and_nobody_elses(kit):
+    sites = kit.consortium()
+    one, pools = auditor(sites), alone(sites)
+    state = one.initial(7)
+    while Where.read(state).stage != BIND:
+        assert not shows(state)
+        state = one.advance(state, summed(one, state, pools, sorted(sites)))
+    assert shows(state)
+    answers = {name: one.answer(state, pools[name]) for name in sites}
+    state = one.advance(state, one.gather(state, answers))
+    assert not shows(state)
+    assert len({bytes(row.astype("<u4").tobytes()) for row in state["roots"]}) == len(sites)
+
+
+def test_a_site_that_answers_for_another_or_says_what_cannot_be_is_named(kit):
+    sites = kit.consortium()
+    one, pools = auditor(sites), alone(sites)
+    state = one.initial(7)
+    while Where.read(state).stage != EVIDENCE:
+        state = one.advance(state, summed(one, state, pools, sorted(sites)))
+    honest = {name: one.answer(state, pools[name]) for name in sites}
+    assert one.gather(state, honest) == one.answer(state, together(sites))
+
+    def lying(change):
+        table = np.array(honest["b"]["table"])
+        change(table)
+        return {**honest, "b": Parameters({"table": table})}
+
+    def into_a(table):
+        table[0, FIELDS.index("reversed")] = 60_000_000
+
+    def no_gain(table):
+        table[1, FIELDS.index("gain")] = 7
+
+    def no_repair(table):
+        table[1, FIELDS.index("repair")] = 99
+
+    for change, words in ((into_a, "'b' answers for another"), (no_gain, "'b' shows evidence that no site"),
+                          (no_repair, "'b' shows evidence that no site")):  # fmt: skip
+        with pytest.raises(PeerError, match=words) as caught:
+            one.gather(state, lying(change))
+        assert caught.value.site == "b"
+    for wrong in (Parameters({"other": honest["b"]["table"]}), Parameters({"table": honest["b"]["table"][:-1]})):
+        with pytest.raises(PeerError, match="'b' shows"):
+            one.gather(state, {**honest, "b": wrong})
+
+
+def test_a_row_that_is_not_what_was_added_up_before_is_asked_to_be_looked_at(kit):
+    sites = kit.flipped(kit.consortium(), "b")
+    one, pool = auditor(sites), together(sites)
+    state = one.initial(3)
+    while Where.read(state).stage != EVIDENCE:
+        state = one.advance(state, one.answer(state, pool))
+    honest = one.answer(state, pool)["table"]
+    at, donor = sorted(sites).index("b"), sorted(sites).index("c")
+    forged = np.array(honest)
+    forged[at] = honest[donor]
+    verdicts = {}
+    for name, table in (("honest", honest), ("forged", forged)):
+        ended = one.advance(state, Parameters({"table": table}))
+        verdicts[name] = {v.site: v for v in one.table(ended, Rules()).verdicts}
+    assert verdicts["honest"]["b"].kind == "repair"
+    assert not any("does not fit the rows" in v.reason for v in verdicts["honest"].values())
+    assert verdicts["forged"]["b"].kind == "keep", "it is believed"
+    assert verdicts["forged"]["b"].look
+    assert "does not fit the rows that sites show" in verdicts["forged"]["b"].reason
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,14 @@
 """An audit through the round machine: masked or open, the verdict table is that of all rows in one process."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from cohortium.core.exact import weighted_sum
 from cohortium.core.examples import Examples, Layout
 from cohortium.core.identity import LedgerKey
+from cohortium.core.parameters import Parameters
 from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
 from cohortium.core.verdicts import VERDICTS
@@ -12,8 +16,12 @@ from cohortium.ledger.archive import verify
 from cohortium.ledger.transactions import sign_call
 from cohortium.privacy.secagg.guard import MaskedGuard
 from cohortium.quality.out_of_bag import OutOfBag
-from cohortium.sim.auditing import audit_works, run_audit
+from cohortium.quality.rows import FIELDS
+from cohortium.sim.auditing import audit_works, auditor_of, run_audit
 from cohortium.sim.results import LedgerCheck
+from cohortium.sim.swarm import Setting, run_swarm
+from cohortium.swarm.program import SiteWork
+from cohortium.swarm.view import seed_of
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +31,7 @@ DETECTOR = OutOfBag(halves=6, passes=1)
 
 ALLOWED = {
     "count", "sum", "square", "loss", "gradient", "hessian", "used", "cases", "others", "five", "n", "products",
-    "cells", "sites", "table",
+    "cells", "sites", "roots", "told", "influence", "table",
 }  # fmt: skip
 
 
@@ -51,6 +59,13 @@ def consortium(names):
 @pytest.fixture(scope="module")
 def masked(sites):
     return run_audit(study(secure_aggregation=True), sites, detector=DETECTOR, seed=5)
+
+
+@pytest.fixture(scope="module")
+def plain(sites):
+    found, run = run_audit(study(secure_aggregation=False), sites, detector=DETECTOR, seed=5)
+    run.ledger.close()
+    return found, run
 
 
 def test_under_masks_a_reversed_site_is_found_and_named_on_the_ledger(masked):
@@ -95,10 +110,22 @@ def test_the_verdict_stands_on_the_ledger_by_the_votes_of_all_others_and_can_be_
     assert call("site-03", "record_data", bytes(31) + b"\1").ok
 
 
-def test_without_masks_the_table_has_the_same_digest_as_with_all_rows_in_one_process(sites):
-    result, run = run_audit(study(secure_aggregation=False), sites, detector=DETECTOR, seed=5)
-    run.ledger.close()
-    assert result.table.digest == DETECTOR.run(sites, seed=5).table.digest
+@pytest.mark.parametrize("secure", [False, True])
+def test_the_ledgers_seed_and_all_rows_in_one_process_give_the_same_table(sites, masked, plain, secure):
+    result, run = masked if secure else plain
+    lot = seed_of(run.events, 1)
+    assert len(lot) == 32
+    replayed = DETECTOR.run(sites, seed=lot, masked=secure)
+    assert result.table.digest == replayed.table.digest
+    assert result.table.digest != DETECTOR.run(sites, seed=5, masked=secure).table.digest
+    for name in ("pass-0/member", "evidence"):
+        assert np.array_equal(result.state[name], replayed.state[name])
+
+
+def test_another_simulated_seed_draws_another_lot_and_the_same_one_the_same(sites, masked, plain):
+    _, other = run_audit(study(secure_aggregation=False), sites, detector=DETECTOR, seed=6)
+    other.ledger.close()
+    assert seed_of(plain[1].events, 1) == seed_of(masked[1].events, 1) != seed_of(other.events, 1)
 
 
 def test_only_sums_and_a_sites_own_row_of_the_table_are_ever_sent(sites):
@@ -112,15 +139,80 @@ def test_only_sums_and_a_sites_own_row_of_the_table_are_ever_sent(sites):
             seen |= set(update.parameters)
             assert update.weight == 1
             assert all(array.dtype == np.int64 for array in update.parameters.values())
-            if "table" in update.parameters:
-                assert not np.delete(update.parameters["table"], at, axis=0).any()
-        state = works["site-00"].merge(state, updates)
+            for name in ("table", "roots"):
+                if name in update.parameters:
+                    assert not np.delete(update.parameters[name], at, axis=0).any()
+        whole = weighted_sum(updates)
+        state = works["site-00"].merge(state, replace(whole, single=None, shown=tuple(updates)))
     assert seen == ALLOWED
 
 
 def test_masks_change_the_draw_of_halves_and_nothing_else(sites, masked):
     open_audit = DETECTOR.run(sites, seed=5)
     assert {v.site: v.kind for v in open_audit.table.verdicts} == {v.site: v.kind for v in masked[0].table.verdicts}
+
+
+def test_every_row_is_the_one_its_site_has_committed_on_the_ledger(masked):
+    result, run = masked
+    last = max(event.args["round"] for event in run.events if event.name == "Final")
+    committed = {e.args["site"] for e in run.events if e.name == "Committed" and e.args["round"] == last}
+    assert committed == set(NAMES)
+    assert all(row.any() for row in result.state["roots"])
+
+
+class Lying(SiteWork):
+    """A site whose masked vectors are other numbers than it has committed, or whose committed ones are."""
+
+    def __init__(self, honest, change):
+        self.__dict__.update(honest.__dict__)
+        self._change = change
+
+    def train(self, round, state):
+        update = super().train(round, state)
+        return self._change(update)
+
+
+def framing(update):
+    """Site 7 adds a reversed site's numbers to the row of site 0."""
+    if "table" not in update.parameters:
+        return update
+    table = np.array(update.parameters["table"])
+    table[0, FIELDS.index("reversed")] += 80_000_000
+    table[0, FIELDS.index("sound")] -= 80_000_000
+    return replace(update, parameters=Parameters({"table": table}))
+
+
+def test_a_site_that_answers_for_another_is_dropped_by_name_and_convicts_nobody(sites):
+    open_ = study(secure_aggregation=False)
+    works = audit_works(open_, sites, detector=DETECTOR, chance=Chance(5, secrets_from_system=False))
+    works["site-07"] = Lying(works["site-07"], framing)
+    run = run_swarm(Setting(study=open_, works=works, chance=Chance(5, secrets_from_system=False)))
+    run.ledger.close()
+    program = works["site-00"].program
+    table = auditor_of(program).table(program.model(run.state), DETECTOR.rules)
+    kinds = {v.site: v.kind for v in table.verdicts}
+    assert kinds["site-00"] == "keep"
+    assert kinds["site-03"] == "repair"
+    gone = {e.args["site"] for e in run.events if e.name in ("Dropped", "Withdrawn")}
+    assert gone == {"site-07"}
+    assert not run.state["audit/model/evidence"][7].any()
+
+
+class Poisoning(MaskedGuard):
+    """Adds numbers to what it masks that it has not committed: in a sum nobody can see who did."""
+
+    def step(self, step, context, *, own, received):
+        return super().step(step, context, own=framing(own) if step == "masked" else own, received=received)
+
+
+def test_numbers_added_under_masks_to_anothers_row_reach_nobodys_row(sites, masked, monkeypatch):
+    def guards(study, site, *, n_sites, entropy):
+        return (Poisoning if site == "site-07" else MaskedGuard)(site, entropy=entropy)
+
+    monkeypatch.setattr("cohortium.sim.swarm.build_guard", guards)
+    result, run = run_audit(study(secure_aggregation=True), sites, detector=DETECTOR, seed=5)
+    run.ledger.close()
+    assert result.table.digest == masked[0].table.digest
 
 
 @pytest.mark.slow

@@ -109,8 +109,11 @@ def table(
     as_json: AsJson = False,
 ) -> None:
     """The verdicts of an audit as this node has computed them, against those on the ledger; 5 if they differ."""
+    import json
+
     from cohortium.errors import UsageError, VerificationFailed
     from cohortium.ledger.archive import verify
+    from cohortium.node.committed import is_drawn_by
     from cohortium.node.home import Home
     from cohortium.node.run_folder import EVIDENCE
     from cohortium.node.standings import read_table
@@ -121,18 +124,68 @@ def table(
         held, digest = read_table(folder / EVIDENCE)
     except (OSError, ValueError, KeyError):
         raise UsageError(f"run {run} left no table here: it was no audit, or has not ended ('{folder}')") from None
-    standing = [one for one in verify(folder / "ledger.jsonl", evm=False).harm if one.run == run]
+    chain = verify(folder / "ledger.jsonl", evm=False)
+    standing = [one for one in chain.harm if one.run == run]
     votes = {one.subject: len(one.votes) for one in standing}
     same = all(one.evidence == digest for one in standing)
+    seed = next(one.seed for one in chain.runs if one.run == run)
+    drawn = is_drawn_by(json.loads((folder / EVIDENCE).read_text()), seed)
     screen.document(
-        {"run": run, "site": node.site, "digest": digest.hex(), "agrees": same, "table": held, "votes": votes}
-    )
+        {"run": run, "site": node.site, "digest": digest.hex(), "agrees": same, "drawn_by_ledger": drawn, "table": held,
+         "votes": votes}
+    )  # fmt: skip
     rows = [(one["site"], one["kind"], f"{one['posterior'] / 1e6:.2f}", str(votes.get(one["site"], 0)), one["reason"])
             for one in held["verdicts"]]  # fmt: skip
     screen.table(("site", "verdict", "harm", "votes", "why"), rows)
     if not same:
         raise VerificationFailed(f"the ledger's verdicts of run {run} rest on another table than this node's")
-    screen.result(f"table {digest.hex()[:16]}: {len(standing)} verdicts on the ledger rest on it")
+    if not drawn:
+        raise VerificationFailed(f"the halves of run {run} do not follow from the seed on the ledger")
+    screen.result(
+        f"table {digest.hex()[:16]}: {len(standing)} verdicts on the ledger rest on it; its halves follow from the"
+        " ledger's seed"
+    )
+
+
+@app.command()
+def review(
+    run: Annotated[int, typer.Argument(metavar="RUN", min=1, help="Number of the audit on the ledger.")],
+    sample: Annotated[int, typer.Option("--sample", min=0, max=1000, help="Records to look up in the register.")] = 5,
+    home: HomeDir = HOME,
+    as_json: AsJson = False,
+) -> None:
+    """For this hospital's own reviewer: were the scores committed, does the evidence follow from them, which records to
+
+    look up. Ends with 5 where one of the first two is not so. Nothing leaves the hospital.
+    """
+    import json
+
+    from cohortium.errors import UsageError, VerificationFailed
+    from cohortium.node import committed
+    from cohortium.node.home import Home
+    from cohortium.node.run_folder import EVIDENCE, SCORES
+
+    node, screen = Home.open(home), Screen(as_json=as_json)
+    folder = node.runs / str(run)
+    try:
+        scores, held = (json.loads((folder / name).read_text()) for name in (SCORES, EVIDENCE))
+        found = committed.review(scores, held, site=node.site, n=sample)
+    except FileNotFoundError:
+        raise UsageError(f"run {run} left no scores here: it was no audit, or has not ended ('{folder}')") from None
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UsageError(f"the scores of run {run} in '{folder}' cannot be read") from None
+    screen.document({"run": run, "site": node.site, "committed": found.root, "follows": found.row,
+                     "sample": list(found.sample)})  # fmt: skip
+    screen.table(("row", "label", "score"),
+                 [(str(one["row"]), str(one["label"]), f"{one['score']:.3f}") for one in found.sample])  # fmt: skip
+    if not found.root:
+        raise VerificationFailed(f"the scores of run {run} are not those whose root '{node.site}' has committed")
+    if found.row is False:
+        raise VerificationFailed(
+            f"the evidence that '{node.site}' has shown in run {run} does not follow from its scores"
+        )
+    follows = "its evidence follows from them" if found.row else "no evidence was shown that could be compared"
+    screen.result(f"the scores of '{node.site}' are those committed; {follows}; rows count from 1, head left out")
 
 
 @app.command()

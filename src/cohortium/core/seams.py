@@ -31,6 +31,7 @@ from cohortium.core.update import Aggregate, Fitted, Instructions, Turn, Update
 __all__ = [
     "Book",
     "Budget",
+    "Gathering",
     "Head",
     "Learner",
     "Leaving",
@@ -94,6 +95,14 @@ class StackedLearner(Protocol):
         instructions: Sequence[Instructions],
         rngs: Sequence[np.random.Generator],
     ) -> list[Fitted]: ...
+
+
+class Gathering(Learner, Protocol):
+    """A learner by sums of which some answers are public (`core.marks.SHOWN` stands in its parameters then)."""
+
+    def gather(self, parameters: Parameters, answers: Mapping[str, Parameters]) -> Parameters:
+        """What `advance` takes, of each site's own answer. Raises PeerError naming a site whose answer is none."""
+        ...
 
 
 class Preparation(Learner, Protocol):

@@ -84,7 +84,8 @@ class Aggregate:
 
     total: sum over contributors of weight_i * update_i, float64 (int64 arrays stay int64).
     weight: sum of weights. contributors: site names, sorted. groups: the sums it is made of, where sites are added up
-    in fixed groups; none of them hold groups or single updates.
+    in fixed groups; none of them hold groups or single updates. shown: under masks, in an exchange whose answers are
+    declared public, each contributor's update as it has committed it, sorted by site.
     """
 
     total: Parameters
@@ -92,6 +93,7 @@ class Aggregate:
     contributors: tuple[str, ...]
     single: tuple[Update, ...] | None = None
     groups: tuple[Aggregate, ...] = ()
+    shown: tuple[Update, ...] = ()
 
     @property
     def updates(self) -> Sequence[Update]:

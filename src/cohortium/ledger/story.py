@@ -26,7 +26,10 @@ class Merge:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSummary:
-    """One run. study: digest of the approved plan. state: `open`, `finished` or `failed`."""
+    """One run. study: digest of the approved plan. state: `open`, `finished` or `failed`. seed: what the nonces of all
+
+    came to, empty before the start.
+    """
 
     run: int
     study: bytes
@@ -35,6 +38,7 @@ class RunSummary:
     state: str
     reason: int
     merges: tuple[Merge, ...]
+    seed: bytes = b""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +107,10 @@ class Story:
                     "merges": [],
                     "state": "open",
                     "reason": 0,
+                    "seed": b"",
                 }
+            elif event.name == "Started":
+                self._runs[args["run"]]["seed"] = args["seed"]
             elif event.name in ("Approved", "Joined"):
                 self._runs[args["run"]]["joiners"][args["joiner"]] = args["site"]
             elif event.name == "Final":
@@ -186,6 +193,7 @@ class Story:
                 state=told["state"],
                 reason=told["reason"],
                 merges=tuple(told["merges"]),
+                seed=bytes(told["seed"]),
             )
             for run, told in sorted(self._runs.items())
         )

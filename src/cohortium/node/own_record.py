@@ -6,7 +6,6 @@ rows of all sites. What the ledger and the others say is added by `run_record.py
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,10 @@ from cohortium.core.parameters import Parameters
 from cohortium.core.randomness import Chance
 from cohortium.errors import CohortiumError
 from cohortium.models.newton import out_of_rounds
+from cohortium.node.first_record import first_record
 from cohortium.node.work import Ward
 from cohortium.reports.privacy import PrivacyRecord
-from cohortium.reports.record import LedgerRecord, ModelRecord, RunRecord
-from cohortium.sim.cohorts import flow_of
+from cohortium.reports.record import ModelRecord, RunRecord
 from cohortium.sim.comparison import SiteRows, TrainedModel, train_alone
 from cohortium.sim.evaluation import evaluate, presence_of, score_models
 from cohortium.sim.folder import write_whole
@@ -47,30 +46,18 @@ def site_record(
     study, rows = ward.study, ward.gathered.rows()
     swarm = TrainedModel(program=program, state=state, memories={ward.site: memory})
     write_whole(model, model_file(swarm, study=study, schema=ward.schema))
-    record = RunRecord(
-        status="",
-        outcome=ward.schema.outcome_kind,
+    record = first_record(
+        ward,
         sites=program.sites,
-        included=(),
         model=ModelRecord(
             name=study.model.name,
             digest=state.digest.hex(),
             strategy=strategy_name(study, program.learner),
             n_parameters=sum(array.size for array in program.model(state).values()),
         ),
-        ledger=LedgerRecord(engine="", height=0, head=""),
-        seed=study.evaluation.seed,
-        versions={},
-        seconds=0.0,
-        name=study.name,
-        study=json.loads(study.canonical()),
-        study_digest=study.digest.hex(),
-        flow=flow_of(ward.gathered),
+        privacy=privacy,
         presence=presence_of(rows),
         time_unit="d" if ward.schema.outcome_kind == "survival" else "",
-        checks=ward.checks,
-        privacy=privacy,
-        notes=ward.cohort.warnings,
     )
     if out_of_rounds(program.model(state)):
         record = _noted(record, "the model ended without reaching its optimum; raise model.max_rounds")

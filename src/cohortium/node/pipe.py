@@ -9,7 +9,7 @@ that a study brings along, so what it says is checked like anybody's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 
@@ -48,11 +48,14 @@ class _UpdateHead(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
 
 
 class _AggregateHead(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """A sum without its arrays. single: whether the updates it was made of are known. groups: weight, contributors."""
+    """A sum without its arrays. updates: what those that come along are: none, single ones, or shown ones.
+
+    groups: weight, contributors.
+    """
 
     weight: int
     contributors: tuple[str, ...]
-    single: bool
+    updates: Literal["", "single", "shown"]
     groups: Annotated[tuple[tuple[int, tuple[str, ...]], ...], msgspec.Meta(max_length=2)] = ()
 
 
@@ -82,7 +85,7 @@ _DECODER = msgspec.msgpack.Decoder(_Head)
 
 def write_word(stream: Stream, said: Word) -> None:
     """Write one word and flush. Raises OSError when nobody reads any more."""
-    updates = (*said.updates, *((said.aggregate and said.aggregate.single) or ()))
+    updates = (*said.updates, *((said.aggregate and (said.aggregate.single or said.aggregate.shown)) or ()))
     sets = [*said.arrays, *(held for one in updates for held in (one.parameters, one.memory))]
     if said.aggregate is not None:
         sets += [said.aggregate.total, *(one.total for one in said.aggregate.groups)]
@@ -107,7 +110,9 @@ def _aggregate_head(whole: Aggregate | None) -> _AggregateHead | None:
     if whole is None:
         return None
     groups = tuple((one.weight, one.contributors) for one in whole.groups)
-    return _AggregateHead(whole.weight, whole.contributors, whole.single is not None, groups)
+    along: Literal["", "single", "shown"] = "shown" if whole.shown else ""
+    along = "single" if whole.single is not None else along
+    return _AggregateHead(whole.weight, whole.contributors, along, groups)
 
 
 def read_word(stream: Stream) -> Word | None:
@@ -149,7 +154,8 @@ def _word(head: _Head, sets: Sequence[Parameters], n_arrays: int) -> Word:
             total=totals[0],
             weight=said.weight,
             contributors=said.contributors,
-            single=updates if said.single else None,
+            single=updates if said.updates == "single" else None,
+            shown=updates if said.updates == "shown" else (),
             groups=tuple(
                 Aggregate(total=total, weight=weight, contributors=sites)
                 for total, (weight, sites) in zip(totals[1:], said.groups, strict=True)

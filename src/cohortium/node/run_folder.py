@@ -23,9 +23,9 @@ from cohortium.errors import CohortiumError
 from cohortium.node.keys import write_private
 from cohortium.swarm.egress import EgressLog, Sent
 
-__all__ = ["EVIDENCE", "SUSPECTS", "Decision", "Ending", "Figures", "RunFolder", "draft_of"]
+__all__ = ["EVIDENCE", "SCORES", "SUSPECTS", "Decision", "Ending", "Figures", "RunFolder", "draft_of"]
 
-EVIDENCE, SUSPECTS = "evidence.json", "suspects.csv"
+EVIDENCE, SUSPECTS, SCORES = "evidence.json", "suspects.csv", "scores.json"
 
 Word = Literal["approve", "decline", "stop"]
 By = Literal["person", "automatic", "policy"]

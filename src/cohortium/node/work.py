@@ -10,8 +10,9 @@ nothing is trained. The training is another proposal.
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cohortium.assembly import build_program, check_fit
@@ -31,7 +32,7 @@ from cohortium.node.gate import gate_checks
 from cohortium.privacy.dp.terms import check_delta
 from cohortium.quality.pool import pool_of
 from cohortium.quality.study import check_audited, check_audited_by_nodes, fewest_audited
-from cohortium.sim.auditing import audit_program, audit_seed, detector_of, records_of
+from cohortium.sim.auditing import audit_program, detector_of, records_of
 from cohortium.sim.cohorts import Gathered, read_cohort, schema_of
 from cohortium.sim.leaks import leakage_checks, refuse_leaks
 from cohortium.sim.own_code import blamed_on, loaded_code
@@ -97,13 +98,17 @@ def read_own(table: Path, mapping: Path | None) -> tuple[Table, SiteMapping | No
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Ward:
-    """One site's patients under the study's schema. checks: what was found in them; none of it fails."""
+    """One site's patients under the study's schema. checks: what was found in them; none of it fails.
+
+    audit_secret: the site's own key for what it commits to in an audit.
+    """
 
     study: Study
     schema: CohortSchema
     cohort: Cohort
     table: Table
     checks: tuple[Check, ...]
+    audit_secret: bytes = field(default=b"", repr=False)
 
     @property
     def site(self) -> str:
@@ -137,7 +142,8 @@ def open_ward(study: Study, table: Table, *, site: str, secret: bytes, mapping: 
     if audits(study):
         check_audited(study, sites=study.quality.anchors, outcome=schema.outcome_kind)
         pool_of({0: records_of(rows)})
-    return Ward(study=study, schema=schema, cohort=cohort, table=table, checks=checks)
+    key = hmac.digest(secret, b"audit of the site's data", "sha256")
+    return Ward(study=study, schema=schema, cohort=cohort, table=table, checks=checks, audit_secret=key)
 
 
 def _alone(check: Check) -> Check:
@@ -150,7 +156,7 @@ def _alone(check: Check) -> Check:
 def ward_work(ward: Ward, *, sites: Sequence[str], watch: Callable[[Leaving], None] | None = None) -> SiteWork:
     """The site's half of the program. sites: all that joined, this one among them. watch: attacks what would leave."""
     rows = ward.gathered.rows()[0]
-    program = _program(ward.study, ward.schema, sites, site=ward.site)
+    program = _program(ward.study, ward.schema, sites, site=ward.site, secret=ward.audit_secret)
     if audits(ward.study):
         if ward.site not in sites:
             raise DataError(f"site '{ward.site}' came when the halves were drawn; it is in the next audit")
@@ -171,7 +177,9 @@ def proposal_of(study: Study, *, sites: Sequence[str], n_sites: int) -> Proposal
     return replace(terms, min_sites=fewest_audited(study, n_sites)) if audits(study) else terms
 
 
-def _program(study: Study, schema: CohortSchema, sites: Sequence[str], *, site: str = "") -> Program:
+def _program(
+    study: Study, schema: CohortSchema, sites: Sequence[str], *, site: str = "", secret: bytes = b""
+) -> Program:
     chance = Chance(study.evaluation.seed)
     if not audits(study):
         return build_program(study, schema.layout(), sites=sites, chance=chance)
@@ -182,9 +190,10 @@ def _program(study: Study, schema: CohortSchema, sites: Sequence[str], *, site: 
             schema.layout(),
             sites=sites,
             detector=detector_of(plan),
-            chance=Chance(audit_seed(chance)),
+            chance=chance,
             kinds=plan.repairs,
             site=site,
+            secret=secret,
         )
     except (ValueError, UsageError) as error:  # an anchor or a repair that is not there, too few sites
         raise StudyError([Problem("quality", str(error))]) from None

@@ -15,7 +15,16 @@ from itertools import combinations, product
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LEAST_BISECTIONS", "LEAST_OF_A_CLASS", "MAX_DRAWS", "draw_halves", "group_bound", "thinnest"]
+__all__ = [
+    "LEAST_BISECTIONS",
+    "LEAST_OF_A_CLASS",
+    "MAX_DRAWS",
+    "draw_halves",
+    "group_bound",
+    "halves_drawn",
+    "stream_of",
+    "thinnest",
+]
 
 Membership = NDArray[np.bool_]
 
@@ -28,6 +37,24 @@ _TRIES = 200
 def group_bound(n_sites: int) -> int:
     """Fewest sites whose sum may be opened under masks: max(3, floor(N/3) + 2)."""
     return max(3, n_sites // 3 + 2)
+
+
+def stream_of(lot: bytes, *names: str | int) -> np.random.Generator:
+    """Chance of one name under an audit's seed: 32 bytes of the ledger, or a number below 2^64 as 32 bytes."""
+    words = [int(word) for word in np.frombuffer(lot, dtype="<u4")]
+    while len(words) > 2 and not words[-1]:  # of a number its two words
+        words.pop()
+    for name in names:
+        words += [name] if isinstance(name, int) else list(name.encode())
+    return np.random.default_rng(words)
+
+
+def halves_drawn(
+    lot: bytes, *, attempt: int, number: int, draw: int, n_sites: int, halves: int, masked: bool
+) -> Membership:
+    """The halves of one draw for one pass, as anybody can repeat it who knows the ledger's seed."""
+    rng = stream_of(lot, "halves", attempt, number, draw)
+    return draw_halves(n_sites, halves=halves, rng=rng, masked=masked)
 
 
 def draw_halves(n_sites: int, *, halves: int, rng: np.random.Generator, masked: bool = False) -> Membership:

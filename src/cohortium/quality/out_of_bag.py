@@ -140,9 +140,7 @@ class OutOfBag:
         """What turns evidence into verdicts."""
         return Rules(convict=self.convict, one_class_unconfirmed=self.one_class_unconfirmed)
 
-    def plan(
-        self, sites: Collection[str], *, seed: int, masked: bool = False, repairs: Sequence[Repair] = ()
-    ) -> AuditPlan:
+    def plan(self, sites: Collection[str], *, masked: bool = False, repairs: Sequence[Repair] = ()) -> AuditPlan:
         """What all sites agree on. Raises UsageError for too few sites."""
         if len(sites) < LEAST_SITES:
             raise UsageError(
@@ -155,7 +153,6 @@ class OutOfBag:
             masked=masked,
             anchors=frozenset(self.anchors),
             repairs=tuple(one.name for one in repairs),
-            seed=seed,
         )
 
     def run(
@@ -163,23 +160,25 @@ class OutOfBag:
         sites: Mapping[str, Any],
         *,
         probe: str = "logistic",
-        seed: int = 0,
+        seed: int | bytes = 0,
+        masked: bool = False,
         repairs: Sequence[Repair] | None = None,
     ) -> AuditResult:
-        """Audit all sites in one process.
+        """Audit all sites in one process: the same bytes as between nodes whose ledger drew this seed (32 bytes).
 
         sites: name -> Examples, or a pair x (n, d) or (n, c, h, w), y (n,) of 0 and 1; training and held-out records
-        together, one per patient. repairs: the library; None takes all that fit the records. Raises DataError
-        for other outcomes or more than 256 columns, UsageError for fewer than six sites or another probe.
+        together, one per patient. masked: draw the halves as they are drawn under masks. repairs: the library; None
+        takes all that fit the records. Raises DataError for other outcomes or more than 256 columns, UsageError for
+        fewer than six sites or another probe.
         """
         if probe != "logistic":
             raise UsageError(f"unknown probe {probe!r}; available: logistic")
         names = sorted(sites)
         rows = {at: as_examples(sites[name]) for at, name in enumerate(names)}
         chosen = tuple(library(rows[0].layout)) if repairs is None and rows else tuple(repairs or ())
-        auditor = Auditor(plan=self.plan(names, seed=seed, repairs=chosen), repairs=chosen)
+        auditor = Auditor(plan=self.plan(names, masked=masked, repairs=chosen), repairs=chosen)
         pool = pool_of(rows)
-        state, exchanges = auditor.initial(), 0
+        state, exchanges = auditor.initial(seed), 0
         while not auditor.finished(state):
             state, exchanges = auditor.advance(state, auditor.answer(state, pool)), exchanges + 1
             if exchanges > _MAX_ROUNDS:
@@ -203,7 +202,7 @@ class OutOfBag:
 class Audit:
     """The audit as a learner by sums: one site's half and the leader's, for `swarm.program`.
 
-    site: whose rows `fit` is given. repairs: the library, in the order of the plan.
+    site: whose rows `fit` is given. repairs: the library, in the order of the plan. secret: the site's own key.
     """
 
     learns_by: ClassVar[Literal["sums"]] = "sums"
@@ -212,10 +211,11 @@ class Audit:
     plan: AuditPlan
     site: str = ""
     repairs: tuple[Repair, ...] = ()
+    secret: bytes = field(default=b"", repr=False)
     _pools: dict[int, Pool] = field(default_factory=dict, repr=False, compare=False)
 
     def initial(self, layout: Layout, *, rng: np.random.Generator) -> Parameters:
-        """Before the first exchange; the draws follow from the plan's seed."""
+        """Before the first exchange; all draws follow from the ledger's seed, which the node puts in."""
         return self._auditor.initial()
 
     def fit(
@@ -231,6 +231,10 @@ class Audit:
     def advance(self, start: Parameters, total: Parameters) -> Parameters:
         """The next state."""
         return self._auditor.advance(start, total)
+
+    def gather(self, parameters: Parameters, answers: Mapping[str, Parameters]) -> Parameters:
+        """The rows that sites show."""
+        return self._auditor.gather(parameters, answers)
 
     def finished(self, parameters: Parameters) -> bool:
         """Whether the evidence table is there."""
@@ -251,7 +255,7 @@ class Audit:
 
     @property
     def _auditor(self) -> Auditor:
-        return Auditor(plan=self.plan, repairs=self.repairs)
+        return Auditor(plan=self.plan, repairs=self.repairs, secret=self.secret)
 
 
 class _Held:

@@ -4,11 +4,13 @@
     -> for each pass: count -> train -> calibrate -> moments -> spread -> usual
     -> recheck -> (too weak: once more, with fresh halves) -> evidence -> done
 
-A round's answer is sums over records, zeros in the slots of halves the site does not belong to, and in the last round
-the site's own row of a table with zeros in all others: the masked sum is the evidence table. So the unchanged round
-machine carries an audit, with or without masks. `advance` is pure and bit-exact; sites keep nothing between rounds.
+In the last pass `bind` comes after the training: each site shows the root of its records' scores before it learns more.
+A round's answer is sums over records, zeros in the slots of halves the site does not belong to. In `bind` and
+`evidence` it is the site's own row of a table, which is public and shown as it was committed on the ledger
+(`core.marks`): into a masked sum anybody could write anything. All draws follow from the ledger's seed. `advance` is
+pure and bit-exact; sites keep nothing between rounds.
 
-Design: harmful-data.md 5.1 to 5.4.
+Design: harmful-data.md 5.1 to 5.4, 5.9.
 """
 
 from __future__ import annotations
@@ -21,8 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohortium.core import fixed_point as fp
+from cohortium.core.marks import LOT, LOT_BYTES, SHOWN, lot_of, with_lot
 from cohortium.core.parameters import Parameters
 from cohortium.core.verdicts import Evidence, Repair, Status
+from cohortium.errors import PeerError
+from cohortium.quality.binding import ROOT_WORDS, leaves, own_rows, root_of, root_words, salts
 from cohortium.quality.calibrate import (
     LOGIT_CLIP,
     ROUNDS,
@@ -32,8 +37,9 @@ from cohortium.quality.calibrate import (
     weighted_auroc,
 )
 from cohortium.quality.decide import Rules, Table, decide
+from cohortium.quality.doubts import by_halves, influence, influence_sums, with_doubts
 from cohortium.quality.evidence import SUSPECT
-from cohortium.quality.halves import LEAST_BISECTIONS, LEAST_OF_A_CLASS, MAX_DRAWS, draw_halves
+from cohortium.quality.halves import LEAST_BISECTIONS, LEAST_OF_A_CLASS, MAX_DRAWS, halves_drawn, stream_of
 from cohortium.quality.judging import (
     Heads,
     Judged,
@@ -47,23 +53,16 @@ from cohortium.quality.judging import (
 )
 from cohortium.quality.novelty import CELLS, cell_of, distances, site_oddity, spread_of
 from cohortium.quality.pool import Pool, Scale, scale_of, scale_sums
-from cohortium.quality.slots import EXACT, ROUGH, X_BITS, Slots, begin, newton, slot_sums, weights_of
+from cohortium.quality.rows import FIELDS, read_row, row_of
+from cohortium.quality.slots import EXACT, ROUGH, X_BITS, Slots, begin, logits, newton, slot_sums, weights_of
 
-__all__ = ["DONE", "FIELDS", "AuditPlan", "Auditor", "Where"]
+__all__ = ["BIND", "DONE", "EVIDENCE", "AuditPlan", "Auditor", "Where"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-SCALE, WHOLE, COUNT, TRAIN, CALIBRATE, MOMENTS, SPREAD, USUAL, RECHECK, EVIDENCE, DONE = range(11)
+SCALE, WHOLE, COUNT, TRAIN, BIND, CALIBRATE, MOMENTS, SPREAD, USUAL, RECHECK, EVIDENCE, DONE = range(12)
 
-FIELDS = (
-    "n", "two_class", "majority", "sound", "reversed", "shifted", "novelty", "contradicted", "flagged", "auroc",
-    "expected", "ranking", "repair", "gain",
-)  # fmt: skip
-"""Columns of the evidence table; numbers that are not counts in millionths, `repair` counts from 1 in the library."""
-
-_MICRO = 1_000_000
-_REAL = {"sound", "reversed", "shifted", "novelty", "auroc", "expected", "ranking"}
 _WEIGHT_BITS = 20
 _SCORE_WIDTH = 2 * LOGIT_CLIP / CELLS
 _ODDITY_WIDTH = 9.0 / CELLS
@@ -71,7 +70,7 @@ _ODDITY_WIDTH = 9.0 / CELLS
 
 @dataclass(frozen=True, kw_only=True)
 class AuditPlan:
-    """What all sites agree on. sites: all, sorted. repairs: names, in the order of the library. seed: of the draws."""
+    """What all sites agree on. sites: all, sorted. repairs: names, in the order of the library."""
 
     sites: tuple[str, ...]
     halves: int = 8
@@ -79,7 +78,6 @@ class AuditPlan:
     masked: bool = False
     anchors: frozenset[str] = frozenset()
     repairs: tuple[str, ...] = ()
-    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.halves % 2 or not 4 <= self.halves <= 16:
@@ -123,14 +121,17 @@ class Where:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Auditor:
-    """Both halves of the audit. repairs: the library itself, needed at sites only."""
+    """Both halves of the audit. repairs: the library itself, needed at sites only; secret: the site's own key."""
 
     plan: AuditPlan
     repairs: Sequence[Repair] = field(default=())
+    secret: bytes = field(default=b"", repr=False)
 
-    def initial(self) -> Parameters:
-        """Before the first exchange."""
-        return Where(stage=SCALE).write() | Parameters({"trained": np.zeros(2, dtype=np.int64)})
+    def initial(self, lot: int | bytes = 0) -> Parameters:
+        """Before the first exchange. lot: what all draws follow from, 32 bytes of the ledger, or a number."""
+        drawn = lot.to_bytes(LOT_BYTES, "little") if isinstance(lot, int) else lot
+        state = Where(stage=SCALE).write() | Parameters({"trained": np.zeros(2, dtype=np.int64)})
+        return with_lot(state | Parameters({LOT: np.zeros(LOT_BYTES, dtype=np.uint8)}), drawn)
 
     def finished(self, state: Parameters) -> bool:
         """Whether the evidence table is there."""
@@ -146,6 +147,7 @@ class Auditor:
             WHOLE: self._whole,
             COUNT: self._counts,
             TRAIN: self._training,
+            BIND: self._roots,
             CALIBRATE: self._calibration,
             MOMENTS: self._moments,
             SPREAD: self._distances,
@@ -170,6 +172,13 @@ class Auditor:
         q = weights_of(self.trust(state, where.number, pool))
         member = self._member(state, where)[pool.site]
         return slot_sums(self._x(state, pool), pool.y, q, member, Slots.read(state, f"{where.prefix}/slots"))
+
+    def _roots(self, state: Parameters, where: Where, pool: Pool) -> Mapping[str, Integers]:
+        table, z = np.zeros((len(self.plan.sites), ROOT_WORDS), dtype=np.int64), self._scores(state, where, pool)
+        for site in pool.examples:
+            rows = pool.rows(site)
+            table[site] = root_words(root_of(leaves(z[rows], pool.y[rows], self.salts(state, len(rows)))))
+        return {"roots": table}
 
     def _calibration(self, state: Parameters, where: Where, pool: Pool) -> Mapping[str, Integers]:
         a, b = (float(v) for v in state[f"{where.prefix}/calibration"])
@@ -210,29 +219,41 @@ class Auditor:
         for name, label in (("cases", 1), ("others", 0)):
             ranked[name] = np.zeros(CELLS, dtype=np.int64)
             np.add.at(ranked[name], cells[pool.y == label], weight[pool.y == label])
-        return {"five": calibration_terms(judged.z, pool.y, judged.q, a, b), **ranked}
+        return {"five": calibration_terms(judged.z, pool.y, judged.q, a, b), **ranked, **self._cross(state, pool)}
+
+    def _cross(self, state: Parameters, pool: Pool) -> Mapping[str, Integers]:
+        """What is compared with the rows that sites will show: see `doubts`."""
+        last, key = self.plan.passes - 1, ("cross", state.under(f"pass-{self.plan.passes - 1}/slots").digest)
+        if key not in pool.cache:
+            heads, judged = Heads.read(state, f"pass-{last}"), self.judged(state, last, pool)
+            found, moved = (
+                logits(self._x(state, pool), heads.point),
+                0,
+            )
+            for site in pool.examples:
+                rows = pool.rows(site)
+                moved += influence_sums(found[rows], pool.y[rows], judged.q[rows], site=site, member=heads.member,
+                                        usable=heads.usable)  # fmt: skip
+            told = heads.member.T.astype(np.int64) @ self._table(state, pool, silent=False)
+            pool.cache[key] = {"told": told, "influence": moved}
+        cross: Mapping[str, Integers] = pool.cache[key]
+        return cross
 
     def _evidence(self, state: Parameters, where: Where, pool: Pool) -> Mapping[str, Integers]:
+        return {"table": self._table(state, pool, silent=bool(where.status))}
+
+    def _table(self, state: Parameters, pool: Pool, *, silent: bool) -> Integers:
         table = np.zeros((len(self.plan.sites), len(FIELDS)), dtype=np.int64)
         if f"pass-{self.plan.passes - 1}/usual" not in state:  # no draw had both classes: nothing was scored
-            return {"table": table}
+            return table
         last = self.plan.passes - 1
         judged = self.judged(state, last, pool)
         models = PassModels.read(state, f"pass-{last}")
         for site in pool.examples:
             name, scale = self.plan.sites[site], _read_scale(state)
             if (one := published(name, site, pool, judged, models, scale, self.repairs)) is not None:
-                table[site] = self._row(one, silent=bool(where.status))
-        return {"table": table}
-
-    def _row(self, one: Evidence, *, silent: bool) -> Integers:
-        """A row of the table; where labels may not be judged, nothing that was found by labels is in it."""
-        told = {name: getattr(one, name) for name in FIELDS}
-        told["repair"] = 1 + self.plan.repairs.index(one.repair) if one.repair else 0
-        if silent:
-            told = {**dict.fromkeys(FIELDS, 0), "n": one.n, "two_class": one.two_class, "novelty": one.novelty,
-                    "auroc": 0.5, "expected": 0.5}  # fmt: skip
-        return np.array([round(told[f] * _MICRO) if f in _REAL else int(told[f]) for f in FIELDS], dtype=np.int64)
+                table[site] = row_of(one, repairs=self.plan.repairs, silent=silent)
+        return table
 
     def trust(self, state: Parameters, number: int, pool: Pool) -> Floats:
         """q of every row in pass `number`: 1 in the first, then from what the pass before has found."""
@@ -275,6 +296,7 @@ class Auditor:
             WHOLE: self._whole_stepped,
             COUNT: self._drawn,
             TRAIN: self._stepped,
+            BIND: self._bound,
             CALIBRATE: self._calibrated,
             MOMENTS: self._known_moments,
             SPREAD: self._known_spread,
@@ -287,7 +309,7 @@ class Auditor:
     def _scaled(self, state: Parameters, where: Where, total: Parameters) -> Parameters:
         scale = scale_of(total)
         d = len(scale.mean)
-        whole = begin(1, d, rng=self._rng("whole")).write("whole")
+        whole = begin(1, d, rng=stream_of(lot_of(state), "whole")).write("whole")
         rows = Parameters({"scale": np.array([scale.mean, scale.sd])})
         return state | rows | whole | Where(stage=WHOLE).write()
 
@@ -299,8 +321,10 @@ class Auditor:
 
     def _draw(self, state: Parameters, where: Where, *, keep: NDArray[np.bool_] | None = None) -> Parameters:
         """Fresh halves for the pass; `keep`: slots of the last draw that were good enough."""
-        rng = self._rng("halves", where.attempt, where.number, where.draws)
-        member = draw_halves(len(self.plan.sites), halves=self.plan.halves, rng=rng, masked=self.plan.masked)
+        member = halves_drawn(
+            lot_of(state), attempt=where.attempt, number=where.number, draw=where.draws,
+            n_sites=len(self.plan.sites), halves=self.plan.halves, masked=self.plan.masked,
+        )  # fmt: skip
         if keep is not None and not self.plan.masked:
             member[:, keep] = self._member(state, where)[:, keep]
         return state | Parameters({f"{where.prefix}/member": member}) | where.write()
@@ -311,8 +335,8 @@ class Auditor:
         if not good.all() and where.draws + 1 < MAX_DRAWS:
             return self._draw(state, _at(where, draws=where.draws + 1), keep=good)
         if int(good.sum()) < 2 * LEAST_BISECTIONS:
-            return state | _at(where, stage=EVIDENCE, status=1).write() | _silence(0.5, 0.0)
-        rng = self._rng("begin", where.attempt, where.number)
+            return _showing(state | _at(where, stage=EVIDENCE, status=1).write() | _silence(0.5, 0.0))
+        rng = stream_of(lot_of(state), "begin", where.attempt, where.number)
         whole = Slots.read(state, "whole").point[0]
         slots = begin(self.plan.halves, len(whole) - 1, rng=rng, around=whole)
         slots.done[~good] = True
@@ -325,7 +349,13 @@ class Auditor:
         state |= slots.write(f"{where.prefix}/slots") | Parameters({"trained": trained})
         if not slots.done.all():
             return state
-        return state | Parameters({f"{where.prefix}/calibration": np.zeros(2)}) | _at(where, stage=CALIBRATE).write()
+        state |= Parameters({f"{where.prefix}/calibration": np.zeros(2)})
+        if where.number + 1 == self.plan.passes:
+            return _showing(state | _at(where, stage=BIND).write())
+        return state | _at(where, stage=CALIBRATE).write()
+
+    def _bound(self, state: Parameters, where: Where, total: Parameters) -> Parameters:
+        return state.without([SHOWN]) | Parameters({"roots": total["roots"]}) | _at(where, stage=CALIBRATE).write()
 
     def _calibrated(self, state: Parameters, where: Where, total: Parameters) -> Parameters:
         a, b, settled = calibration_step(np.asarray(total["five"]), *_pair(state[f"{where.prefix}/calibration"]))
@@ -361,50 +391,54 @@ class Auditor:
         if silent and where.attempt == 0:
             names = [name for name in state if name.startswith("pass-")]
             return self._draw(state.without(names), Where(stage=COUNT, attempt=1))
-        return state | _at(where, stage=EVIDENCE, status=int(silent)).write()
+        state |= Parameters({name: total[name] for name in ("told", "influence")}).prefixed("cross")
+        return _showing(state | _at(where, stage=EVIDENCE, status=int(silent)).write())
 
     def _told(self, state: Parameters, where: Where, total: Parameters) -> Parameters:
-        return state | Parameters({"evidence": total["table"]}) | _at(where, stage=DONE).write()
+        return state.without([SHOWN]) | Parameters({"evidence": total["table"]}) | _at(where, stage=DONE).write()
 
-    def _rng(self, *names: object) -> np.random.Generator:
-        words = [self.plan.seed & 0xFFFFFFFF, self.plan.seed >> 32]
-        for name in names:
-            words += [name] if isinstance(name, int) else list(str(name).encode())
-        return np.random.default_rng(words)
+    def gather(self, state: Parameters, answers: Mapping[str, Parameters]) -> Parameters:
+        """The table of an exchange whose answers are shown: each site's own row as it has committed it.
+
+        Raises PeerError naming a site that shows anything else, or numbers that no site can have found.
+        """
+        name, width = ("roots", ROOT_WORDS) if Where.read(state).stage == BIND else ("table", len(FIELDS))
+        table = np.zeros((len(self.plan.sites), width), dtype=np.int64)
+        for at, row in own_rows(answers, name, sites=self.plan.sites, width=width).items():
+            site, table[at] = self.plan.sites[at], row
+            try:
+                if name == "table":
+                    read_row(site, row, repairs=self.plan.repairs)
+            except ValueError as wrong:
+                raise PeerError(
+                    f"site '{site}' shows evidence that no site can have found: {wrong}", site=site
+                ) from None
+        return Parameters({name: table})
 
     # after the last exchange
 
     def evidence(self, state: Parameters) -> tuple[Evidence, ...]:
         """The table of a finished audit; sites without a row published nothing."""
-        found = []
-        for site, row in zip(self.plan.sites, np.asarray(state["evidence"], dtype=np.int64), strict=True):
-            told = dict(zip(FIELDS, (int(v) for v in row), strict=True))
-            if not told["n"]:
-                continue
-            found.append(Evidence(
-                site=site,
-                n=told["n"],
-                two_class=bool(told["two_class"]),
-                repair=self.plan.repairs[told["repair"] - 1] if told["repair"] else "",
-                **{name: told[name] for name in ("majority", "contradicted", "flagged", "gain")},
-                **{name: told[name] / _MICRO for name in sorted(_REAL)},  # type: ignore[arg-type]
-            ))  # fmt: skip
-        return tuple(found)
-
-    def agrees(self, state: Parameters, pool: Pool) -> bool:
-        """Whether the rows of the evidence table that belong to these sites are what they have sent themselves.
-
-        Under masks anybody can write into any row; only the site itself can see it.
-        """
-        sent = self._evidence(state, Where.read(state), pool)["table"]
-        told, places = np.asarray(state["evidence"], dtype=np.int64), list(pool.examples)
-        return bool(np.array_equal(sent[places], told[places]))
+        rows = zip(self.plan.sites, np.asarray(state["evidence"], dtype=np.int64), strict=True)
+        found = [read_row(site, row, repairs=self.plan.repairs) for site, row in rows]
+        return tuple(one for one in found if one is not None)
 
     def table(self, state: Parameters, rules: Rules) -> Table:
         """The verdicts of a finished audit: the same bytes at every node."""
         auroc, slope = _pair(state["told"])
-        return decide(self.evidence(state), sites=self.plan.sites, status=self.status(state), auroc=auroc,
-                      slope=slope, rules=rules)  # fmt: skip
+        found = decide(self.evidence(state), sites=self.plan.sites, status=self.status(state), auroc=auroc,
+                       slope=slope, rules=rules)  # fmt: skip
+        if found.status == "inconclusive":
+            return found
+        member = np.asarray(state[f"pass-{self.plan.passes - 1}/member"], dtype=bool)
+        rows, told = (np.asarray(state[name], dtype=np.int64) for name in ("evidence", "cross/told"))
+        return with_doubts(found, self.plan.sites, halves=by_halves(told, rows, member),
+                           influence=influence(np.asarray(state["cross/influence"])).places())  # fmt: skip
+
+    def salts(self, state: Parameters, n: int) -> list[bytes]:
+        """Of this site's records under the probes of the last pass."""
+        context = lot_of(state) + state.under(f"pass-{self.plan.passes - 1}/slots").digest
+        return salts(self.secret, context, n)
 
     @staticmethod
     def status(state: Parameters) -> Status:
@@ -423,6 +457,11 @@ def _at(where: Where, **changes: int) -> Where:
     kept = {"stage": where.stage, "number": where.number, "attempt": where.attempt, "status": where.status,
             "draws": where.draws, "exchange": 0}  # fmt: skip
     return Where(**{**kept, **changes})
+
+
+def _showing(state: Parameters) -> Parameters:
+    """The next answers are public."""
+    return state | Parameters({SHOWN: np.ones(1, dtype=np.int64)})
 
 
 def _silence(auroc: float, slope: float) -> Parameters:

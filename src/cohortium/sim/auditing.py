@@ -54,7 +54,7 @@ def audit_study(study: Study) -> Study:
 
 
 def audit_seed(chance: Chance, number: int = 1) -> int:
-    """The seed of a study's audit number `number`, the same in a simulation and between hospitals."""
+    """The seed of a simulated audit number `number`: of its nodes' nonces, from which the ledger's seed comes."""
     return int(chance.stream("audit", number).integers(2**32))
 
 
@@ -78,14 +78,16 @@ def audit_program(
     chance: Chance,
     kinds: Sequence[str] = KINDS[:-1],
     site: str = "",
+    secret: bytes = b"",
 ) -> Program:
     """The audit of records of this layout as a program of one stage. site: whose records it is given, if any.
 
-    kinds: of repairs that are tried. Raises UsageError for too few sites, ValueError for an anchor that is none.
+    kinds: of repairs that are tried. secret: the site's own key. Raises UsageError for too few sites, ValueError for
+    an anchor that is none.
     """
     names, repairs = sorted(sites), library(layout, kinds)
-    plan = detector.plan(names, seed=chance.seed, masked=study.privacy.masked(len(names)), repairs=repairs)
-    learner = Audit(plan=plan, site=site, repairs=repairs)
+    plan = detector.plan(names, masked=study.privacy.masked(len(names)), repairs=repairs)
+    learner = Audit(plan=plan, site=site, repairs=repairs, secret=secret)
     stage = Stage(name="audit", learner=learner, strategy=ExactSums(), max_rounds=learner.max_rounds)
     return Program([stage], layout, sites=names, chance=chance)
 
@@ -104,10 +106,11 @@ def audit_works(
     """
     names, found = sorted(sites), {}
     if not names:
-        detector.plan(names, seed=0)
+        detector.plan(names)
     for name in names:
-        layout = sites[names[0]].layout
-        program = audit_program(study, layout, sites=names, detector=detector, chance=chance, kinds=kinds, site=name)
+        layout, secret = sites[names[0]].layout, chance.secret(32, "audit", name)
+        program = audit_program(study, layout, sites=names, detector=detector, chance=chance, kinds=kinds, site=name,
+                                secret=secret)  # fmt: skip
         found[name] = SiteWork(program, site=name, training=sites[name])
     return found
 

@@ -153,7 +153,9 @@ class Node:
                         await self._begin_again()
                         continue
                     self._told = event.event if isinstance(event, ev.Recorded) else self._told
-                    for action in self._machine.handle(event):
+                    actions = self._machine.handle(event)
+                    self._workshop.draw(self._view.seed)
+                    for action in actions:
                         if not self._ailing:
                             await self._execute(action)
                 except StoreBroken as broken:
@@ -289,6 +291,7 @@ class Node:
         for event in past:
             machine.handle(ev.Recorded(event))
             self._told = event
+        self._workshop.draw(machine.view.seed)
         if machine.adopted[0] == 0:
             await self._workshop.start()
         self._machine = machine

@@ -6,7 +6,7 @@ finished stages, the running one and the strategy's shared state, so any node ca
 and every node recomputes the same bits. `SiteWork` is one site's half of it (seam `Work`).
 
 Names in the state: `clock` (stage, round), `<stage>/model/...`, `<stage>/strategy/...`,
-`<stage>/release/...`, `stop/...`.
+`<stage>/release/...`, `stop/...`; `core.marks` tells of two that the node reads and writes.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 from cohortium.core.exact import weighted_sum
 from cohortium.core.examples import Examples, Layout
+from cohortium.core.marks import shows
 from cohortium.core.parameters import Parameters
 from cohortium.core.private import Against, PrivacyTerms, PrivateSteps, Release
 from cohortium.core.progress import part
 from cohortium.core.randomness import Chance
-from cohortium.core.seams import Learner, Leaving, Preparation, Strategy
+from cohortium.core.seams import Gathering, Learner, Leaving, Preparation, Strategy
 from cohortium.core.spending import MechanismEvent
 from cohortium.core.update import Aggregate, Fitted, Instructions, Turn, Update
 from cohortium.errors import InvariantBroken, PeerError, TrainingFailed
@@ -174,6 +175,8 @@ class Program:
         )
         turn = self.turn(state)
         model, strategy_state = stage.strategy.merge(turn, aggregate)
+        if shows(turn.start):
+            model = _gathered(stage.learner, turn.start, whole)
         if stage.learner.learns_by == "sums":
             model = stage.learner.advance(turn.start, model)
         merged = _replace(state, f"{stage.name}/model", model)
@@ -424,6 +427,15 @@ class _View:
         for preparation, shared, own in self._steps:
             examples = preparation.apply(shared, examples, own=own)
         return examples
+
+
+def _gathered(learner: Learner, start: Parameters, whole: Aggregate) -> Parameters:
+    """Public answers, each site's own, in the place of their sum: into a sum anybody could write anything."""
+    answers = {one.site: one.parameters for one in (whole.single or whole.shown)}
+    if missing := set(whole.contributors) - answers.keys():
+        raise PeerError(f"site '{min(missing)}' does not show its answer", site=min(missing))
+    gathering: Gathering = learner  # type: ignore[assignment]
+    return gathering.gather(start, answers)
 
 
 def _replace(state: Parameters, prefix: str, arrays: Parameters) -> Parameters:

@@ -8,7 +8,7 @@ Events of other runs and events this version does not know are skipped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -17,7 +17,18 @@ from cohortium.core.seams import LedgerEvent
 from cohortium.swarm.membership import Members
 from cohortium.swarm.reasons import word_of
 
-__all__ = ["Commit", "Departure", "FinalMerge", "Phase", "Published", "RoundView", "RunState", "RunView", "stage_of"]
+__all__ = [
+    "Commit",
+    "Departure",
+    "FinalMerge",
+    "Phase",
+    "Published",
+    "RoundView",
+    "RunState",
+    "RunView",
+    "seed_of",
+    "stage_of",
+]
 
 EXCLUDED = 2
 DRAWN = 1
@@ -108,7 +119,9 @@ class RoundView:
 
 @dataclass(slots=True)
 class RunView:
-    """One run. joiners: in order of approval. live: who takes part now. finals: in order of rounds.
+    """One run. joiners: in order of approval. live: who takes part now. finals: in order of rounds. seed: what the
+
+    nonces of all that were ready came to; empty before the start.
 
     first_round: of a late joiner, the round from which on it is expected to contribute. missing: by site, rounds
     that closed without it. departures: in order; the first is the first cause should the run fail.
@@ -118,6 +131,7 @@ class RunView:
     members: Members
     state: RunState = RunState.NONE
     spec: bytes = b""
+    seed: bytes = b""
     min_sites: int = 0
     n_rounds: int = 0
     flags: int = 0
@@ -228,6 +242,7 @@ def _ready(view: RunView, args: Args) -> None:
 
 def _started(view: RunView, args: Args) -> None:
     view.state = RunState.RUNNING
+    view.seed = bytes(args["seed"])
     view.live = set(view.names(args["live"]))
     for site in view.names(args["missing"]):
         view.departures.append(Departure(site, 0, "ready", "late"))
@@ -274,6 +289,12 @@ def _gone(view: RunView, args: Args, reason: str) -> None:
     view.live.discard(site)
     view.pending.discard(site)
     view.departures.append(Departure(site, args["round"], stage_of(view, site), reason))
+
+
+def seed_of(events: Iterable[LedgerEvent], run: int) -> bytes:
+    """What the nonces of the run's sites came to, 32 bytes; empty where it has not started."""
+    started = (one for one in events if one.name == "Started" and one.args["run"] == run)
+    return next((bytes(one.args["seed"]) for one in started), b"")  # type: ignore[call-overload]
 
 
 def stage_of(view: RunView, site: str) -> str:

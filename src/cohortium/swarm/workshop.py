@@ -14,14 +14,16 @@ from dataclasses import replace
 
 from cohortium.core.exchange import Context
 from cohortium.core.frames import Packed, pack, parameters_of, read_header
+from cohortium.core.marks import shows, with_lot
 from cohortium.core.parameters import Parameters
-from cohortium.core.update import Update
+from cohortium.core.update import Aggregate, Update
 from cohortium.errors import PeerError, TrainingFailed
 from cohortium.swarm import actions as do
 from cohortium.swarm import events as ev
 from cohortium.swarm.actions import Fact
 from cohortium.swarm.courier import Courier
 from cohortium.swarm.ports import Charter, Ports
+from cohortium.swarm.showing import read_shown, showing_step, with_shown, without_shown
 from cohortium.swarm.view import RunView
 
 __all__ = ["Workshop"]
@@ -42,13 +44,22 @@ class Workshop:
         self._stored: dict[int, set[bytes]] = {}
         self._secrets: dict[bytes, Packed] = {}
         self._blank = ports.work.memory()
+        self._lot = b""
 
     # --- keeping ---------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """The state before the first merge, and the private memory that belongs to it."""
-        self.state, self.base = await self._ports.blocking(self._ports.work.start), b""
+        begun = await self._ports.blocking(self._ports.work.start)
+        self.state, self.base = with_lot(begun, self._lot) if self._lot else begun, b""
         await self._ports.blocking(lambda: self._ports.work.restore(self._blank))
+
+    def draw(self, lot: bytes) -> None:
+        """The ledger's seed of the run, once it is known (empty before): for a program that draws by it."""
+        if lot and not self._lot:
+            self._lot = lot
+            if not self.base:
+                self.state = with_lot(self.state, lot)
 
     async def persist(self, fact: Fact) -> None:
         """Write the payloads a fact speaks of, then the fact. Raises StoreBroken."""
@@ -190,8 +201,13 @@ class Workshop:
         if not self._holds(action.inputs):
             return ev.Failed("exchange", "lost", round=action.round)
         received = self._gather(action.inputs)
+        showing = showing_step(guard.recipe) if shows(self.state) else ""
         try:
+            for site in sorted(action.inputs.get(showing, {})):  # before anything is masked for it
+                self._shown(view, action.inputs[showing], site)
             arrays = await self._ports.blocking(lambda: guard.step(action.step, context, own=own, received=received))
+            if showing == action.step and commit is not None:
+                arrays = with_shown(arrays, self._courier.payloads[commit.digest])
         except PeerError as wrong:
             return ev.Failed("exchange", "dealing", where=str(wrong), round=action.round, site=wrong.site)
         except TrainingFailed as failed:
@@ -219,6 +235,9 @@ class Workshop:
 
         def make() -> Packed:
             updates = ports.guard.open(context, survivors=action.contributors, received=received)
+            if shows(state) and isinstance(updates, Aggregate):
+                held = action.inputs[showing_step(ports.guard.recipe)]
+                updates = replace(updates, shown=tuple(self._shown(view, held, site) for site in updates.contributors))
             return pack(ports.work.merge(state, updates))
 
         try:
@@ -285,6 +304,20 @@ class Workshop:
             return _NONE
         return self._updates[digest].parameters if digest in self._updates else self._arrays(digest)
 
+    def _shown(self, view: RunView, held: Mapping[str, bytes], site: str) -> Update:
+        """The answer a site shows, as the ledger holds its digest. Raises PeerError, naming the site."""
+        round = view.round
+        commit = round.commits.get(site) if round else None
+        if round is None or commit is None or site not in held:
+            raise PeerError(f"site '{site}' has committed no answer that it could show", site=site)
+        return read_shown(
+            self._payload(held[site]), site=site, run=view.run, round=round.number, committed=commit.digest,
+            limits=self._ports.limits,
+        )  # fmt: skip
+
     def _gather(self, inputs: Mapping[str, Mapping[str, bytes]]) -> dict[str, dict[str, Parameters]]:
-        """Arrays by step and sender; own updates without reading them back."""
-        return {step: {site: self._payload(digest) for site, digest in held.items()} for step, held in inputs.items()}
+        """Arrays by step and sender, as guards make them; own updates without reading them back."""
+        return {
+            step: {site: without_shown(self._payload(digest)) for site, digest in held.items()}
+            for step, held in inputs.items()
+        }
