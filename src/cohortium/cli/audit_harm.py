@@ -1,4 +1,4 @@
-"""`cohortium audit harm simulate|power|table|records|apply-repair|appeal|renew`: would it work here, what then."""
+"""`cohortium audit harm simulate|power|table|review|records|apply-repair|appeal|renew`: would it work here, what then."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cohortium.cli.node import HOME, HomeDir, answered
 from cohortium.cli.output import Screen
 from cohortium.cli.study import AsJson
 
-__all__ = ["app", "appeal", "apply_repair", "power", "records", "renew", "simulate", "table"]
+__all__ = ["app", "appeal", "apply_repair", "power", "records", "renew", "review", "simulate", "table"]
 
 app = typer.Typer(no_args_is_help=True)
 

@@ -79,7 +79,7 @@ class Node:
         self._line = Line(site, charter, ports, self._members)
         self._courier = Courier(self._line.send, limits=ports.limits, retry_s=self._policy.retry_s)
         self._clerk = Clerk(ports, retry_s=self._policy.retry_s, denied=self._post)
-        self._workshop = Workshop(site, charter, ports, self._courier)
+        self._workshop = Workshop(site, charter, ports, self._courier, lot=lambda: self._view.seed)
         self._fetcher = Fetcher(site, ports, self._courier, view=lambda: self._view, spawn=self._spawn, post=self._post)
         self.training = Training(
             site,
@@ -153,9 +153,7 @@ class Node:
                         await self._begin_again()
                         continue
                     self._told = event.event if isinstance(event, ev.Recorded) else self._told
-                    actions = self._machine.handle(event)
-                    self._workshop.draw(self._view.seed)
-                    for action in actions:
+                    for action in self._machine.handle(event):
                         if not self._ailing:
                             await self._execute(action)
                 except StoreBroken as broken:
@@ -291,7 +289,6 @@ class Node:
         for event in past:
             machine.handle(ev.Recorded(event))
             self._told = event
-        self._workshop.draw(machine.view.seed)
         if machine.adopted[0] == 0:
             await self._workshop.start()
         self._machine = machine

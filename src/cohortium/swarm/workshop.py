@@ -9,7 +9,7 @@ burnt when the round is final. Nothing here decides what happens next.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from cohortium.core.exchange import Context
@@ -33,33 +33,40 @@ _WITH_PAYLOAD = ("trained", "stepped", "merged", "adopted")
 
 
 class Workshop:
-    """One site's arrays. state: of the newest adopted merge; base: its digest, empty before the first."""
+    """One site's arrays. base: digest of the state, empty before the first merge.
 
-    def __init__(self, site: str, charter: Charter, ports: Ports, courier: Courier) -> None:
-        self.state = _NONE
+    lot: the ledger's seed of the run, for a program that draws by it; empty while it is not known.
+    """
+
+    def __init__(
+        self, site: str, charter: Charter, ports: Ports, courier: Courier, *, lot: Callable[[], bytes] = bytes
+    ) -> None:
         self.base = b""
+        self._state, self._lot, self._drawn = _NONE, lot, False
         self.measures: Mapping[str, float] = {}
         self._site, self._charter, self._ports, self._courier = site, charter, ports, courier
         self._updates: dict[bytes, Update] = {}
         self._stored: dict[int, set[bytes]] = {}
         self._secrets: dict[bytes, Packed] = {}
         self._blank = ports.work.memory()
-        self._lot = b""
+
+    @property
+    def state(self) -> Parameters:
+        """Of the newest adopted merge; before it, what all start from, with the lot once it is drawn."""
+        if not self.base and not self._drawn and (lot := self._lot()):
+            self._state, self._drawn = with_lot(self._state, lot), True
+        return self._state
+
+    @state.setter
+    def state(self, state: Parameters) -> None:
+        self._state, self._drawn = state, False
 
     # --- keeping ---------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """The state before the first merge, and the private memory that belongs to it."""
-        begun = await self._ports.blocking(self._ports.work.start)
-        self.state, self.base = with_lot(begun, self._lot) if self._lot else begun, b""
+        self.state, self.base = await self._ports.blocking(self._ports.work.start), b""
         await self._ports.blocking(lambda: self._ports.work.restore(self._blank))
-
-    def draw(self, lot: bytes) -> None:
-        """The ledger's seed of the run, once it is known (empty before): for a program that draws by it."""
-        if lot and not self._lot:
-            self._lot = lot
-            if not self.base:
-                self.state = with_lot(self.state, lot)
 
     async def persist(self, fact: Fact) -> None:
         """Write the payloads a fact speaks of, then the fact. Raises StoreBroken."""
