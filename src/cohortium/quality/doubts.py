@@ -28,7 +28,16 @@ from cohortium.core import fixed_point as fp
 from cohortium.quality.calibrate import LOGIT_CLIP
 from cohortium.quality.decide import Table
 
-__all__ = ["ESCALATED", "LEAST_EFFECT", "Influence", "by_halves", "influence", "influence_sums", "with_doubts"]
+__all__ = [
+    "ESCALATED",
+    "INFLUENCE_COLUMNS",
+    "LEAST_EFFECT",
+    "Influence",
+    "by_halves",
+    "influence",
+    "influence_sums",
+    "with_doubts",
+]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -37,7 +46,8 @@ Membership = NDArray[np.bool_]
 ESCALATED, LEAST_EFFECT = 3.0, 0.02
 """Standard errors, and nats a record; both must be passed."""
 
-_BITS, _COLUMNS = 20, 5
+INFLUENCE_COLUMNS = 5
+_BITS = 20
 _LEAST_SITES = 5
 _MOST_LIARS = 3
 _TOLERANCE = 1e-6
@@ -93,7 +103,7 @@ def influence_sums(
 
     logits: (n, halves) of its own records; y: 0/1; q: trust; site: its place.
     """
-    found = np.zeros((len(member), _COLUMNS))
+    found = np.zeros((len(member), INFLUENCE_COLUMNS))
     unseen = usable & ~member[site]
     if len(y) and int(unseen.sum()) >= 2:
         held = np.clip(logits[:, unseen], -LOGIT_CLIP, LOGIT_CLIP)

@@ -37,7 +37,7 @@ from cohortium.quality.calibrate import (
     weighted_auroc,
 )
 from cohortium.quality.decide import Rules, Table, decide
-from cohortium.quality.doubts import by_halves, influence, influence_sums, with_doubts
+from cohortium.quality.doubts import INFLUENCE_COLUMNS, by_halves, influence, influence_sums, with_doubts
 from cohortium.quality.evidence import SUSPECT
 from cohortium.quality.halves import LEAST_BISECTIONS, LEAST_OF_A_CLASS, MAX_DRAWS, halves_drawn, stream_of
 from cohortium.quality.judging import (
@@ -226,10 +226,8 @@ class Auditor:
         last, key = self.plan.passes - 1, ("cross", state.under(f"pass-{self.plan.passes - 1}/slots").digest)
         if key not in pool.cache:
             heads, judged = Heads.read(state, f"pass-{last}"), self.judged(state, last, pool)
-            found, moved = (
-                logits(self._x(state, pool), heads.point),
-                0,
-            )
+            found = logits(self._x(state, pool), heads.point)
+            moved = np.zeros((len(self.plan.sites), INFLUENCE_COLUMNS), dtype=np.int64)
             for site in pool.examples:
                 rows = pool.rows(site)
                 moved += influence_sums(found[rows], pool.y[rows], judged.q[rows], site=site, member=heads.member,
