@@ -1,4 +1,4 @@
-"""`cohortium audit harm simulate|power|table|review|records|apply-repair|appeal|renew`: does it work here, what then."""
+"""`cohortium audit harm simulate|power|table|review|records|apply-repair|appeal|renew`: will it work, what then."""
 
 from __future__ import annotations
 
