@@ -110,3 +110,25 @@ def test_a_published_split_is_read_in_its_usual_words():
     ]  # fmt: skip
     with pytest.raises(DataError, match="column 'fold': 2 unknown words for a part; expected train, calibration, test"):
         published_parts(np.array(["a", "b", "a"]), column="fold")
+
+
+@given(st.integers(1, 200), st.integers(0, 9))
+def test_alone_one_patient_more_moves_nobody_else(n, seed):
+    split = Split(test=0.2, calibration=0.1, seed=seed, drawn="alone")
+    fewer = draw_parts(keys(n), ["a"] * n, split).parts
+    more = draw_parts(keys(n + 1), ["b"] * (n + 1), split).parts
+    assert {key: more[key] for key in fewer} == fewer
+
+
+def test_balanced_one_patient_more_moves_another():
+    moved = 0
+    for n in range(20, 60):
+        fewer, more = (draw_parts(keys(k), ["a"] * k, Split(test=0.2)).parts for k in (n, n + 1))
+        moved += any(more[key] != part for key, part in fewer.items())
+    assert moved
+
+
+def test_alone_shares_hold_on_average():
+    book = draw_parts(keys(8000), ["a"] * 8000, Split(test=0.2, calibration=0.1, drawn="alone"))
+    share = np.array(counts(book, keys(8000))) / 8000
+    assert np.abs(share - [0.7, 0.1, 0.2]).max() < 0.02

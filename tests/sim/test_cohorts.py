@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from cohortium.core.randomness import Chance
+from cohortium.core.study_text import study_of
 from cohortium.errors import DataError
 from cohortium.sim.cohorts import flow_of, gather, schema_of
 
@@ -79,3 +80,16 @@ def test_a_study_that_tests_on_nobody_is_refused(make_study, tables):
     split = {s: t.with_column("part", np.array(["train"] * len(t))) for s, t in tables.items()}
     with pytest.raises(DataError, match="no site has a patient held out for testing"):
         gather(make_study(), split, chance=CHANCE)
+
+
+def test_in_a_private_generators_study_a_patient_more_moves_nobody_else(tables):
+    study = study_of({
+        "study": {"name": "little", "outcome": "label"},
+        "synth": {"generator": "marginal_dp", "validation": {"reserve_share": 0.3}},
+        "privacy": {"dp": {"epsilon": 4.0, "mode": "local"}, "secure_aggregation": False},
+    })  # fmt: skip
+    whole = dict(tables)
+    n = len(whole["bonn"])
+    fewer = {**whole, "bonn": whole["bonn"].take(np.arange(n - 1))}
+    parts = [gather(study, one, chance=CHANCE).cohorts["bonn"].parts for one in (whole, fewer)]
+    assert parts[0][: n - 1].tolist() == parts[1].tolist()

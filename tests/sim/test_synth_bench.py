@@ -55,6 +55,13 @@ def test_the_document_holds_curves_gain_and_what_was_refused(found):
     assert mine["refused"]["fedavg"].startswith("federation 'fedavg' hands on weights of a network")
 
 
+def test_without_strategies_each_generator_takes_the_one_it_learns_by(tmp_path):
+    path = written(tmp_path, {"a": 200, "b": 120})
+    found = bench(consortium(path, site_column="site"), data=path, settings=("federated",), seeds=1, draws=2)
+    assert found.refused == {"bn": {}}
+    assert "exact" in found.document()["bn"]
+
+
 def test_intervals_over_seeds_are_students():
     mean, low, high = mean_interval([1.0, 2.0, 3.0])
     half = 4.302652729911275 / np.sqrt(3)  # t(0.975, 2), sd 1

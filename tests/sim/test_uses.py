@@ -7,7 +7,7 @@ from cohortium.data.csv_writer import csv_bytes
 from cohortium.data.mds_like import simulate
 from cohortium.data.partition import by_column, take
 from cohortium.data.table import Table
-from cohortium.errors import DataError
+from cohortium.errors import DataError, UsageError
 from cohortium.sim.synthesis import fit
 from cohortium.sim.uses import augment_files, balance_files, control_arm_files
 
@@ -47,3 +47,14 @@ def test_patients_without_follow_up_are_counted_and_refused(folder):
         control_arm_files(
             folder / "generator", treated=folder / "gone.csv", eligible="", untreated="", match=[], sets=2, seed=0
         )
+
+
+def test_patients_who_are_not_eligible_are_left_out_and_counted(folder):
+    ask = {"treated": folder / "real.csv", "untreated": "", "match": ["hb"], "sets": 2, "seed": 0}
+    with pytest.raises(DataError, match="leave them out by --where"):
+        control_arm_files(folder / "generator", eligible="age > 60", **ask)
+    found = control_arm_files(folder / "generator", eligible="age > 60", where="age > 60", **ask)
+    assert found.n_treated < 320
+    assert found.notes[0].startswith(f"{320 - found.n_treated} of 320 patients")
+    with pytest.raises(UsageError, match="'died' is known only after baseline"):
+        control_arm_files(folder / "generator", eligible="", where="died = 1", **ask)

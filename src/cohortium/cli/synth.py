@@ -10,10 +10,13 @@ import typer
 from cohortium.cli.output import Screen
 from cohortium.cli.study import AsJson, Data, SiteColumn, StudyFile
 from cohortium.cli.synth_use import app as use_app
+from cohortium.cli.synth_world import canary, simulate
 
 __all__ = ["app", "bench", "fit", "gate", "impute", "sample", "validate"]
 
 app = typer.Typer(no_args_is_help=True)
+app.command()(simulate)
+app.command()(canary)
 app.add_typer(use_app, name="use", help="Uses of synthetic patients, judged on real ones.")
 
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the generator and the ledger.")]
@@ -217,8 +220,8 @@ def bench(
     ] = None,
     generators: Annotated[str, typer.Option("--generators", help="Names, separated by commas.")] = "bn",
     strategies: Annotated[
-        str, typer.Option("--strategies", help="Names, separated by commas; those a generator has not are left out.")
-    ] = "exact,fedavg",
+        str, typer.Option("--strategies", help="Names, by commas; exact for sums, fedavg for networks if not given.")
+    ] = "",
     settings: Annotated[str, typer.Option("--settings", help="Of all three.")] = "central,isolated,federated",
     partition: Annotated[
         str, typer.Option("--partition", help="natural, iid, or uneven: 100, 1,000 and the rest.")
@@ -240,7 +243,7 @@ def bench(
         data=data,
         partition=partition,
         generators=_names(generators),
-        strategies=_names(strategies),
+        strategies=_names(strategies) or None,
         settings=_names(settings),
         seeds=seeds,
         draws=draws,

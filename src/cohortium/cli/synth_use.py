@@ -64,6 +64,9 @@ def balance(
 def control_arm(
     folder: Folder,
     treated: Annotated[Path, typer.Option("--treated", metavar="FILE", help="Real patients who were treated.")],
+    where: Annotated[
+        str, typer.Option("--where", help="Only the patients of the file who fulfil it; the others are left out.")
+    ] = "",
     eligible: Annotated[str, typer.Option("--eligible", help="A condition all patients of both arms fulfil.")] = "",
     untreated: Annotated[
         str, typer.Option("--untreated", help="A condition on treatment columns, for the drawn patients alone.")
@@ -81,7 +84,7 @@ def control_arm(
     screen = Screen(as_json=as_json)
     names = [name.strip() for name in match.split(",") if name.strip()]
     found = control_arm_files(
-        folder, treated=treated, eligible=eligible, untreated=untreated, match=names, sets=sets, seed=seed
+        folder, treated=treated, where=where, eligible=eligible, untreated=untreated, match=names, sets=sets, seed=seed
     )
     screen.document(found.document())
     screen.warn(found.banner)

@@ -5,6 +5,10 @@ every reading whatever the order of the file. In every stratum the counts are th
 that all strata together are within one patient of them. A `PartBook`, kept at the site, holds what was
 drawn; a later data version keeps those patients where they are and only places the new ones, so that
 the shares hold again. A published split wins over all of this.
+
+Exact shares make patients depend on each other: one more moves the border, and another changes its part. Where a
+promise counts patients (differential privacy), parts are drawn `alone`: each patient's follows from its own key and
+nothing else, so one patient more or less moves nobody, and shares hold on average only.
 """
 
 from __future__ import annotations
@@ -31,11 +35,15 @@ _WORDS = {"train": 0, "training": 0, "calibration": 1, "val": 1, "valid": 1, "va
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Shares of the patients held out for the final figures and for calibration, and the draw's seed."""
+    """Shares of the patients held out for the final figures and for calibration, and the draw's seed.
+
+    drawn: `balanced`, shares exact in every stratum; `alone`, each patient by its key only.
+    """
 
     test: float = 0.3
     calibration: float = 0.1
     seed: int = 0
+    drawn: Literal["balanced", "alone"] = "balanced"
 
     def __post_init__(self) -> None:
         for name in ("test", "calibration"):
@@ -75,6 +83,8 @@ def draw_parts(
 
     earlier: what was drawn before; those patients stay. Depends on keys, not on the order of rows.
     """
+    if split.drawn == "alone":
+        return _draw_alone(keys, split)
     kept = {} if earlier is None else dict(earlier.parts)
     parts = dict(kept)
     by_stratum: dict[str, list[bytes]] = {}
@@ -96,6 +106,16 @@ def draw_parts(
                 parts[key] = part
             new = new[max(missing, 0) :]
         parts.update(dict.fromkeys(new, 0))
+    return PartBook(parts)
+
+
+def _draw_alone(keys: Sequence[bytes], split: Split) -> PartBook:
+    """Every patient's part from its keyed hash read as a number between 0 and 1."""
+    test, most = _exact(split.test), _exact(split.test) + _exact(split.calibration)
+    parts = {}
+    for key in keys:
+        place = Fraction(int.from_bytes(_order(key, split.seed)[:8], "big"), 1 << 64)
+        parts[key] = 2 if place < test else 1 if place < most else 0
     return PartBook(parts)
 
 

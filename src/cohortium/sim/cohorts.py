@@ -93,7 +93,13 @@ def read_cohort(
     """
     plan = study.evaluation
     held_out = 0.0 if plan.folds else plan.test_fraction
-    split = Split(test=held_out, calibration=plan.calibration_fraction, seed=plan.seed)
+    alone = study.synth is not None and study.privacy.dp is not None  # then epsilon holds for the whole cohort
+    split = Split(
+        test=held_out,
+        calibration=plan.calibration_fraction,
+        seed=plan.seed,
+        drawn="alone" if alone else "balanced",
+    )
     return build_cohort(table, schema, site=site, secret=secret, split=split, mapping=mapping)
 
 

@@ -203,37 +203,46 @@ def bench(
     data: str = "",
     partition: str = "natural",
     generators: Sequence[str] = ("bn",),
-    strategies: Sequence[str] = ("exact", "fedavg"),
+    strategies: Sequence[str] | None = None,
     settings: Sequence[str] = SETTINGS,
     seeds: int = 3,
     draws: int = 3,
     jobs: int = 1,
     say: Callable[[str], None] = lambda text: None,
 ) -> Bench:
-    """Generators by setting and strategy. Raises UsageError. jobs: processes that share the work out."""
-    strategies = [ALIASES.get(one, one) for one in strategies]
+    """Generators by setting and strategy. Raises UsageError. jobs: processes that share the work out.
+
+    strategies: of each generator its own plain one, if None; what was asked for and cannot be is refused in words.
+    """
+    wanted = None if strategies is None else [ALIASES.get(one, one) for one in strategies]
     offered = tuple(name for name in FEDERATIONS if name not in REFERENCES)
     for what, given, known in (("generator", generators, tuple(GENERATORS)), ("setting", settings, SETTINGS),
-                               ("strategy", strategies, offered)):  # fmt: skip
+                               ("strategy", wanted or (), offered)):  # fmt: skip
         if unknown := [one for one in given if one not in known]:
             raise UsageError(f"unknown {what} '{unknown[0]}'; available: {', '.join(known)}")
     if seeds < 1:
         raise UsageError(f"seeds must be at least 1, got {seeds}")
     found = Bench(data=data, seeds=seeds, partition=partition)
     asked = [(generator, seed) for seed in range(seeds) for generator in generators]
-    one = partial(_one, world, strategies=tuple(strategies), settings=tuple(settings), draws=draws)
+    given = {name: tuple(_plain(name) if wanted is None else wanted) for name in generators}
+    one = partial(_one, world, settings=tuple(settings), draws=draws)
     if jobs == 1 or len(asked) == 1:
         for generator, seed in asked:
-            found.add(one(generator, seed))
+            found.add(one(generator, seed, strategies=given[generator]))
             say(f"seed {seed}: {generator}")
         return found
     pool: Executor
     with ProcessPoolExecutor(max_workers=jobs, mp_context=get_context("spawn")) as pool:
-        waiting = [pool.submit(one, generator, seed) for generator, seed in asked]
+        waiting = [pool.submit(one, name, seed, strategies=given[name]) for name, seed in asked]
         for (generator, seed), cells in zip(asked, waiting, strict=True):
             found.add(cells.result())
             say(f"seed {seed}: {generator}")
     return found
+
+
+def _plain(generator: str) -> tuple[str, ...]:
+    """Sums or means, whichever it learns by."""
+    return ("exact",) if GENERATORS.resolve(generator).learns_by == "sums" else ("fedavg",)
 
 
 def _one(world: Consortium, generator: str, seed: int, **how: Any) -> Cells:

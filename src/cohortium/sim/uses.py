@@ -5,6 +5,7 @@ The files stay where they are; only figures, curves and drawn patients come out.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ import numpy as np
 from cohortium.data.csv_reader import CsvFormat
 from cohortium.data.csv_writer import csv_bytes
 from cohortium.data.readers import read
-from cohortium.errors import DataError
+from cohortium.errors import DataError, UsageError
 from cohortium.sim.folder import write_whole
 from cohortium.sim.synthesis import SavedGenerator, open_generator
+from cohortium.synth.conditions import parse
 from cohortium.synth.rows import Rows, rows_of_table, table_of_rows
 from cohortium.synth.uses.augment import FACTORS, Augmented, augment
 from cohortium.synth.uses.balance import BalancedTable, balance
@@ -44,14 +46,29 @@ def balance_files(
 
 
 def control_arm_files(
-    folder: Path, *, treated: Path, eligible: str, untreated: str, match: list[str], sets: int, seed: int
-) -> ControlArm:
-    """The synthetic arm beside the treated patients of a file."""
+    folder: Path, *, treated: Path, eligible: str, untreated: str, match: list[str], sets: int, seed: int,
+    where: str = "",
+) -> ControlArm:  # fmt: skip
+    """The synthetic arm beside the treated patients of a file.
+
+    where: only those patients of the file who fulfil it. Raises UsageError where it looks beyond baseline.
+    """
     saved = open_generator(folder)
-    return control_arm(
-        saved.generator, saved.state, _rows(saved, treated), n_real=saved.n_real, eligible=eligible,
+    rows, left_out = _rows(saved, treated), 0
+    if where:
+        condition = parse(where, saved.facts)
+        if late := [n for n in condition.columns if not saved.facts[n].baseline or saved.facts[n].group == "outcome"]:
+            raise UsageError(f"column '{late[0]}' is known only after baseline; patients must not be picked by it")
+        kept = condition.holds(rows)
+        rows, left_out = rows.take(kept), int((~kept).sum())
+    found = control_arm(
+        saved.generator, saved.state, rows, n_real=saved.n_real, eligible=eligible,
         untreated=untreated, match=match or None, sets=sets, seed=seed,
     )  # fmt: skip
+    if not left_out:
+        return found
+    note = f"{left_out} of {left_out + len(rows)} patients of '{treated}' do not fulfil '{where}' and are left out"
+    return replace(found, notes=(note, *found.notes))
 
 
 def _rows(saved: SavedGenerator, path: Path) -> Rows:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cohortium.core.parameters import Parameters
-from cohortium.synth.federate.local import MOST_RECEIVED, fit_with_received, least_of, train_further
+from cohortium.synth.federate.local import MOST_RECEIVED, fit_with_received, least_of, none_too_large, train_further
 
 
 def test_received_rows_count_half(world, sites):
@@ -34,3 +34,16 @@ def test_a_network_goes_on_where_it_stopped_and_closes_on_its_own_rows(tiny, sit
 def test_received_rows_are_capped(world):
     assert len(least_of(world.training, 10, np.random.default_rng(0))) == 10
     assert least_of(world.training, 10_000, np.random.default_rng(0)) is world.training
+
+
+def test_no_shared_table_is_more_than_so_many_times_the_others(world):
+    def rows(n):
+        return world.training.take(np.arange(n) % len(world.training))
+
+    honest = {0: rows(300), 1: rows(100), 2: rows(60)}
+    assert [len(one) for one in none_too_large(honest)] == [300, 100, 60]
+    liar = {**honest, 3: rows(9000)}
+    assert [len(one) for one in none_too_large(liar)] == [300, 100, 60, MOST_RECEIVED * 100]
+    assert [len(one) for one in none_too_large({5: rows(70)})] == [70]
+    again = dict(reversed(liar.items()))
+    assert [len(one) for one in none_too_large(again)] == [300, 100, 60, 400]

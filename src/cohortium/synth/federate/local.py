@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from cohortium.synth.exchange import fit_by_sums
 from cohortium.synth.federate.weighting import fit_by_weighted_sums
 from cohortium.synth.rows import Rows, joined
 
-__all__ = ["MOST_RECEIVED", "fit_with_received", "least_of", "train_further"]
+__all__ = ["MOST_RECEIVED", "fit_with_received", "least_of", "none_too_large", "train_further"]
 
 MOST_RECEIVED = 4
 """Received rows a site learns from, at most, for each own one."""
@@ -49,3 +50,17 @@ def train_further(
 def least_of(rows: Rows, most: int, rng: np.random.Generator) -> Rows:
     """The rows, or so many of them by chance."""
     return rows if len(rows) <= most else rows.take(rng.permutation(len(rows))[:most])
+
+
+def none_too_large(tables: Mapping[int, Rows]) -> list[Rows]:
+    """Shared tables by place of the site, each cut to `MOST_RECEIVED` times the median size of the others.
+
+    A site says itself how many patients it has; what is left of one that claims very many does not drown the others.
+    Drawn rows have no order, so the first ones stay; every node finds the same.
+    """
+    found = []
+    for place, rows in sorted(tables.items()):
+        others = [len(one) for other, one in tables.items() if other != place and len(one)]
+        most = MOST_RECEIVED * int(np.median(others)) if others else len(rows)
+        found.append(rows if len(rows) <= most else rows.take(np.arange(most)))
+    return found

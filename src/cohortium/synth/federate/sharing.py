@@ -24,7 +24,7 @@ from cohortium.synth.facts import Facts
 from cohortium.synth.federate.carried import reserve_of
 from cohortium.synth.federate.collect import Collect, answered, each_site
 from cohortium.synth.federate.gate import GateVerdict, gate, rows_digest, too_few, wrong_seal
-from cohortium.synth.federate.local import fit_with_received, train_further
+from cohortium.synth.federate.local import fit_with_received, none_too_large, train_further
 from cohortium.synth.federate.mixture import pool_of
 from cohortium.synth.federate.parcels import MOST_ROWS, packed_rows, unpacked_rows
 from cohortium.synth.federate.plan import FederationPlan
@@ -169,7 +169,7 @@ class Sharing:
 
     def result(self, generator: Any, state: Parameters) -> Parameters:
         """A generator by sums learned from the rows of the last round, or those rows themselves."""
-        rows = joined(list(shared_rows(state.under("model/model"), generator.facts).values()))
+        rows = joined(none_too_large(shared_rows(state.under("model/model"), generator.facts)))
         return fit_by_sums(generator, [rows]) if generator.learns_by == "sums" else pool_of(rows)
 
     def shared_by(self, state: Parameters) -> tuple[int, ...]:

@@ -132,7 +132,7 @@ def control_arm(
     if where is not None and not where.holds(treated).all():
         outside = int((~where.holds(treated)).sum())
         raise DataError(
-            f"{outside} of {len(treated)} treated patients do not fulfil '{eligible}'; leave them out first"
+            f"{outside} of {len(treated)} treated patients do not fulfil '{eligible}'; leave them out by --where"
         )
     both = " and ".join(f"({text})" for text in (eligible, untreated) if text)
     control = parse(both, facts) if both else None
