@@ -106,17 +106,3 @@ def test_the_gate_judges_at_the_site_and_checks_what_others_show(tmp_path, capsy
 def test_a_generator_that_is_not_there_is_named(tmp_path, capsys):
     assert run(["synth", "sample", str(tmp_path), "-o", str(tmp_path / "x.csv")]) == 2
     assert "cannot read generator" in capsys.readouterr().err
-
-
-def test_invented_patients_are_written_with_a_study_that_reads_them(tmp_path, capsys):
-    table, study = tmp_path / "p.csv", tmp_path / "s.toml"
-    assert (
-        run(["synth", "simulate", "-n", "600", "-o", str(table), "--schema", str(study), "--complete", "--json"]) == 0
-    )
-    assert sum(json.loads(capsys.readouterr().out)["sites"].values()) == 600
-    ask = ["synth", "canary", "--data", str(table), "--site-column", "site", "--study", str(study), "--runs", "1"]
-    assert run([*ask, "--canaries", "10", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["n"] == 30
-    assert found["refuted"] is False
-    assert 0 <= found["epsilon_bound"] <= found["epsilon_bound_at_most"]

@@ -23,7 +23,7 @@ from cohortium.synth.generators.coding import Coding
 from cohortium.synth.generators.design import SCORE_BITS, Design
 from cohortium.synth.generators.normal_scores import Scores
 
-__all__ = ["MAX_PAIRS", "Covariates", "Curve", "curves_begun", "linked_pairs"]
+__all__ = ["MAX_PAIRS", "Covariates", "Curve", "curves_begun", "curves_of", "linked_pairs"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -20,7 +20,7 @@ from cohortium.core.parameters import Parameters
 from cohortium.synth.generators.design import SCORE_BITS
 from cohortium.synth.generators.normal_scores import Scores
 
-__all__ = ["Hazard", "hazard_sums", "started"]
+__all__ = ["Columns", "Hazard", "hazard_sums", "started"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
