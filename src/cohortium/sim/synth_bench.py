@@ -224,16 +224,16 @@ def bench(
         raise UsageError(f"seeds must be at least 1, got {seeds}")
     found = Bench(data=data, seeds=seeds, partition=partition)
     asked = [(generator, seed) for seed in range(seeds) for generator in generators]
-    given = {name: tuple(_plain(name) if wanted is None else wanted) for name in generators}
+    by_name = {name: tuple(_plain(name) if wanted is None else wanted) for name in generators}
     one = partial(_one, world, settings=tuple(settings), draws=draws)
     if jobs == 1 or len(asked) == 1:
         for generator, seed in asked:
-            found.add(one(generator, seed, strategies=given[generator]))
+            found.add(one(generator, seed, strategies=by_name[generator]))
             say(f"seed {seed}: {generator}")
         return found
     pool: Executor
     with ProcessPoolExecutor(max_workers=jobs, mp_context=get_context("spawn")) as pool:
-        waiting = [pool.submit(one, name, seed, strategies=given[name]) for name, seed in asked]
+        waiting = [pool.submit(one, name, seed, strategies=by_name[name]) for name, seed in asked]
         for (generator, seed), cells in zip(asked, waiting, strict=True):
             found.add(cells.result())
             say(f"seed {seed}: {generator}")
