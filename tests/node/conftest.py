@@ -4,6 +4,7 @@ import asyncio
 import json
 import shutil
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import pytest
@@ -15,10 +16,12 @@ from cohortium.ledger.memory import MemoryLedger
 from cohortium.node.founding import propose_founding
 from cohortium.node.home import Home
 from cohortium.node.membership import MemberDirectory
+from cohortium.node.own_synth import GateBook
 from cohortium.node.service import Service, Wrap
 from cohortium.node.studies import Parcel
 from cohortium.sim.pinning import pin
 from cohortium.sim.virtual_clock import run_virtual
+from cohortium.swarm.book import MemoryBook
 from cohortium.swarm.store import DiskStore, MemoryStore
 from cohortium.transport.memory import MemoryNetwork
 from cohortium.transport.switchboard import Switchboard
@@ -95,7 +98,7 @@ class InlineCrew:
         self.findings, self.stages = {}, {}
         self._study, self._table, self._site, self._joiners = study, table, site, joiners
         self._faults = faults if faults is not None else {}
-        self._work, self.lies = None, self._faults.get("lies")
+        self._work, self.lies, self.gate = None, self._faults.get("lies"), GateBook()
 
     def _ward(self):
         from cohortium.errors import DataError, TrainingFailed
@@ -114,7 +117,7 @@ class InlineCrew:
         from cohortium.node.work import ward_work
 
         if self._work is None:
-            self._work = ward_work(self._ward(), sites=self._joiners())
+            self._work = ward_work(self._ward(), sites=self._joiners(), judge=self.gate)
         return self._work
 
     def look(self, *, n_sites):
@@ -161,15 +164,24 @@ class InlineCrew:
     def restore(self, memory):
         self.work.restore(memory)
 
-    budget = None
+    @property
+    def budget(self):
+        return LatePurse(self) if self._study.synth is not None else None
 
     def _guarding(self):
         from cohortium.node.own_protection import Guarding
 
         return Guarding(self._ward(), self.work.program)
 
+    def _learned(self, state):
+        from cohortium.node.own_synth import OwnSynthesis
+        from cohortium.node.work import synthesis
+
+        made = synthesis(self._study, sites=self._joiners())
+        return OwnSynthesis(ward=self._ward(), made=made, state=state, book=self.gate)
+
     def audit(self, state):
-        return ()
+        return () if self._study.synth is None else self._learned(state).audit()
 
     def judge(self, state):
         from cohortium.node.own_audit import judged
@@ -186,11 +198,34 @@ class InlineCrew:
         if audits(self._study):
             text = audit_record(ward, self.work.program, state, folder=model.parent, privacy=privacy)
             return text, "an audit trains no model"
+        if self._study.synth is not None:
+            return self._learned(state).record(folder=model.parent, privacy=privacy)
         text = site_record(ward, self.work.program, state, self.work.memory(), model=model, privacy=privacy)
         return text, withheld(ward.gathered.rows()[0])
 
     def close(self):
         pass
+
+
+class LatePurse:
+    """The purse of a generator's run, opened when it is asked first: the joiners are known by then."""
+
+    def __init__(self, crew):
+        self._crew = crew
+
+    @cached_property
+    def _purse(self):
+        from cohortium.node.own_protection import open_purse
+
+        crew = self._crew
+        allowed = {"total": 10.0, "run": None, "accept_weak_privacy": False, "when_short": "decline"}
+        return open_purse(
+            crew._ward(), crew.work.program, MemoryBook(), secret=bytes(32), consortium="ab" * 32, allowed=allowed,
+            announced=(),
+        )  # fmt: skip
+
+    def __getattr__(self, name):
+        return getattr(self._purse, name)
 
 
 class InlineNetwork:

@@ -16,7 +16,7 @@ from cohortium.core.study import Study
 from cohortium.node.settings import ConsentPlan
 from cohortium.quality.study import fewest_audited
 
-__all__ = ["Allowed", "Facts", "Vetoed", "decide", "facts_of"]
+__all__ = ["Allowed", "Facts", "Vetoed", "decide", "facts_of", "vetoed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Facts:
 
     strategy: by its own name, never `auto`. quorum: fewest sites a round may close with. cohort: patients of this site
     that would take part, None before they were counted. epsilon: the run's promise, None where it makes none. masked:
-    whether members see no more than sums of updates.
+    whether members see no more than sums of updates. proposer: the site that asks.
     """
 
     strategy: str
@@ -33,6 +33,7 @@ class Facts:
     cohort: int | None = None
     epsilon: float | None = None
     masked: bool = False
+    proposer: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,17 +61,36 @@ def decide(study: Study, facts: Facts, consent: ConsentPlan) -> Allowed | Vetoed
     return Vetoed(reasons=reasons) if reasons else Allowed(by_itself=consent.automatic)
 
 
-def facts_of(study: Study, *, n_sites: int, cohort: int | None = None, epsilon: float | None = None) -> Facts:
+def vetoed(said: Allowed | Vetoed) -> str:
+    """Why the site's rules say no, empty where they do not."""
+    return said.reason if isinstance(said, Vetoed) else ""
+
+
+def facts_of(
+    study: Study, *, n_sites: int, cohort: int | None = None, epsilon: float | None = None, proposer: str = ""
+) -> Facts:
     """The facts about a study among `n_sites` members. Raises StudyError for one that cannot be built."""
     audit = study.quality.detector != "none"
-    name = "exact-sums" if audit else strategy_name(study, build_learner(study))
     least = fewest_audited(study, n_sites) if audit else quorum(study, n_sites)
-    return Facts(strategy=name, quorum=least, cohort=cohort, epsilon=epsilon, masked=study.privacy.masked(n_sites))
+    masked = study.privacy.masked(n_sites)
+    return Facts(
+        strategy=_strategy(study), quorum=least, cohort=cohort, epsilon=epsilon, masked=masked, proposer=proposer
+    )
+
+
+def _strategy(study: Study) -> str:
+    """How contributions are merged; of a generator how sites learn it together."""
+    if study.synth is not None:
+        return study.synth.federation
+    return "exact-sums" if study.quality.detector != "none" else strategy_name(study, build_learner(study))
 
 
 def _objections(study: Study, facts: Facts, consent: ConsentPlan) -> Iterator[str]:
     audit = study.quality.detector  # its probe in the place of the model
-    yield from _unlisted("models", study.model.name if audit == "none" else audit, consent.models)
+    if study.synth is None or consent.generators is None:
+        yield from _unlisted("models", study.model.name if audit == "none" else audit, consent.models)
+    if study.synth is not None:
+        yield from _of_generator(study.synth.generator, facts, consent)
     yield from _unlisted("strategies", facts.strategy, consent.strategies)
     if study.privacy.method == "threshold-ckks" and study.privacy.fallback == "masks":
         yield "privacy.fallback: 'masks' is for simulations; nodes cannot see what others have installed"
@@ -91,6 +111,15 @@ def _objections(study: Study, facts: Facts, consent: ConsentPlan) -> Iterator[st
                 f"consent.max_epsilon_per_run: the study spends epsilon {facts.epsilon:g}, "
                 f"at most {consent.max_epsilon_per_run:g}"
             )
+
+
+def _of_generator(name: str, facts: Facts, consent: ConsentPlan) -> Iterator[str]:
+    """What is asked of a study that learns synthetic patients beside the rest."""
+    yield from _unlisted("generators", name, consent.generators)
+    yield from _unlisted("generators_from", facts.proposer, consent.generators_from)
+    least = consent.min_cohort_generator
+    if facts.cohort is not None and facts.cohort < least:
+        yield f"consent.min_cohort_generator: fewer than {least} patients of this site would teach a generator"
 
 
 def _unlisted(key: str, name: str, listed: Sequence[str] | None) -> Iterator[str]:

@@ -6,6 +6,7 @@ figures.json    own figures, as far as they may leave: what peers are told
 outcome.json    how the run ended; written last
 run.json report.html model.safetensors ledger.jsonl      the results, all of them or none
 evidence.json suspects.csv       in the model's place where the run was an audit; suspects are for this site alone
+generator.safetensors seal.json validation.html validation.json      in its place where a generator was learned
 """
 
 from __future__ import annotations
@@ -23,9 +24,27 @@ from cohortium.errors import CohortiumError
 from cohortium.node.keys import write_private
 from cohortium.swarm.egress import EgressLog, Sent
 
-__all__ = ["EVIDENCE", "SCORES", "SUSPECTS", "Decision", "Ending", "Figures", "RunFolder", "draft_of"]
+__all__ = [
+    "EVIDENCE",
+    "FINDINGS",
+    "GENERATOR",
+    "SCORES",
+    "SEAL",
+    "SUSPECTS",
+    "VALIDATION",
+    "VALIDATION_PAGE",
+    "Decision",
+    "Ending",
+    "Figures",
+    "RunFolder",
+    "draft_of",
+]
 
 EVIDENCE, SUSPECTS, SCORES = "evidence.json", "suspects.csv", "scores.json"
+GENERATOR, SEAL = "generator.safetensors", "seal.json"
+VALIDATION, VALIDATION_PAGE = "validation.json", "validation.html"
+FINDINGS = (EVIDENCE, SUSPECTS, SCORES, GENERATOR, SEAL, VALIDATION, VALIDATION_PAGE)
+"""What a run may leave beside its record in the place of a model."""
 
 Word = Literal["approve", "decline", "stop"]
 By = Literal["person", "automatic", "policy"]

@@ -11,7 +11,7 @@ import asyncio
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from cohortium.ledger.story import Merge
 from cohortium.node.figures import TOPIC, gather_figures, own_figures, shared_figures
 from cohortium.node.means import Means, Seat
 from cohortium.node.run import Run
-from cohortium.node.run_folder import EVIDENCE, SCORES, SUSPECTS, Ending, Figures, draft_of
+from cohortium.node.run_folder import EVIDENCE, FINDINGS, SCORES, SUSPECTS, Ending, Figures, draft_of
 from cohortium.node.work import audits
 from cohortium.reports.quality import QualityRecord
 from cohortium.reports.record import LedgerRecord, Member, RoundRecord, RunRecord, Timings
@@ -46,6 +46,10 @@ _NOT_TRAINED = (
     "an audit between hospitals: no model was trained; the records this site should look at are listed in"
     " suspects.csv, here and nowhere else"
 )
+_LEARNED = (
+    "a generator between hospitals: nobody holds the patients of all, so its patients are judged at every hospital on"
+    " its own, and by sums of all hospitals where the study has masks"
+)
 
 
 async def write_results(means: Means, run: Run, seat: Seat, outcome: Outcome) -> Ending:
@@ -53,6 +57,8 @@ async def write_results(means: Means, run: Run, seat: Seat, outcome: Outcome) ->
     sentence = _sentence(outcome)
     if audits(seat.study):
         await _votes_are_cast(means, run, {one.site for one in seat.said})
+    if seat.study.synth is not None:
+        await _seals_are_set(means, run)
     exported, ledger = await means.blocking(lambda: _export(means, run))
     if outcome.rounds == 0 or not seat.node.has_final_merge:
         why = "no merge became final" if outcome.rounds == 0 else "nobody could give the last merge in time"
@@ -64,7 +70,7 @@ async def write_results(means: Means, run: Run, seat: Seat, outcome: Outcome) ->
         own, withheld = await means.blocking(lambda: _own(seat, draft, chain, exported))
         run.folder.keep_figures(own_figures(own, means.site, withheld=withheld))
         told: dict[str, Figures | str] = {}
-        if own.quality is None:
+        if own.quality is None and seat.study.synth is None:
             told = await gather_figures(
                 _peers(means, run),
                 run.number,
@@ -88,12 +94,29 @@ def _sentence(outcome: Outcome) -> str:
 
 
 async def _votes_are_cast(means: Means, run: Run, subjects: Collection[str]) -> None:
-    """Wait until every site that is still there has said what this one says, or as long as figures are awaited."""
-    deadline = asyncio.get_running_loop().time() + means.figures_s
-    while asyncio.get_running_loop().time() < deadline:
+    """Wait until every site that is still there has said what this one says."""
+
+    def cast() -> bool:
         said = _votes(means, run)
-        if all((subject, by) in said for subject in subjects for by in run.view.live if by != subject):
-            return
+        return all((subject, by) in said for subject in subjects for by in run.view.live if by != subject)
+
+    await _until(means, cast)
+
+
+async def _seals_are_set(means: Means, run: Run) -> None:
+    """Wait until every site that is still there has sealed its copy of the generator, where this one has."""
+
+    def sealed() -> set[str]:
+        mine = [one.args for one in means.chronicle.events() if one.name == "Audited" and one.args["run"] == run.number]
+        return {str(args["site"]) for args in mine}
+
+    await _until(means, lambda: means.site not in (there := sealed()) or run.view.live <= there)
+
+
+async def _until(means: Means, done: Callable[[], bool]) -> None:
+    """Wait for the ledger, at most as long as figures are awaited."""
+    deadline = asyncio.get_running_loop().time() + means.figures_s
+    while not done() and asyncio.get_running_loop().time() < deadline:
         await means.bell.wait(means.bell.rings, timeout_s=means.poll_s)
 
 
@@ -105,8 +128,8 @@ def _votes(means: Means, run: Run) -> dict[tuple[str, str], tuple[Any, Any]]:
 
 
 def _findings(folder: Path) -> dict[str, Path]:
-    """What an audit leaves beside the record, as drafts; nothing after a training."""
-    return {name: path for name in (EVIDENCE, SUSPECTS, SCORES) if (path := draft_of(folder, name)).is_file()}
+    """What an audit or a generator leaves beside the record, as drafts; nothing after a training."""
+    return {name: path for name in FINDINGS if (path := draft_of(folder, name)).is_file()}
 
 
 def _own(seat: Seat, draft: Path, chain: Path, exported: bytes) -> tuple[RunRecord, str]:
@@ -174,9 +197,16 @@ def _record(
         engine="one node a hospital",
         rounds=_rounds(means, run, outcome),
         shared={site: shared_figures(figures) for site, figures in sorted(told.items())},
-        notes=(_NOT_POOLED if own.quality is None else _NOT_TRAINED, *own.notes),
+        notes=(_nature(own), *own.notes),
         timings=Timings(rounds=tuple(line["seconds"] for line in run.rounds().values())),
     )
+
+
+def _nature(own: RunRecord) -> str:
+    """What kind of run it was, for the top of the page."""
+    if own.quality is not None:
+        return _NOT_TRAINED
+    return _LEARNED if own.study.get("synth") else _NOT_POOLED
 
 
 def _voted(means: Means, run: Run, own: RunRecord, held: QualityRecord) -> RunRecord:

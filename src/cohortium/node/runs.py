@@ -34,7 +34,7 @@ from cohortium.errors import (
 )
 from cohortium.node.failures import sentence_of
 from cohortium.node.means import Crew, Means, Seat
-from cohortium.node.policy import Vetoed, decide, facts_of
+from cohortium.node.policy import decide, facts_of, vetoed
 from cohortium.node.run import Run
 from cohortium.node.studies import TOPIC, Parcel
 from cohortium.node.voting import cast
@@ -308,9 +308,9 @@ class Runs:
     def _forbidden(self, run: Run, study: Study, n_patients: int | None = None) -> str:
         """What the site's own rules have against it, empty for nothing."""
         promised = study.privacy.dp.epsilon if study.privacy.dp is not None else None
-        facts = facts_of(study, n_sites=len(run.members_then), cohort=n_patients, epsilon=promised)
-        verdict = decide(study, facts, self._means.settings.consent)
-        return verdict.reason if isinstance(verdict, Vetoed) else ""
+        n, by = len(run.members_then), run.proposer
+        facts = facts_of(study, n_sites=n, cohort=n_patients, epsilon=promised, proposer=by)
+        return vetoed(decide(study, facts, self._means.settings.consent))
 
     async def _terms(self, study: Study, crew: Crew, members: tuple[str, ...]) -> tuple[int, ...]:
         """What a proposal of the study says among these members, as the contract takes it. Raises UsageError."""

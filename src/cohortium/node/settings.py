@@ -140,15 +140,20 @@ class ConsentPlan(_Plan):
     """The site's own veto. models, strategies: None takes any; code_digests: own code is taken by digest only.
 
     min_cohort: fewest patients of this site that may take part. max_epsilon_per_run: also refuses a run without any.
+    generators: of synthetic patients, None leaves them to `models`; generators_from: sites that may ask for one;
+    min_cohort_generator: fewest patients of this site that may teach one.
     """
 
     automatic: bool = False
     models: list[Name] | None = None
+    generators: list[Name] | None = None
+    generators_from: Annotated[list[SiteName], Field(max_length=128)] | None = None
     strategies: list[Name] | None = None
     code_digests: list[Digest] = []
     require_secure_aggregation: bool = False
     min_sites: Annotated[int, Field(ge=2, le=128)] = 2
     min_cohort: Annotated[int, Field(ge=1, le=10_000_000)] = 1
+    min_cohort_generator: Annotated[int, Field(ge=1, le=10_000_000)] = 1
     max_epsilon_per_run: Annotated[float, Field(gt=0)] | None = None
 
 

@@ -5,7 +5,7 @@ for the same secret, the same patients in every part. So a run between hospitals
 one machine. Only a pinned study can do this: what others infer from all tables together, no hospital may see.
 
 A study with a detector of harmful data is an audit: the same program a simulation makes before its training, and
-nothing is trained. The training is another proposal.
+nothing is trained. The training is another proposal. A study with `[synth]` learns a generator of patients.
 """
 
 from __future__ import annotations
@@ -38,8 +38,12 @@ from cohortium.sim.leaks import leakage_checks, refuse_leaks
 from cohortium.sim.own_code import blamed_on, loaded_code
 from cohortium.sim.round_measures import measure_round
 from cohortium.sim.swarm import terms_of
+from cohortium.sim.synth_program import SynthProgram, split_study, synth_program
 from cohortium.swarm.ports import Proposal
 from cohortium.swarm.program import Program, SiteWork
+from cohortium.synth.federate.carried import with_reserve
+from cohortium.synth.federate.gate import GateVerdict, gate
+from cohortium.synth.study import build_generator
 
 __all__ = [
     "Ward",
@@ -50,6 +54,7 @@ __all__ = [
     "pinned_schema",
     "proposal_of",
     "read_own",
+    "synthesis",
     "ward_work",
 ]
 
@@ -127,15 +132,13 @@ def open_ward(study: Study, table: Table, *, site: str, secret: bytes, mapping: 
     secret: the site's own key for its patients. mapping: its column names and words. Raises StudyError, DataError.
     """
     schema = pinned_schema(study)
-    cohort = read_cohort(study, schema, table, site=site, secret=secret, mapping=mapping)
+    divided = study if study.synth is None else split_study(study)
+    cohort = read_cohort(divided, schema, table, site=site, secret=secret, mapping=mapping)
     if cohort.n_rows("train") == 0:
         raise DataError(f"site '{site}': none of its {len(cohort)} rows is left for training; it needs more patients")
     check_delta(study, n_patients=cohort.n_rows("train"))
     ward = Ward(study=study, schema=schema, cohort=cohort, table=table, checks=())
-    with blamed_on(loaded_code(study)):
-        check_fit(study, schema.layout())
-    checks = tuple(_alone(check) for check in leakage_checks(study, ward.gathered) if check.id not in _BETWEEN_SITES)
-    refuse_leaks(checks)
+    checks = _checked(ward)
     rows = ward.gathered.rows()[0]
     held_out = concatenate([rows.calibration, rows.test])
     checks += gate_checks(schema, table, training=rows.training, held_out=held_out, secret=secret, mapping=mapping)
@@ -146,6 +149,19 @@ def open_ward(study: Study, table: Table, *, site: str, secret: bytes, mapping: 
     return Ward(study=study, schema=schema, cohort=cohort, table=table, checks=checks, audit_secret=key)
 
 
+def _checked(ward: Ward) -> tuple[Check, ...]:
+    """That the model fits the columns, and leakage; a generator learns all columns alike, so none of them can leak."""
+    if ward.study.synth is not None:
+        build_generator(ward.study, ward.schema)
+        return ()
+    with blamed_on(loaded_code(ward.study)):
+        check_fit(ward.study, ward.schema.layout())
+    found = leakage_checks(ward.study, ward.gathered)
+    checks = tuple(_alone(check) for check in found if check.id not in _BETWEEN_SITES)
+    refuse_leaks(checks)
+    return checks
+
+
 def _alone(check: Check) -> Check:
     """What a statistic of all sites' rows would refuse, few rows of one site only make suspicious."""
     if check.level != "fail" or check.id not in _STATISTICAL:
@@ -153,9 +169,21 @@ def _alone(check: Check) -> Check:
     return replace(check, level="warn", found=f"{check.found}; at this site alone, which may be chance")
 
 
-def ward_work(ward: Ward, *, sites: Sequence[str], watch: Callable[[Leaving], None] | None = None) -> SiteWork:
-    """The site's half of the program. sites: all that joined, this one among them. watch: attacks what would leave."""
+def ward_work(
+    ward: Ward,
+    *,
+    sites: Sequence[str],
+    watch: Callable[[Leaving], None] | None = None,
+    judge: Callable[..., GateVerdict] = gate,
+) -> SiteWork:
+    """The site's half of the program. sites: all that joined, this one among them. watch: attacks what would leave.
+
+    judge: says whether drawn patients may leave, where a generator is learned by sharing them.
+    """
     rows = ward.gathered.rows()[0]
+    if ward.study.synth is not None:
+        learning = synthesis(ward.study, sites=sites, judge=judge).program
+        return SiteWork(learning, site=ward.site, training=with_reserve(rows.training, rows.test))
     program = _program(ward.study, ward.schema, sites, site=ward.site, secret=ward.audit_secret)
     if audits(ward.study):
         if ward.site not in sites:
@@ -171,6 +199,12 @@ def empty_program(study: Study, *, sites: Sequence[str]) -> Program:
     return _program(study, pinned_schema(study), sites)
 
 
+def synthesis(study: Study, *, sites: Sequence[str], judge: Callable[..., GateVerdict] = gate) -> SynthProgram:
+    """How these sites learn the study's generator, and count patients for its validation where they may."""
+    chance = Chance(study.evaluation.seed)
+    return synth_program(study, pinned_schema(study), sites=sites, chance=chance, counted=True, judge=judge)
+
+
 def proposal_of(study: Study, *, sites: Sequence[str], n_sites: int) -> Proposal:
     """What a proposal of the study among so many members says, whoever makes it."""
     terms = terms_of(study, empty_program(study, sites=sites), n_sites=n_sites)
@@ -180,6 +214,8 @@ def proposal_of(study: Study, *, sites: Sequence[str], n_sites: int) -> Proposal
 def _program(
     study: Study, schema: CohortSchema, sites: Sequence[str], *, site: str = "", secret: bytes = b""
 ) -> Program:
+    if study.synth is not None:
+        return synthesis(study, sites=sites).program
     chance = Chance(study.evaluation.seed)
     if not audits(study):
         return build_program(study, schema.layout(), sites=sites, chance=chance)

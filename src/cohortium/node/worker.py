@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cohortium.assembly import check_study
 from cohortium.core.parameters import Parameters
@@ -30,11 +30,24 @@ from cohortium.errors import FrameError, PeerError, StudyError, TrainingFailed
 from cohortium.node.failures import code_of_error, sentence_of
 from cohortium.node.own_protection import Guarding, open_purse
 from cohortium.node.pipe import Word, read_word, write_word
-from cohortium.node.work import Ward, audits, deployable, empty_program, open_ward, proposal_of, read_own, ward_work
+from cohortium.node.work import (
+    Ward,
+    audits,
+    deployable,
+    empty_program,
+    open_ward,
+    proposal_of,
+    read_own,
+    synthesis,
+    ward_work,
+)
 from cohortium.privacy.dp.purse import Purse
 from cohortium.sim.inputs import read_study
 from cohortium.swarm.book import DiskBook
 from cohortium.swarm.program import Program, SiteWork
+
+if TYPE_CHECKING:
+    from cohortium.node.own_synth import GateBook, OwnSynthesis
 
 __all__ = ["FRACTION_STEP", "Bench", "main", "serve"]
 
@@ -53,6 +66,14 @@ class Bench:
         self.works = cache(self._works)
         self.guarding = cache(self._guarding)
         self.purse = cache(self._purse)
+        self.learned = cache(self._learned)
+
+    @cached_property
+    def gate(self) -> GateBook:
+        """Asked before drawn patients leave."""
+        from cohortium.node.own_synth import GateBook
+
+        return GateBook()
 
     @cached_property
     def study(self) -> Study:
@@ -72,8 +93,15 @@ class Bench:
 
     def _works(self, sites: tuple[str, ...]) -> tuple[SiteWork, SiteWork]:
         """One to train with, watched, and one to measure with: both may be busy at once."""
+        if self.study.synth is not None:
+            return ward_work(self.ward, sites=sites, judge=self.gate), ward_work(self.ward, sites=sites)
         watch = None if audits(self.study) else self.guarding(sites).watch
         return ward_work(self.ward, sites=sites, watch=watch), ward_work(self.ward, sites=sites)
+
+    def _learned(self, sites: tuple[str, ...], state: Parameters) -> OwnSynthesis:
+        from cohortium.node.own_synth import OwnSynthesis
+
+        return OwnSynthesis(ward=self.ward, made=synthesis(self.study, sites=sites), state=state, book=self.gate)
 
     def _guarding(self, sites: tuple[str, ...]) -> Guarding:
         return Guarding(self.ward, self.program(sites))
@@ -108,6 +136,7 @@ class Bench:
         """
         if self.__dict__.pop("ward", None) is not None:  # the table may have been mended since
             self.works, self.guarding, self.purse = cache(self._works), cache(self._guarding), cache(self._purse)
+            self.learned = cache(self._learned)
         ward = self.ward
         self.works(_sites(asked))[0].start()
         found = [asdict(check) for check in ward.checks]
@@ -151,8 +180,11 @@ class Bench:
         return Word(0, "done", {"answer": answer, "records": [one.canonical().decode() for one in records]})
 
     def audit(self, asked: Word) -> Word:
-        """What the site's own attacks on the finished model came to. arrays: state, memory."""
-        said = () if audits(self.study) else self.guarding(_sites(asked)).audit(*asked.arrays)
+        """What the site's own attacks on the finished model, or on drawn patients, came to. arrays: state, memory."""
+        if self.study.synth is not None:
+            said = self.learned(_sites(asked), asked.arrays[0]).audit()
+        else:
+            said = () if audits(self.study) else self.guarding(_sites(asked)).audit(*asked.arrays)
         return Word(0, "done", {"said": [[one.tier, one.verdict, one.digest.hex()] for one in said]})
 
     def judge(self, asked: Word) -> Word:
@@ -172,6 +204,9 @@ class Bench:
         if audits(self.study):
             text = audit_record(self.ward, self.program(sites), state, folder=model.parent, privacy=privacy)
             return Word(0, "done", {"record": text, "withheld": "an audit trains no model"})
+        if self.study.synth is not None:
+            text, why = self.learned(sites, state).record(folder=model.parent, privacy=privacy)
+            return Word(0, "done", {"record": text, "withheld": why})
         text = site_record(self.ward, self.program(sites), state, memory, model=model, privacy=privacy)
         return Word(0, "done", {"record": text, "withheld": withheld(self.ward.gathered.rows()[0])})
 

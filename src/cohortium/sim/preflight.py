@@ -19,7 +19,7 @@ from cohortium.quality.study import check_audited
 from cohortium.sim.cohorts import Gathered, gather
 from cohortium.sim.leaks import leakage_checks
 from cohortium.sim.own_code import blamed_on, loaded_code
-from cohortium.sim.synthesis import split_study
+from cohortium.sim.synth_program import split_study
 from cohortium.strategies.advice import advise
 from cohortium.synth.study import build_federation, build_generator
 

@@ -7,7 +7,6 @@ state, study and schema belong together.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from cohortium.core.codec import decode, encode
+from cohortium.core.codec import decode
 from cohortium.core.foreign_json import read_json
 from cohortium.core.identity import LedgerKey
 from cohortium.core.parameters import Parameters
@@ -28,22 +27,21 @@ from cohortium.data.table import Table
 from cohortium.errors import DataError, FrameError, StudyError, UsageError
 from cohortium.ledger import ENGINES
 from cohortium.ledger.transactions import sign_call
-from cohortium.privacy.dp.terms import terms_of
 from cohortium.sim.cohorts import Gathered, gather
 from cohortium.sim.folder import write_together
 from cohortium.sim.swarm import Setting, SwarmRun, run_swarm
-from cohortium.swarm.program import Program, SiteWork
+from cohortium.sim.synth_program import FORMAT, generator_file, split_study, synth_program
+from cohortium.swarm.program import SiteWork
 from cohortium.synth.conditions import parse
 from cohortium.synth.facts import Facts
 from cohortium.synth.federate.carried import with_reserve
-from cohortium.synth.federate.mixture import opened
+from cohortium.synth.federate.mixture import n_patients_of, opened
 from cohortium.synth.rows import Rows, rows_of_examples
 from cohortium.synth.sampling import Drawn, draw
-from cohortium.synth.study import build_federation, build_generator, facts_of, plan_of, rules_of, with_derived
+from cohortium.synth.study import build_generator, facts_of, plan_of, rules_of, with_derived
 
-__all__ = ["Fitted", "SavedGenerator", "fit", "gathered_rows", "open_generator", "split_study", "train"]
+__all__ = ["Fitted", "SavedGenerator", "fit", "gathered_rows", "open_generator", "train"]
 
-FORMAT = "cohortium-generator/1"
 FILE = "generator.safetensors"
 MAX_BYTES = 1 << 30
 _TIER = 2  # attacks with reference tables, made by hand after the run
@@ -107,13 +105,6 @@ class Fitted:
         }
 
 
-def split_study(study: Study) -> Study:
-    """The study whose split holds out the reserve and nothing else."""
-    share = plan_of(study).validation.reserve_share
-    changed = study.evaluation.model_copy(update={"test_fraction": share, "calibration_fraction": 0.0})
-    return study.model_copy(update={"evaluation": changed})
-
-
 def gathered_rows(study: Study, tables: Mapping[str, Table], *, chance: Chance) -> tuple[Gathered, Facts]:
     """Every site's cohort with its reserve, and the facts."""
     gathered = gather(split_study(study), tables, chance=chance)
@@ -139,25 +130,22 @@ def train(
     if gathered is None:
         gathered, _ = gathered_rows(study, tables, chance=chance)
     facts = facts_of(study, gathered.schema)
-    generator = build_generator(study, gathered.schema)
-    federation = build_federation(study, generator, n_sites=len(tables))
-    layout = gathered.schema.layout()
-    terms = terms_of(study, n_sites=len(tables))
     noise = Chance(chance.seed, secrets_from_system=noise_from_system)
-    program = Program(federation.stages(generator), layout, sites=list(gathered.cohorts), chance=noise, privacy=terms)
+    made = synth_program(study, gathered.schema, sites=list(gathered.cohorts), chance=noise)
+    program = made.program
     rows = gathered.rows()
     works = {one.site: SiteWork(program, site=one.site, training=with_reserve(one.training, one.test)) for one in rows}
     if watch is not None:
         first = min(works)
         works[first] = cast(SiteWork, _Watched(works[first], watch))
     swarm = run_swarm(Setting(study=study, works=works, chance=chance, ledger=_engine(ledger)))
-    state = federation.result(generator, swarm.state)
+    state = made.result(swarm.state)
     saved = SavedGenerator(
         study=study,
         schema=gathered.schema,
-        generator=opened(generator, state),
+        generator=opened(made.generator, state),
         state=state,
-        n_real=sum(len(one.training) for one in rows) if terms is None else max(round(float(state["n"][0])), 1),
+        n_real=n_patients_of(state) if program.privacy is not None else sum(len(one.training) for one in rows),
     )
     say(f"{swarm.outcome}: {len(swarm.bytes_sent)} rounds, {len(rows)} sites")
     return Fitted(
@@ -168,7 +156,7 @@ def train(
         training={one.site: rows_of_examples(one.training, facts) for one in rows},
         reserve={one.site: rows_of_examples(one.test, facts) for one in rows},
         ledger=_Closing(swarm),
-        shared=tuple(program.sites[place] for place in federation.shared_by(swarm.state)),
+        shared=made.shared_by(swarm.state),
     )
 
 
@@ -191,7 +179,10 @@ def fit(
         raise UsageError("--split names the folder of the generator; real patients belong in one of their own")
     gathered, _ = gathered_rows(study, tables, chance=Chance(study.evaluation.seed, secrets_from_system=False))
     fitted = train(study, tables, ledger=ledger, gathered=gathered, noise_from_system=True, say=say)
-    files: dict[Path, Any] = {out / FILE: _file(fitted.saved), out / "ledger.jsonl": [fitted.ledger.export()]}
+    files: dict[Path, Any] = {
+        out / FILE: generator_file(study, fitted.saved.schema, fitted.saved.state, n_real=fitted.saved.n_real),
+        out / "ledger.jsonl": [fitted.ledger.export()],
+    }
     private: dict[Path, Any] = {}
     if split is not None:
         private = {
@@ -241,17 +232,6 @@ def _part_of(gathered: Gathered, part: Part, site_column: str) -> Table:
         rows = gathered.tables[site].take(cohort.sources(part))
         found.append(Table({site_column: np.full(len(rows), site)} | dict(rows.columns)))
     return Table.stacked(found)
-
-
-def _file(saved: SavedGenerator) -> Any:
-    metadata = {
-        "format": FORMAT,
-        "study": saved.study.canonical().decode(),
-        "schema": json.dumps(saved.schema.to_dict(), sort_keys=True, ensure_ascii=True),
-        "n_real": str(saved.n_real),
-        "digest": saved.state.digest.hex(),
-    }
-    return encode(saved.state, metadata)
 
 
 class _Watched:

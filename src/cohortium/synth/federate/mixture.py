@@ -16,7 +16,7 @@ from cohortium.errors import UsageError
 from cohortium.synth.facts import Facts
 from cohortium.synth.rows import Rows, joined
 
-__all__ = ["Mixture", "Pool", "mixture_of", "opened", "pool_of"]
+__all__ = ["Mixture", "Pool", "mixture_of", "n_patients_of", "opened", "pool_of"]
 
 _WEIGHTS, _POOL = "ensemble/n", "pool/values"
 
@@ -32,6 +32,14 @@ def mixture_of(models: Sequence[tuple[Parameters, int]]) -> Parameters:
 def pool_of(rows: Rows) -> Parameters:
     """A state that is rows."""
     return Parameters({_POOL: rows.matrix()})
+
+
+def n_patients_of(state: Parameters) -> int:
+    """Patients a finished generator was learned from, as its own state says; at least 1."""
+    if _POOL in state:
+        return max(len(state[_POOL]), 1)
+    held = next((state[name] for name in (_WEIGHTS, "n", "foundation/n") if name in state), None)
+    return 1 if held is None else max(round(float(np.asarray(held, dtype=np.float64).sum())), 1)
 
 
 def opened(generator: Any, state: Parameters) -> Any:

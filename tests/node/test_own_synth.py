@@ -1,0 +1,188 @@
+"""A generator learned between hospitals in virtual time: the simulation's bits, the same file and a seal everywhere."""
+
+import json
+
+import numpy as np
+import pytest
+
+from cohortium.cli.app import run as run_command
+from cohortium.data.mds_like import simulate
+from cohortium.data.partition import by_column, take
+from cohortium.data.table import Table
+from cohortium.ledger.archive import verify
+from cohortium.node.run_folder import GENERATOR, SEAL, VALIDATION, VALIDATION_PAGE
+from cohortium.sim.pinning import pin
+from cohortium.sim.synth_census import count_by_swarm
+from cohortium.sim.synthesis import open_generator, train
+from cohortium.synth.exchange import fit_by_sums
+from cohortium.synth.validation.by_sums import compare
+from cohortium.synth.validation.census import Census
+from cohortium.synth.validation.document import digest_of
+
+SITES = ("bonn", "lund", "porto")
+COLUMNS = ("site", "age", "TP53", "SF3B1", "complex", "blasts", "wbc", "anc", "os_years", "died")
+
+
+def hospitals(sizes=(250, 150, 60), *, columns=COLUMNS):
+    whole = simulate(seed=0, sites=dict(zip("abc", sizes, strict=True))).table
+    table = Table({name: whole.column(name) for name in columns})
+    parts = take(table, by_column(table, "site"), without=["site"])
+    return dict(zip(SITES, (parts[one] for one in "abc"), strict=True))
+
+
+def pinned(tables, *, masked=True, privacy=None, cohort=None, **synth):
+    content = {
+        "study": {"name": "mds", "outcome": {"time": "os_years", "event": "died", "unit": "years"}},
+        "synth": {"genes": ["TP53", "SF3B1", "complex"], "rules": ["wbc >= anc"],
+                  "derived": {"high": "blasts >= 5"}, **synth},
+        "privacy": {"secure_aggregation": masked, **(privacy or {})},
+    }  # fmt: skip
+    return pin({**content, **({"cohort": cohort} if cohort else {})}, tables)
+
+
+@pytest.fixture
+def three(world):
+    """Hospitals whose reserves are too small to judge by: quick."""
+    found = world(*SITES, on_disk=False)
+    found.tables.update(hospitals((90, 70, 50)))
+    return found
+
+
+def folders(world, number=1):
+    return {site: home.runs / str(number) for site, home in world.homes.items()}
+
+
+def play(world, study, *, status="complete", sites=SITES):
+    async def main(world):
+        await world.propose("bonn", study)
+        endings = await world.ended(*sites)
+        assert {ending.status for ending in endings.values()} == {status}, endings
+
+    world.play(main)
+
+
+def simulated(study, tables):
+    found = train(study.study, tables)
+    found.ledger.close()
+    return found.saved.state.digest
+
+
+def seals(world):
+    """Every site's seal, checked against its digest and the ledger."""
+    found = {site: json.loads((folder / SEAL).read_text()) for site, folder in folders(world).items()}
+    digests = {(site, seal.pop("digest")) for site, seal in found.items()}
+    assert digests == {(site, digest_of(seal).hex()) for site, seal in found.items()}
+    said = verify(folders(world)["bonn"] / "ledger.jsonl", evm=False).privacy.audits
+    assert {(one.site, one.digest.hex()) for one in said} == digests
+    assert {one.tier for one in said} == {2}
+    return found, {one.site: one.verdict for one in said}
+
+
+def same_generator(world, digest):
+    """All sites hold the same file, and it is the generator of this digest."""
+    files = {(folder / GENERATOR).read_bytes() for folder in folders(world).values()}
+    assert len(files) == 1
+    saved = open_generator(folders(world)["lund"])
+    assert saved.state.digest == digest
+    assert {world.digest_of(site) for site in SITES} == {digest.hex()}
+    found, _ = seals(world)
+    assert {seal["generator"] for seal in found.values()} == {digest.hex()}
+    assert len({seal["table"] for seal in found.values()}) == 1
+    return saved
+
+
+def test_hospitals_under_masks_hold_the_generator_of_the_simulation_bit_for_bit(three, capsys):
+    study = pinned(three.tables)
+    play(three, study)
+    same_generator(three, simulated(study, three.tables))
+    out = folders(three)["lund"].parent / "drawn.csv"
+    assert run_command(["synth", "sample", str(folders(three)["lund"]), "-n", "50", "-o", str(out)]) == 0
+    assert out.read_text().count("\n") == 51
+    for site, folder in folders(three).items():
+        assert not (folder / "model.safetensors").exists()
+        assert not (folder / VALIDATION).exists()
+        assert any("too few held-out rows to judge" in note for note in three.record(site)["notes"])
+        assert "same generator.safetensors" in (folder / "report.html").read_text()
+        sent = [json.loads(line) for line in (folder / "egress.jsonl").read_text().splitlines()]
+        assert {one["what"] for one in sent if one["kind"] == "offer"} == {"keys", "masked", "shares", "unmask"}
+    assert set(seals(three)[1].values()) == {3}, "nothing was judged, so nothing has passed"
+
+
+@pytest.mark.slow
+def test_each_hospital_judges_the_same_table_on_its_own_patients_and_all_by_sums(world):
+    three = world(*SITES, on_disk=False)
+    three.tables.update(hospitals((250, 160, 60)))
+    study = pinned(three.tables)
+    play(three, study)
+    same_generator(three, simulated(study, three.tables))
+    found, verdicts = seals(three)
+    reports = {}
+    for site in ("bonn", "lund"):
+        folder = folders(three)[site]
+        reports[site] = json.loads((folder / VALIDATION).read_text())
+        assert digest_of(reports[site]).hex() == found[site]["report"]
+        assert set(reports[site]["verdict"]) == {"fidelity", "utility", "privacy"}
+        assert list(reports[site]["by_site"]["sites"]) == [site]
+        assert "http:" not in (folder / VALIDATION_PAGE).read_text()
+    assert reports["bonn"]["by_site"]["against_holdout"] == reports["lund"]["by_site"]["against_holdout"]
+    assert found["porto"]["report"] == ""
+    assert verdicts["porto"] == 3
+    saved = open_generator(folders(three)["bonn"])
+    drawn = saved.generator.sample(saved.state, saved.n_real, rng=np.random.default_rng([0, 0]))
+    assert reports["bonn"]["by_site"]["against_holdout"].keys() >= {"marginals", "dependence", "survival", "pairs"}
+    counts = count_by_swarm(study.study, three.tables)
+    made = fit_by_sums(Census(facts=drawn.facts).like(counts[0]), [drawn])
+    assert compare(drawn.facts, counts[0], counts[1], made) == pytest.approx(
+        reports["lund"]["by_site"]["against_holdout"], abs=0.2
+    ), "the table of the report is another draw, without broken rules"
+
+
+MASKED = [{"generator": "copula"}, {"federation": "similarity", "options": {"max_parents": 2}}]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("plan", MASKED, ids=lambda plan: "-".join(str(one) for one in plan.values())[:20])
+def test_other_generators_by_sums_end_with_the_bits_of_the_simulation(three, plan):
+    study = pinned(three.tables, **plan)
+    play(three, study)
+    same_generator(three, simulated(study, three.tables))
+
+
+DP = {"privacy": {"dp": {"mode": "distributed", "epsilon": 4.0}}, "generator": "marginal_dp"}
+AGREED = {
+    "ranges": {"age": [18, 100], "blasts": [0, 20], "wbc": [0, 500], "anc": [0, 50], "os_years": [0, 12]}
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_private_generator_spends_each_hospitals_budget_and_shows_no_count(three):
+    study = pinned(three.tables, cohort=AGREED, rules=[], derived={}, **DP)
+    play(three, study)
+    files = {(folder / GENERATOR).read_bytes() for folder in folders(three).values()}
+    assert len(files) == 1
+    seals(three)
+    for site in SITES:
+        privacy = three.record(site)["privacy"]
+        assert privacy["promise"]["epsilon"] == 4.0
+        assert {one["site"] for one in privacy["spending"]} == set(SITES)
+        assert all(0 < one["total"] <= 4.0 for one in privacy["spending"])
+    assert all(one["stage"] == "model" for one in three.record("bonn")["rounds"]), "nobody is counted without noise"
+
+
+OPEN = [("sharing", "rows"), ("ensemble", "model")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("federation", "what"), OPEN)
+def test_rows_and_models_leave_only_through_the_gate_of_their_own_hospital(world, federation, what):
+    three = world(*SITES, on_disk=False)
+    three.tables.update(hospitals((250, 160, 60)))
+    study = pinned(three.tables, masked=False, federation=federation, rounds=2)
+    play(three, study)
+    same_generator(three, simulated(study, three.tables))
+    notes = {site: " ".join(three.record(site)["notes"]) for site in SITES}
+    for site in SITES:
+        assert f"{what} of bonn, lund are in the generator; each passed the gate" in notes[site]
+        assert f"no {what} of porto" in notes[site], "a refused table is named everywhere"
+    assert f"this hospital gave no {what}: too few training rows to share: 48 of 100" in notes["porto"]
+    assert "this hospital gave no" not in notes["bonn"], "why is said at the hospital itself and nowhere else"
