@@ -98,7 +98,7 @@ class InlineCrew:
         self.findings, self.stages = {}, {}
         self._study, self._table, self._site, self._joiners = study, table, site, joiners
         self._faults = faults if faults is not None else {}
-        self._work, self.lies, self.gate = None, self._faults.get("lies"), GateBook()
+        self._work, self.lies, self.gate, self._found = None, self._faults.get("lies"), GateBook(), None
 
     def _ward(self):
         from cohortium.errors import DataError, TrainingFailed
@@ -177,8 +177,10 @@ class InlineCrew:
         from cohortium.node.own_synth import OwnSynthesis
         from cohortium.node.work import synthesis
 
-        made = synthesis(self._study, sites=self._joiners())
-        return OwnSynthesis(ward=self._ward(), made=made, state=state, book=self.gate)
+        if self._found is None or self._found.state.digest != state.digest:
+            made = synthesis(self._study, sites=self._joiners())
+            self._found = OwnSynthesis(ward=self._ward(), made=made, state=state, book=self.gate)
+        return self._found
 
     def audit(self, state):
         return () if self._study.synth is None else self._learned(state).audit()

@@ -186,3 +186,20 @@ def test_rows_and_models_leave_only_through_the_gate_of_their_own_hospital(world
         assert f"no {what} of porto" in notes[site], "a refused table is named everywhere"
     assert f"this hospital gave no {what}: too few training rows to share: 48 of 100" in notes["porto"]
     assert "this hospital gave no" not in notes["bonn"], "why is said at the hospital itself and nowhere else"
+
+
+SMALL = {"vae_bgm": {"epochs": 4, "warm_epochs": 1, "hidden": 16, "latent": 3, "components": 2},
+         "ctgan": {"steps": 20, "warm_steps": 10, "batch": 20, "noise": 8, "hidden": 16, "critic_hidden": 16}}  # fmt: skip
+NETWORKS = [("vae_bgm", "fedavg"), ("vae_bgm", "similarity"), ("vae_bgm", "cyclic"), ("ctgan", "fedavg")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("generator", "federation"), NETWORKS)
+def test_networks_are_trained_at_the_hospitals_and_end_as_in_the_simulation(three, generator, federation):
+    pytest.importorskip("torch")
+    masked = federation != "cyclic"
+    study = pinned(
+        three.tables, masked=masked, generator=generator, federation=federation, rounds=2, options=SMALL[generator]
+    )
+    play(three, study)
+    same_generator(three, simulated(study, three.tables))
