@@ -146,7 +146,8 @@ class InlineCrew:
     def train(self, round, state):
         if fault := self._faults.pop(round, None):
             raise fault
-        return self.work.train(round, state)
+        update, lie = self.work.train(round, state), self._faults.get("sends")
+        return replace(update, parameters=lie(update.parameters)) if lie else update
 
     def merge(self, state, updates):
         return self.work.merge(state, updates)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from cohortium.core.study_text import study_of
 from cohortium.node.checks import (
     check_consortium,
     check_disk,
@@ -91,6 +92,15 @@ def test_what_the_study_needs(make_study):
     assert check_needs(make_study()).level == "ok"
     check = check_needs(make_study(model={"name": "logistik"}))
     assert (check.level, "study check" in check.fix) == ("fail", True)
+
+
+def test_what_a_generator_needs(make_study, monkeypatch):
+    learns = study_of({"study": {"name": "s", "outcome": "label"}, "synth": {}})
+    assert check_needs(learns).level == "ok"
+    unknown = study_of({"study": {"name": "s", "outcome": "label"}, "synth": {"generator": "bnn"}})
+    assert "unknown generator 'bnn'" in check_needs(unknown).found
+    monkeypatch.setattr("cohortium.node.checks.find_spec", lambda name: None)
+    assert (check_needs(learns).level, check_needs(learns).fix) == ("warn", "pip install 'cohortium[synth]'")
 
 
 def answer(**changes):

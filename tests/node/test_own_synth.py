@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from cohortium.cli.app import run as run_command
+from cohortium.core.parameters import Parameters
 from cohortium.data.mds_like import simulate
 from cohortium.data.partition import by_column, take
 from cohortium.data.table import Table
+from cohortium.errors import CohortiumError
 from cohortium.ledger.archive import verify
 from cohortium.node.run_folder import GENERATOR, SEAL, VALIDATION, VALIDATION_PAGE
 from cohortium.sim.pinning import pin
@@ -23,21 +25,22 @@ SITES = ("bonn", "lund", "porto")
 COLUMNS = ("site", "age", "TP53", "SF3B1", "complex", "blasts", "wbc", "anc", "os_years", "died")
 
 
-def hospitals(sizes=(250, 150, 60), *, columns=COLUMNS):
+def hospitals(sizes=(250, 150, 60)):
     whole = simulate(seed=0, sites=dict(zip("abc", sizes, strict=True))).table
-    table = Table({name: whole.column(name) for name in columns})
+    table = Table({name: whole.column(name) for name in COLUMNS})
     parts = take(table, by_column(table, "site"), without=["site"])
     return dict(zip(SITES, (parts[one] for one in "abc"), strict=True))
 
 
-def pinned(tables, *, masked=True, privacy=None, cohort=None, **synth):
+def pinned(tables, *, masked=True, privacy=None, cohort=None, swarm=None, **synth):
     content = {
         "study": {"name": "mds", "outcome": {"time": "os_years", "event": "died", "unit": "years"}},
         "synth": {"genes": ["TP53", "SF3B1", "complex"], "rules": ["wbc >= anc"],
                   "derived": {"high": "blasts >= 5"}, **synth},
         "privacy": {"secure_aggregation": masked, **(privacy or {})},
     }  # fmt: skip
-    return pin({**content, **({"cohort": cohort} if cohort else {})}, tables)
+    more = {"cohort": cohort, "swarm": swarm}
+    return pin({**content, **{name: held for name, held in more.items() if held}}, tables)
 
 
 @pytest.fixture
@@ -188,8 +191,10 @@ def test_rows_and_models_leave_only_through_the_gate_of_their_own_hospital(world
     assert "this hospital gave no" not in notes["bonn"], "why is said at the hospital itself and nowhere else"
 
 
-SMALL = {"vae_bgm": {"epochs": 4, "warm_epochs": 1, "hidden": 16, "latent": 3, "components": 2},
-         "ctgan": {"steps": 20, "warm_steps": 10, "batch": 20, "noise": 8, "hidden": 16, "critic_hidden": 16}}  # fmt: skip
+SMALL = {
+    "vae_bgm": {"epochs": 4, "warm_epochs": 1, "hidden": 16, "latent": 3, "components": 2},
+    "ctgan": {"steps": 20, "warm_steps": 10, "batch": 20, "noise": 8, "hidden": 16, "critic_hidden": 16},
+}
 NETWORKS = [("vae_bgm", "fedavg"), ("vae_bgm", "similarity"), ("vae_bgm", "cyclic"), ("ctgan", "fedavg")]
 
 
@@ -203,3 +208,97 @@ def test_networks_are_trained_at_the_hospitals_and_end_as_in_the_simulation(thre
     )
     play(three, study)
     same_generator(three, simulated(study, three.tables))
+
+
+# --- what goes wrong
+
+
+@pytest.mark.slow
+def test_a_hospital_lost_in_the_middle_costs_its_patients_and_not_the_generator(world):
+    four = world(*SITES, "oslo", on_disk=False)
+    four.tables.update(hospitals((90, 70, 50)), oslo=hospitals((60, 40, 40))["bonn"])
+    study = pinned(four.tables, swarm={"silence_s": 45.0})
+
+    async def main(world):
+        await world.propose("bonn", study)
+        await world.round_open("bonn", 4)
+        await world.kill("oslo")
+        endings = await world.ended(*SITES)
+        assert {ending.sentence for ending in endings.values()} == {"partial (3/4 sites), missing: oslo"}
+
+    four.play(main)
+    files = {(four.homes[site].runs / "1" / GENERATOR).read_bytes() for site in SITES}
+    assert len(files) == 1
+    rounds = four.record("lund")["rounds"]
+    assert "oslo" in rounds[1]["contributors"]
+    assert "oslo" not in rounds[-1]["contributors"]
+    assert "oslo" in rounds[-1]["missing"]
+
+
+def refuse(world, site, line):
+    path = world.homes[site].path / "node.toml"
+    key = line.partition(" ")[0]
+    lines = [line if one.startswith(f"# {key} ") else one for one in path.read_text().splitlines()]
+    assert line in lines
+    path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('generators = ["copula"]', "consent.generators: 'bn' is not among copula"),
+        ('generators_from = ["lund", "porto"]', "consent.generators_from: 'bonn' is not among lund, porto"),
+        ("min_cohort_generator = 60", "min_cohort_generator: fewer than 60 patients of this site would teach"),
+        ("require_secure_aggregation = true", "consent.require_secure_aggregation: the study shows single updates"),
+    ],
+)
+def test_a_hospital_whose_rules_forbid_the_generator_declines_in_words(three, line, words):
+    refuse(three, "porto", line)
+    study = pinned(three.tables, masked=False, rules=[], derived={}, options={"max_climbs": 1})
+
+    async def main(world):
+        await world.propose("bonn", study)
+        run = await world.first("porto")
+        await world.until(lambda: run.folder.decision() is not None)
+        decision = run.folder.decision()
+        assert (decision.word, decision.by) == ("decline", "policy")
+        assert words in decision.why
+        assert world.run("bonn").folder.decision().word == "approve"
+
+    three.play(main)
+
+
+def test_a_study_that_cannot_be_between_hospitals_is_refused_when_it_is_proposed(three):
+    tables = three.tables
+    wrong = [
+        (pinned(tables, federation="sharing"), "but secure aggregation is on"),
+        (pinned(tables, masked=False, federation="central"), "is a reference for simulations"),
+        (pinned(tables, generator="marginal_dp"), "learns with noise only"),
+    ]
+
+    async def main(world):
+        for study, words in wrong:
+            with pytest.raises(CohortiumError, match=words):
+                await world.propose("bonn", study)
+
+    three.play(main)
+
+
+@pytest.mark.slow
+def test_rows_without_a_verdict_of_the_gate_are_refused_and_their_sender_named(world):
+    three = world(*SITES, on_disk=False)
+    three.tables.update(hospitals((130, 160, 160)))
+    three.faults["porto"]["sends"] = lambda sent: (
+        sent | Parameters({name: np.zeros_like(sent[name]) for name in ("values", "gaps") if name in sent})
+    )
+    study = pinned(three.tables, masked=False, federation="sharing", rounds=2, swarm={"silence_s": 45.0})
+
+    async def main(world):
+        await world.propose("bonn", study)
+        endings = await world.ended()
+        assert endings["bonn"].sentence == "partial (2/3 sites), missing: porto"
+
+    three.play(main)
+    record = three.record("bonn")
+    assert any("rows of lund are in the generator" in note for note in record["notes"])
+    assert "porto" in record["rounds"][-1]["missing"]

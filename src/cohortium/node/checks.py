@@ -168,6 +168,8 @@ def check_needs(study: Study | None) -> Check:
     """Whether everything the study needs is installed."""
     if study is None:
         return Check(id="packages", level="ok", found=_versions(own_versions()))
+    if study.synth is not None:
+        return _generator_needs(study)
     from cohortium.assembly import build_learner, build_strategy
 
     try:
@@ -179,6 +181,19 @@ def check_needs(study: Study | None) -> Check:
     if study.privacy.model_dump().get("dp") and find_spec("dp_accounting") is None:
         found = "the study counts epsilon, which needs dp-accounting"
         return Check(id="packages", level="fail", found=found, fix="pip install 'cohortium[dp]'")
+    return Check(id="packages", level="ok", found=_versions(own_versions()))
+
+
+def _generator_needs(study: Study) -> Check:
+    """The same of a study that learns a generator, whose patients are then judged at this site."""
+    from cohortium.synth.study import check_synth
+
+    if problems := check_synth(study):
+        said = "; ".join(f"{one.key}: {one.message}" for one in problems)
+        return Check(id="packages", level="fail", found=said, fix="cohortium study check STUDY.toml")
+    if find_spec("sklearn") is None:
+        found = "the generator can be learned here, but its patients not judged: that needs scikit-learn"
+        return Check(id="packages", level="warn", found=found, fix="pip install 'cohortium[synth]'")
     return Check(id="packages", level="ok", found=_versions(own_versions()))
 
 

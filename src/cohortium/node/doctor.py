@@ -278,11 +278,12 @@ def _data(home: Home, study: Study | None) -> list[Check]:
     from cohortium.data.parts import Split
     from cohortium.data.readers import read
     from cohortium.sim.cohorts import schema_of
+    from cohortium.sim.synth_program import split_study
 
     file = check_file(home.table)
     if home.table is None or file.level == "fail" or study is None:
         return [file]
-    plan = study.evaluation
+    plan = study.evaluation if study.synth is None else split_study(study).evaluation
     try:
         table = read(home.table)
         schema = schema_of(study, {home.site: table})
@@ -337,8 +338,11 @@ def _payload_bytes(study: Study, most: int) -> int:
 
 def _by_weights(study: Study) -> bool:
     from cohortium.assembly import build_learner
+    from cohortium.synth.generators import GENERATORS
 
     try:
+        if study.synth is not None:
+            return bool(GENERATORS.resolve(study.synth.generator).learns_by == "weights")
         return build_learner(study).learns_by == "weights"
     except CohortiumError:
         return False
