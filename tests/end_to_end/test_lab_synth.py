@@ -2,11 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from cohortium.cli.app import run as run_command
 from cohortium.data.mds_like import simulate
-from cohortium.data.partition import by_column, take
+from cohortium.data.partition import take
 from cohortium.data.readers import read
 from cohortium.data.table import Table
 from cohortium.lab.consortium import Consortium
@@ -25,14 +26,14 @@ pytest.importorskip("sklearn")
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
 
 SIZES = {"bonn": 260, "lund": 200, "oslo": 180, "porto": 40}
-COLUMNS = ("site", "age", "male", "TP53", "SF3B1", "SRSF2", "complex", "blasts", "hb", "wbc", "anc", "os_years", "died")
+COLUMNS = ("age", "male", "TP53", "SF3B1", "SRSF2", "complex", "blasts", "hb", "wbc", "anc", "os_years", "died")
 
 
 def hospitals(**sections):
-    whole = simulate(seed=1, sites=dict(zip("abcd", SIZES.values(), strict=True))).table
+    whole = simulate(seed=1, sites={"a": sum(SIZES.values())}).table
     table = Table({name: whole.column(name) for name in COLUMNS})
-    parts = take(table, by_column(table, "site"), without=["site"])
-    tables = dict(zip(SIZES, (parts[one] for one in "abcd"), strict=True))
+    ends = np.cumsum(list(SIZES.values()))
+    tables = take(table, {site: np.arange(end - n, end) for (site, n), end in zip(SIZES.items(), ends, strict=True)})
     content = {
         "study": {"name": "mds", "outcome": {"time": "os_years", "event": "died", "unit": "years"}},
         "synth": {"genes": ["TP53", "SF3B1", "SRSF2", "complex"], "rules": ["wbc >= anc"]},
