@@ -37,6 +37,8 @@ from cohortium.swarm.egress import EgressLog
 __all__ = ["write_results"]
 
 _ASK_S = 10.0
+_JUDGING_S = 900.0
+"""How long others' seals are awaited: a large hospital takes minutes to judge a table."""
 _PIECE = 1 << 20
 _NOT_POOLED = (
     "a run between hospitals: each holds its own patients, so there is no model of all patients in one place to"
@@ -100,7 +102,7 @@ async def _votes_are_cast(means: Means, run: Run, subjects: Collection[str]) -> 
         said = _votes(means, run)
         return all((subject, by) in said for subject in subjects for by in run.view.live if by != subject)
 
-    await _until(means, cast)
+    await _until(means, cast, within_s=means.figures_s)
 
 
 async def _seals_are_set(means: Means, run: Run) -> None:
@@ -110,12 +112,16 @@ async def _seals_are_set(means: Means, run: Run) -> None:
         mine = [one.args for one in means.chronicle.events() if one.name == "Audited" and one.args["run"] == run.number]
         return {str(args["site"]) for args in mine}
 
-    await _until(means, lambda: means.site not in (there := sealed()) or run.view.live <= there)
+    def done() -> bool:
+        there = sealed()
+        return means.site not in there or run.view.live <= there
+
+    await _until(means, done, within_s=max(means.figures_s, _JUDGING_S))
 
 
-async def _until(means: Means, done: Callable[[], bool]) -> None:
-    """Wait for the ledger, at most as long as figures are awaited."""
-    deadline = asyncio.get_running_loop().time() + means.figures_s
+async def _until(means: Means, done: Callable[[], bool], *, within_s: float) -> None:
+    """Wait for what the ledger will say."""
+    deadline = asyncio.get_running_loop().time() + within_s
     while not done() and asyncio.get_running_loop().time() < deadline:
         await means.bell.wait(means.bell.rings, timeout_s=means.poll_s)
 
