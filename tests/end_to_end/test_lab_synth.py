@@ -71,6 +71,8 @@ def test_four_hospitals_learn_the_generator_of_the_simulation_and_seal_it(tmp_pa
         assert digest_of(report).hex() == seals[name]["report"]
         assert (folders[name] / VALIDATION_PAGE).is_file()
     assert seals["porto"]["report"] == "", "eight patients are too few to judge by"
+    files = [str(folder / SEAL) for folder in folders.values()]
+    assert run_command(["synth", "seals", str(folders["oslo"]), *files]) == 0
     out = tmp_path / "drawn.csv"
     assert run_command(["synth", "sample", str(folders["lund"]), "-n", "640", "-o", str(out)]) == 0
     assert out.read_text().count("\n") == 641

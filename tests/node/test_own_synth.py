@@ -13,6 +13,7 @@ from cohortium.data.table import Table
 from cohortium.errors import CohortiumError
 from cohortium.ledger.archive import verify
 from cohortium.node.run_folder import GENERATOR, SEAL, VALIDATION, VALIDATION_PAGE
+from cohortium.node.seals import check_seals
 from cohortium.sim.pinning import pin
 from cohortium.sim.synth_census import count_by_swarm
 from cohortium.sim.synthesis import open_generator, train
@@ -91,6 +92,8 @@ def same_generator(world, digest):
     found, _ = seals(world)
     assert {seal["generator"] for seal in found.values()} == {digest.hex()}
     assert len({seal["table"] for seal in found.values()}) == 1
+    held = check_seals(folders(world)["porto"], [folder / SEAL for folder in folders(world).values()])
+    assert [one.site for one in held] == [*SITES]
     return saved
 
 

@@ -9,6 +9,7 @@ import typer
 
 from cohortium.cli.output import Screen
 from cohortium.cli.study import AsJson, Data, SiteColumn, StudyFile
+from cohortium.cli.synth_seals import seals
 from cohortium.cli.synth_use import app as use_app
 from cohortium.cli.synth_world import canary, simulate
 
@@ -17,6 +18,7 @@ __all__ = ["app", "bench", "fit", "gate", "impute", "sample", "validate"]
 app = typer.Typer(no_args_is_help=True)
 app.command()(simulate)
 app.command()(canary)
+app.command()(seals)
 app.add_typer(use_app, name="use", help="Uses of synthetic patients, judged on real ones.")
 
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the generator and the ledger.")]

@@ -23,6 +23,8 @@ import numpy as np
 from cohortium.core.parameters import Parameters
 from cohortium.errors import DataError, MissingExtra
 from cohortium.node.run_folder import GENERATOR, SEAL, VALIDATION, VALIDATION_PAGE, draft_of
+from cohortium.node.seals import FORMAT as SEAL_FORMAT
+from cohortium.node.seals import TIER
 from cohortium.node.work import Ward, pinned_schema
 from cohortium.reports.privacy import PrivacyRecord
 from cohortium.reports.record import LedgerRecord, ModelRecord, RunRecord, plain
@@ -41,10 +43,8 @@ from cohortium.synth.validation.document import digest_of
 from cohortium.synth.validation.judge import Judgement, judge
 from cohortium.synth.validation.page import ValidationPage
 
-__all__ = ["SEAL_FORMAT", "GateBook", "OwnSynthesis"]
+__all__ = ["GateBook", "OwnSynthesis"]
 
-SEAL_FORMAT = "cohortium-generator-seal/1"
-_TIER = 2
 _CODES = {"pass": 1, "fail": 2}
 _INCONCLUSIVE = 3
 _MOST_ROWS = 20_000
@@ -76,11 +76,15 @@ class OwnSynthesis:
     book: GateBook = field(default_factory=GateBook)
 
     def audit(self) -> tuple[Audited, ...]:
-        """The seal, for the ledger: 1 where privacy has passed on this site's patients, 2 failed, 3 not judged."""
+        """The seal, for the ledger: 1 where privacy has passed on this site's patients, 2 failed, 3 not told.
+
+        A run that promises epsilon tells nothing: the verdict looks at patients without noise.
+        """
         if not self.made.learned(self.state):
             return ()
-        word = "" if self._judged is None else self._judged.verdict["privacy"]
-        return (Audited(tier=_TIER, verdict=_CODES.get(word, _INCONCLUSIVE), digest=digest_of(self.seal)),)
+        found = self._judged if self.made.program.privacy is None else None
+        word = "" if found is None else found.verdict["privacy"]
+        return (Audited(tier=TIER, verdict=_CODES.get(word, _INCONCLUSIVE), digest=digest_of(self.seal)),)
 
     @cached_property
     def saved(self) -> SavedGenerator:

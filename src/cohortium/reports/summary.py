@@ -63,6 +63,8 @@ def three_sentences(record: RunRecord) -> tuple[str, str, str]:
     """What was done, whether it helped, whether it can be used: each one sentence."""
     if record.quality is not None and record.quality.on_harm == "audit":
         return _audited(record)
+    if record.study.get("synth"):
+        return _generated(record)
     return _done(record), _helped(record), _usable(record)
 
 
@@ -73,6 +75,21 @@ def _audited(record: RunRecord) -> tuple[str, str, str]:
         f"{sites} audited their data together in {exchanges} of sums; no model was trained.",
         "An audit helps nobody by itself: section 6 says whose data should be looked at, and why.",
         "Its probes are for the audit alone and are used for no patient.",
+    )
+
+
+def _generated(record: RunRecord) -> tuple[str, str, str]:
+    """The same of a run that learns a generator of synthetic patients."""
+    n, rounds = _count(len(record.trained), "site"), _count(len(record.included), "round")
+    done = f"{n} learned a generator of synthetic patients, {record.model.name}, together in {rounds}"
+    if state(record) == "failed":
+        done = f"The run {record.status} and left no generator"
+    elif state(record) != "complete":
+        done = f"{done}; the run is {record.status}"
+    return (
+        f"{done}.",
+        "How good and how safe its patients are is in validation.html beside this page, where this site could judge.",
+        "Patients drawn from it are no evidence of a treatment's effect, and are given away only where privacy passed.",
     )
 
 
