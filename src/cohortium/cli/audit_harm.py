@@ -12,7 +12,19 @@ from cohortium.cli.node import HOME, HomeDir, answered
 from cohortium.cli.output import Screen
 from cohortium.cli.study import AsJson
 
-__all__ = ["app", "appeal", "apply_repair", "power", "records", "renew", "review", "simulate", "table"]
+__all__ = [
+    "answer",
+    "app",
+    "appeal",
+    "apply_repair",
+    "power",
+    "records",
+    "renew",
+    "review",
+    "sign",
+    "simulate",
+    "table",
+]
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -238,6 +250,51 @@ def appeal(
     answer, screen = answered(Home.open(home), {"do": "appeal", "run": run, "ground": ground}), Screen(as_json=as_json)
     screen.document(answer)
     screen.result(f"'{answer['site']}' appeals against run {run}: {ground} (ledger height {answer['height']})")
+
+
+Person = Annotated[str, typer.Option("--person", help="Who says so, by name; the name stays at this hospital.")]
+Role = Annotated[str, typer.Option("--role", help="As what: data manager, head of the committee, ...")]
+
+
+@app.command()
+def answer(
+    run: Annotated[int, typer.Argument(metavar="RUN", min=1, help="The audit that asked.")],
+    coding: Annotated[str, typer.Option("--coding", help="confirmed, or corrected.")],
+    person: Person,
+    role: Role,
+    home: HomeDir = HOME,
+    as_json: AsJson = False,
+) -> None:
+    """Answer the question an audit asks this hospital; the answer's digest stands on the ledger."""
+    from cohortium.node.home import Home
+
+    request = {"do": "answer", "run": run, "coding": coding, "person": person, "role": role}
+    done, screen = answered(Home.open(home), request), Screen(as_json=as_json)
+    screen.document(done)
+    more = "; announce the mended table: cohortium audit harm renew" if coding == "corrected" else ""
+    screen.result(f"'{done['site']}' answers run {run}: coding {coding} (ledger height {done['height']}){more}")
+
+
+@app.command()
+def sign(
+    run: Annotated[int, typer.Argument(metavar="RUN", min=1, help="The audit that gave the verdict.")],
+    site: Annotated[str, typer.Option("--site", metavar="NAME", help="The site it is about.")],
+    verdict: Annotated[str, typer.Option("--verdict", help="repair, quarantine or eliminate.")],
+    person: Person,
+    role: Role,
+    home: HomeDir = HOME,
+    as_json: AsJson = False,
+) -> None:
+    """Sign a verdict on another site as a person; under `eliminate` this is the hospital's vote for it."""
+    from cohortium.node.home import Home
+
+    request = {"do": "sign", "run": run, "site": site, "verdict": verdict, "person": person, "role": role}
+    done, screen = answered(Home.open(home), request), Screen(as_json=as_json)
+    screen.document(done)
+    screen.result(
+        f"'{done['site']}' signs '{verdict}' of '{site}', run {run} (ledger height {done['height']}); what stands now: "
+        f"{done['stands'] or 'nothing'}"
+    )
 
 
 @app.command()

@@ -415,13 +415,15 @@ def answered(node: Home, request: dict[str, Any]) -> dict[str, Any]:
     from cohortium.node.chain import open_chain
     from cohortium.node.control import NodeAway, ask_node
     from cohortium.node.objections import object_to
+    from cohortium.node.statements import make_statement
     from cohortium.node.voting import perform
 
     if node.holder():
         with contextlib.suppress(NodeAway):  # the home is held by another command, or by a node about to stop
             return ask_node(node.control, request)
     with node.lock("a command about members"), contextlib.closing(open_chain(node)) as ledger:
-        return (object_to if request["do"] in ("appeal", "renew") else perform)(ledger, node, request)
+        does = {"appeal": object_to, "renew": object_to, "answer": make_statement, "sign": make_statement}
+        return does.get(request["do"], perform)(ledger, node, request)
 
 
 def _survey(node: Home) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from cohortium.node.studies import Parcel, difference
 
 __all__ = ["Commands"]
 
-_MEMBERS = ("admit", "exclude", "rotate", "leave", "members", "appeal", "renew")
+_MEMBERS = ("admit", "exclude", "rotate", "leave", "members", "appeal", "renew", "answer", "sign")
 
 
 class Commands:

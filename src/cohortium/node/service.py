@@ -44,6 +44,7 @@ from cohortium.node.run_folder import RunFolder
 from cohortium.node.run_record import write_results
 from cohortium.node.runs import Runs
 from cohortium.node.spending import recall_spending
+from cohortium.node.statements import make_statement
 from cohortium.node.studies import Library
 from cohortium.node.survey import survey
 from cohortium.node.voting import perform
@@ -335,8 +336,9 @@ class Service:
             await announce(self._board, self._peers(), self.home.stage_keys(self._wrap.clock()).to_bytes())
         if asked["do"] == "leave":
             await self.runs.step_down()
-        if asked["do"] in ("appeal", "renew"):
-            objected: dict[str, Any] = await self._blocking(lambda: object_to(self._ledger, self.home, asked))
+        if asked["do"] in ("appeal", "renew", "answer", "sign"):
+            say = object_to if asked["do"] in ("appeal", "renew") else make_statement
+            objected: dict[str, Any] = await self._blocking(lambda: say(self._ledger, self.home, asked))
             self._bell.ring()
             return objected
         answer: dict[str, Any] = await self._blocking(

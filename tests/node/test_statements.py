@@ -1,0 +1,138 @@
+"""A question answered, an elimination signed by people at most sites, on the ledger of one audit."""
+
+import hashlib
+import json
+import stat
+
+import numpy as np
+import pytest
+
+from cohortium.core.seams import Receipt
+from cohortium.errors import LedgerRefused, UsageError
+from cohortium.ledger.transactions import open_transaction
+from cohortium.node.run_folder import EVIDENCE
+from cohortium.node.standings import standings_of
+from cohortium.node.statements import STATEMENTS, make_statement
+from cohortium.quality.protection import question
+
+SITES = [f"site-{k}" for k in range(6)]
+ACCUSED = "site-3"
+ASKED = {"detector": "out-of-bag", "on_harm": "report", "halves": 6, "passes": 1, "repairs": ["units"]}
+ANNA = {"person": "A. Silva", "role": "data manager"}
+
+
+@pytest.mark.slow
+def test_people_answer_and_sign_and_the_accused_and_an_open_appeal_are_heard(world):
+    six = world(*SITES, on_disk=False)
+    label = np.asarray(six.tables[ACCUSED].column("label"))
+    six.tables[ACCUSED] = six.tables[ACCUSED].with_column("label", 1.0 - label)
+    pinned = six.study(privacy={"secure_aggregation": False}, quality=ASKED)
+
+    async def say(by, **request):
+        return await six.services[by].commands.handlers()[request["do"]](request)
+
+    async def sign(by, verdict="eliminate", subject=ACCUSED):
+        return await say(by, do="sign", run=1, site=subject, verdict=verdict, **ANNA)
+
+    def standing():
+        return standings_of(six.ledger.events(0))[ACCUSED].word
+
+    async def main(world):
+        await world.propose("site-0", pinned)
+        await world.ended()
+        assert standing() == "quarantine"
+
+        with pytest.raises(UsageError, match="asks 'site-0' nothing"):
+            await say("site-0", do="answer", run=1, coding="confirmed", **ANNA)
+
+        with pytest.raises(UsageError, match="says 'keep' of 'site-1'"):
+            await sign("site-0", subject="site-1")
+        assert (await sign("site-0", verdict="quarantine"))["stands"] == "quarantine"
+        await say(ACCUSED, do="appeal", run=1, ground="population-differs")
+        with pytest.raises(LedgerRefused) as refused:
+            await sign("site-0")
+        assert "has appealed" in refused.value.hint
+
+    six.play(main)
+    folder = six.homes["site-0"].runs / "1"
+    assert stat.S_IMODE((folder / STATEMENTS).stat().st_mode) == 0o600
+    (line,) = (folder / STATEMENTS).read_text().splitlines()
+    assert json.loads(line)["person"] == "A. Silva"
+    seal = hashlib.sha256(b"cohortium-statement-1" + line.encode()).digest()
+    told = [e.args for e in six.ledger.events(0) if e.name == "Audited" and e.args["site"] == "site-0"]
+    assert [(one["tier"], one["verdict"], bytes(one["digest"])) for one in told] == [(2, 1, seal)]
+    assert not any(b"Silva" in str(e.args).encode() for e in six.ledger.events(0))
+
+
+@pytest.mark.slow
+def test_more_than_half_eliminate_and_nobody_signs_against_itself_or_twice(world):
+    six = world(*SITES, on_disk=False)
+    label = np.asarray(six.tables[ACCUSED].column("label"))
+    six.tables[ACCUSED] = six.tables[ACCUSED].with_column("label", 1.0 - label)
+    pinned = six.study(privacy={"secure_aggregation": False}, quality=ASKED)
+
+    async def sign(site):
+        request = {"do": "sign", "run": 1, "site": ACCUSED, "verdict": "eliminate", **ANNA}
+        return await six.services[site].commands.handlers()["sign"](request)
+
+    async def main(world):
+        await world.propose("site-0", pinned)
+        await world.ended()
+        with pytest.raises(LedgerRefused) as refused:
+            await sign(ACCUSED)
+        assert "nobody votes on its own data" in refused.value.hint
+        words = [(await sign(site))["stands"] for site in ("site-0", "site-1", "site-2", "site-4")]
+        assert words == ["quarantine", "quarantine", "quarantine", "eliminate"]
+        with pytest.raises(LedgerRefused):
+            await sign("site-0")
+
+    six.play(main)
+    assert standings_of(six.ledger.events(0))[ACCUSED].guilty
+
+
+class Calls:
+    """A ledger that takes every call."""
+
+    chain_id, contract = 7, bytes(20)
+
+    def __init__(self):
+        self.raw = []
+
+    def nonce(self, address):
+        return len(self.raw)
+
+    def submit(self, raw):
+        self.raw.append(open_transaction(raw, chain_id=7))
+        return Receipt(height=len(self.raw), ok=True)
+
+    def events(self, from_height=0):
+        return ()
+
+
+def test_a_question_is_answered_by_a_named_person_and_the_ledger_gets_a_digest_only(porto):
+    asked = question(62, majority=0)
+    verdict = {"site": "porto", "kind": "keep", "question": asked, "left_out": False}
+    folder = porto.runs / "1"
+    folder.mkdir(parents=True)
+    table = {"status": "decided", "auroc": 0, "slope": 0, "verdicts": [verdict]}
+    (folder / EVIDENCE).write_text(json.dumps(table))
+    ledger = Calls()
+    with pytest.raises(UsageError, match="unknown answer 'perhaps'; one of: confirmed, corrected"):
+        make_statement(ledger, porto, {"do": "answer", "run": 1, "coding": "perhaps", **ANNA})
+    done = make_statement(ledger, porto, {"do": "answer", "run": 1, "coding": "corrected", **ANNA})
+    assert (done["question"], done["height"]) == (asked, 1)
+    line = (folder / STATEMENTS).read_text().rstrip("\n")
+    assert done["statement"] == hashlib.sha256(b"cohortium-statement-1" + line.encode()).hexdigest()
+    (call,) = ledger.raw
+    assert (call.function, call.args) == ("record_audit", (1, 2, 2, bytes.fromhex(done["statement"])))
+
+
+def test_a_statement_without_a_name_a_run_or_a_table_is_refused(porto):
+    for request, words in (
+        ({"do": "answer", "run": 0}, "name a run by its number"),
+        ({"do": "answer", "run": 1, "role": "x"}, "needs a person"),
+        ({"do": "sign", "run": 1, "person": "A", "role": "x\n"}, "needs a role"),
+        ({"do": "answer", "run": 1, **ANNA}, "left no table here"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            make_statement(None, porto, request)
