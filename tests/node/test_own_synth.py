@@ -12,8 +12,10 @@ from cohortium.data.partition import by_column, take
 from cohortium.data.table import Table
 from cohortium.errors import CohortiumError
 from cohortium.ledger.archive import verify
+from cohortium.node.own_synth import OwnSynthesis
 from cohortium.node.run_folder import GENERATOR, SEAL, VALIDATION, VALIDATION_PAGE
 from cohortium.node.seals import check_seals
+from cohortium.node.work import open_ward, synthesis, ward_work
 from cohortium.sim.pinning import pin
 from cohortium.sim.synth_census import count_by_swarm
 from cohortium.sim.synthesis import open_generator, train
@@ -97,8 +99,9 @@ def same_generator(world, digest):
     return saved
 
 
-def test_hospitals_under_masks_hold_the_generator_of_the_simulation_bit_for_bit(three, capsys):
-    study = pinned(three.tables)
+@pytest.mark.slow
+def test_hospitals_under_masks_hold_the_generator_of_the_simulation_bit_for_bit(three):
+    study = pinned(three.tables, options={"max_climbs": 1})
     play(three, study)
     same_generator(three, simulated(study, three.tables))
     out = folders(three)["lund"].parent / "drawn.csv"
@@ -305,3 +308,48 @@ def test_rows_without_a_verdict_of_the_gate_are_refused_and_their_sender_named(w
     record = three.record("bonn")
     assert any("rows of lund are in the generator" in note for note in record["notes"])
     assert "porto" in record["rounds"][-1]["missing"]
+
+
+# --- one site's part of a finished run, without nodes
+
+
+@pytest.fixture(scope="module")
+def finished():
+    """A ward, the program of three, and the state after the last exchange."""
+    tables = hospitals((60, 50, 40))
+    study = pinned(tables, rules=[], derived={}, options={"max_climbs": 1}).study
+    wards = {site: open_ward(study, tables[site], site=site, secret=bytes(32)) for site in SITES}
+    works = {site: ward_work(ward, sites=SITES) for site, ward in wards.items()}
+    state = works["bonn"].start()
+    while not works["bonn"].finished(state):
+        state = works["bonn"].merge(state, [work.train(1, state) for work in works.values()])
+    return wards["lund"], synthesis(study, sites=SITES), state
+
+
+def test_a_run_without_a_finished_generator_leaves_a_record_that_says_so(finished, tmp_path):
+    ward, made, _ = finished
+    own = OwnSynthesis(ward=ward, made=made, state=made.program.start())
+    assert own.audit() == ()
+    record = json.loads(own.record(folder=tmp_path, privacy=None)[0])
+    assert record["notes"][0] == "the run ended before its generator was learned"
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_generator_that_a_liar_has_spoilt_stops_no_node(finished, tmp_path):
+    ward, made, state = finished
+    assert OwnSynthesis(ward=ward, made=made, state=state).missing == ""
+    name = next(one for one in state if one.startswith("model/model/table/age/"))
+    own = OwnSynthesis(ward=ward, made=made, state=state.without([name]))
+    assert own.audit() == ()
+    record = json.loads(own.record(folder=tmp_path, privacy=None)[0])
+    assert "cannot be drawn from; somebody sent sums" in record["notes"][0]
+    assert record["model"]["digest"] == own.state.digest.hex()
+
+
+def test_a_site_remembers_what_its_gate_said(finished, capsys):
+    ward, made, state = finished
+    own = OwnSynthesis(ward=ward, made=made, state=state)
+    training, reserve = own._own
+    verdict = own.book(training, reserve, training, subject=bytes(32), seed=0, attack_risk_max=0.05)
+    assert own.book.last is verdict
+    assert "gate: too few training rows to share" in capsys.readouterr().err

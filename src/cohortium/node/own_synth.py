@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from cohortium.core.parameters import Parameters
-from cohortium.errors import DataError, MissingExtra
+from cohortium.errors import CohortiumError, DataError, MissingExtra
 from cohortium.node.run_folder import GENERATOR, SEAL, VALIDATION, VALIDATION_PAGE, draft_of
 from cohortium.node.seals import FORMAT as SEAL_FORMAT
 from cohortium.node.seals import TIER
@@ -80,11 +80,22 @@ class OwnSynthesis:
 
         A run that promises epsilon tells nothing: the verdict looks at patients without noise.
         """
-        if not self.made.learned(self.state):
+        if self.missing:
             return ()
         found = self._judged if self.made.program.privacy is None else None
         word = "" if found is None else found.verdict["privacy"]
         return (Audited(tier=TIER, verdict=_CODES.get(word, _INCONCLUSIVE), digest=digest_of(self.seal)),)
+
+    @cached_property
+    def missing(self) -> str:
+        """Why there is no generator to keep; empty where there is one. What peers sent may not stop this node."""
+        if not self.made.learned(self.state):
+            return "the run ended before its generator was learned"
+        try:
+            self.saved.sample(1, rng=np.random.default_rng(0))
+        except (CohortiumError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError):
+            return "the generator cannot be drawn from; somebody sent sums that no patients have"
+        return ""
 
     @cached_property
     def saved(self) -> SavedGenerator:
@@ -124,8 +135,8 @@ class OwnSynthesis:
 
     def record(self, *, folder: Path, privacy: PrivacyRecord | None) -> tuple[str, str]:
         """The site's part of the run's record as JSON, and why its figures may not leave; files are drafted."""
-        study, learned = self.ward.study, self.made.learned(self.state)
-        notes: tuple[str, ...] = ("the run ended before its generator was learned",)
+        study, learned = self.ward.study, not self.missing
+        notes: tuple[str, ...] = (self.missing,)
         if learned:
             self._draft(folder)
             notes = self._notes()
