@@ -6,11 +6,11 @@ One audit a world; then every rule judges the evidence of the last pass anew. Tw
 of others. A is the AUROC of a site's patients, E what the models expect of it, O that of all patients in this audit.
 
     none          nobody is protected                  chance     A is above one half by 1.28 standard errors
-    others        A is not below O by 1.64             expected   A > .5 and not below E by 2 (the rule in use)
+    others        A is not below O by 1.64             expected   A > .5 and not below E by 2
     expected-1.64 A > .5 and not below E by 1.64       ratio      N(A; E, se, sd .1 between sites) over N(A; .5, se)
     ratio-others  the same with O                      new        chance, but never where the records look new
-    new-expected  chance; where records look new, E    share      less than half of the labels are coins, by a mixture
-    chance-share  chance and share
+    new-expected  chance; where records look new E as well: the rule in use
+    share         less than half of the labels are coins, by a mixture          chance-share  chance and share
 """
 
 from __future__ import annotations
@@ -23,10 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harm_tasks import load_task
-from cohortium.quality.decide import LOOKS_NEW
 from cohortium.quality.evidence import log_sigmoid, posterior
 from cohortium.quality.out_of_bag import OutOfBag
-from cohortium.quality.protection import RANKED_RIGHTLY, Ranking, protects
+from cohortium.quality.protection import AS_EXPECTED, LOOKS_NEW, RANKED_RIGHTLY, Ranking, protects
 from cohortium.sim.harm import World, cases, make_world
 
 __all__ = ["main", "rules"]
@@ -36,7 +35,7 @@ _SHARES = np.linspace(0.0, 1.0, 41)
 _CONVICT = 0.95
 
 
-def rules(ranked: Ranking, *, n: int, cases_n: int, others: float, new: bool, coins: float) -> dict[str, bool]:
+def rules(ranked: Ranking, *, n: int, cases_n: int, others: float, novelty: float, coins: float) -> dict[str, bool]:
     """Whether each rule protects a two-class site. others: AUROC of the audit; coins: expected share of coin labels."""
     n1, n0, area = cases_n, n - cases_n, ranked.auroc
     chance_se = float(np.sqrt((n + 1) / (12 * n0 * n1)))
@@ -48,17 +47,17 @@ def rules(ranked: Ranking, *, n: int, cases_n: int, others: float, new: bool, co
         return bool(good > -0.5 * ((area - 0.5) / chance_se) ** 2 - np.log(chance_se))
 
     chance = ranked.errors > RANKED_RIGHTLY
-    strict = area > 0.5 and ranked.above > -1.64
+    strict = area > 0.5 and ranked.shortfall < 1.64
     return {
         "none": False,
         "chance": chance,
         "others": (area - others) / _error(others, n0, n1) > -1.64,
-        "expected": protects(area, ranked.above, two_class=True),
+        "expected": area > 0.5 and ranked.shortfall < AS_EXPECTED,
         "expected-1.64": strict,
         "ratio": beats(ranked.expected),
         "ratio-others": beats(others),
-        "new": chance and not new,
-        "new-expected": chance and (not new or strict),
+        "new": chance and novelty < LOOKS_NEW,
+        "new-expected": protects(ranked.errors, ranked.shortfall, novelty=novelty, two_class=True),
         "share": coins < 0.5,
         "chance-share": chance and coins < 0.5,
     }
@@ -94,7 +93,7 @@ def _count(world: World, seed: int, found: dict[str, list[int]]) -> None:
             continue
         harmful, guilty = bool(world.harmful[at]), posterior(one.evidence) > _CONVICT
         held = rules(one.ranking, n=len(rows), cases_n=int(world.y[rows].sum()), others=result.table.auroc,
-                     new=one.evidence.novelty >= LOOKS_NEW, coins=_coins(judged.margin[rows]))  # fmt: skip
+                     novelty=one.evidence.novelty, coins=_coins(judged.margin[rows]))  # fmt: skip
         for name, kept in held.items():
             row, out = found[name], guilty and not kept
             row[0] += harmful and out

@@ -80,6 +80,9 @@ def units_at(sites: Sites, names: Sequence[str], rng: np.random.Generator) -> Si
     return found
 
 
+HARMS = ("none-0", "reversed-3", "reversed-6", "noise-3", "noise-6", "units-3", "units-6")
+
+
 def autism_folds(sites: Sites) -> list[tuple[Sites, Sites]]:
     """Five folds of scanners: by falling size (ties: lower number), dealt round robin; (training, unseen)."""
     order = sorted(sites, key=lambda name: (-len(sites[name][1]), int(float(name))))
@@ -136,12 +139,14 @@ def heart(seeds: Sequence[int], *, halves: int) -> dict[str, object]:
     return {"agreement": found}
 
 
-def autism(seeds: Sequence[int], *, halves: int, embedding: str = "raw", passes: int = 2) -> dict[str, object]:
+def autism(
+    seeds: Sequence[int], *, halves: int, embedding: str = "raw", passes: int = 2, harms: Sequence[str] = HARMS
+) -> dict[str, object]:
     """Status, convictions, site AUROC and AUROC on unseen scanners, by kind and number of harmful scanners."""
     folds, found = autism_folds(load_sites("autism")), {}
     audit = OutOfBag(halves=halves, passes=passes)
-    harms = (("none", 0), ("reversed", 3), ("reversed", 6), ("noise", 3), ("noise", 6), ("units", 3), ("units", 6))
-    for kind, n in harms:
+    for harm in harms:
+        kind, n = harm.split("-")[0], int(harm.split("-")[1])
         rows = []
         for seed in seeds:
             for fold, (training, unseen) in enumerate(folds):
@@ -244,11 +249,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--halves", type=int, default=8)
     parser.add_argument("--passes", type=int, default=2)
     parser.add_argument("--embedding", choices=sorted(EMBEDDINGS), default="raw")
+    parser.add_argument("--harms", default=",".join(HARMS), help="of autism: kind and number of scanners")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args(arguments)
     first, _, last = asked.seeds.partition("-")
     seeds = range(int(first), int(last or first) + 1)
-    sets = {"tb": tb, "heart": heart, "autism": partial(autism, embedding=asked.embedding, passes=asked.passes)}
+    sets = {
+        "tb": tb,
+        "heart": heart,
+        "autism": partial(autism, embedding=asked.embedding, passes=asked.passes, harms=asked.harms.split(",")),
+    }
     found: dict[str, Mapping[str, object]] = {}
     for name in asked.sets.split(","):
         found[name] = sets[name](seeds, halves=asked.halves)

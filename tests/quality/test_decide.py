@@ -10,9 +10,9 @@ from cohortium.quality.decide import Rules, decide
 
 SITES = [f"site-{i:02}" for i in range(83)]
 SOUND = Evidence(site="site-00", n=27, two_class=True, sound=9.0, reversed=-40.0, shifted=7.0, novelty=0.0,
-                 contradicted=2, auroc=0.84, expected=0.86, ranking=-0.2)  # fmt: skip
+                 contradicted=2, auroc=0.84, ranking=3.0, shortfall=0.2)  # fmt: skip
 REVERSED = replace(SOUND, site="site-01", sound=-30.0, reversed=9.0, shifted=-28.0, contradicted=24, auroc=0.1,
-                   ranking=-9.5)  # fmt: skip
+                   ranking=-3.5)  # fmt: skip
 ONE_CLASS = replace(REVERSED, site="site-02", n=62, two_class=False, auroc=0.5, ranking=0.0, contradicted=60)
 
 
@@ -41,13 +41,15 @@ def test_a_named_repair_goes_before_quarantine_and_holds_the_data_back_until_it_
 
 
 def test_a_site_that_still_ranks_rightly_is_shifted_and_kept():
-    found = verdict_on(replace(REVERSED, auroc=0.71, expected=0.69, ranking=0.3))
+    found = verdict_on(replace(REVERSED, auroc=0.71, ranking=1.9, shortfall=6.0))
     assert (found.kind, found.posterior, found.left_out) == ("keep-shifted", 0.0, False)
     assert found.reason == (
-        "different, not harmful: your patients are still ranked rightly (AUROC .71, .69 expected of them)"
+        "different, not harmful: your patients are still ranked rightly (AUROC .71, 90 % sure above .5)"
     )
-    assert verdict_on(replace(REVERSED, auroc=0.71, expected=0.9, ranking=-4.1)).kind == "quarantine"
-    assert verdict_on(replace(REVERSED, auroc=0.49, expected=0.55, ranking=-0.4)).kind == "quarantine"
+    new = replace(REVERSED, auroc=0.71, ranking=1.9, novelty=5.0)
+    assert verdict_on(replace(new, shortfall=6.0)).kind == "quarantine"
+    kept = verdict_on(replace(new, shortfall=1.2))
+    assert (kept.kind, kept.look) == ("keep-shifted", True)
 
 
 def test_a_kept_site_whose_records_look_new_gets_a_look():
@@ -58,8 +60,7 @@ def test_a_kept_site_whose_records_look_new_gets_a_look():
 
 
 def test_labels_that_are_coins_are_named_so():
-    found = verdict_on(replace(SOUND, sound=-12.0, reversed=-13.0, novelty=4.0, contradicted=13, auroc=0.6,
-                               expected=0.9, ranking=-3.2))  # fmt: skip
+    found = verdict_on(replace(SOUND, sound=-12.0, reversed=-13.0, novelty=4.0, contradicted=13, ranking=0.2))
     assert (found.kind, found.channel) == ("quarantine", "unrelated")
     assert found.reason.endswith("13 of 27 records and the records look unlike those of other sites")
 
@@ -83,7 +84,7 @@ def test_a_one_class_site_that_also_looks_new_is_quarantined():
 
 
 def test_between_one_half_and_convict_there_is_a_look():
-    doubtful = replace(SOUND, sound=0.0, reversed=3.5, novelty=0.0, ranking=-2.5)
+    doubtful = replace(SOUND, sound=0.0, reversed=3.5, novelty=0.0, ranking=0.0)
     found = verdict_on(doubtful)
     assert 0.5 < found.posterior <= 0.95
     assert (found.kind, found.look) == ("keep", True)

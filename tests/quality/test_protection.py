@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cohortium.core import fixed_point as fp
-from cohortium.quality.protection import expected_auroc, protects, question, ranking
+from cohortium.quality.protection import AS_EXPECTED, expected_auroc, protects, question, ranking
 
 
 def test_auroc_and_its_distance_from_chance_agree_with_a_hand_calculation():
@@ -17,15 +17,14 @@ def test_a_reversed_site_is_not_protected():
     y = np.repeat([0.0, 1.0], 10)
     right, turned = ranking(y, y), ranking(-y, y)
     assert (right.auroc, turned.auroc) == (1.0, 0.0)
-    assert protects(right.auroc, right.above, two_class=True)
-    assert not protects(turned.auroc, turned.above, two_class=True)
+    assert protects(right.errors, 9.0, novelty=0.0, two_class=True)
+    assert not protects(turned.errors, 0.0, novelty=0.0, two_class=True)
 
 
-def test_the_guard_holds_to_two_errors_below_what_is_expected_and_never_for_one_class():
-    assert protects(0.6, -1.99, two_class=True)
-    assert not protects(0.6, -2.0, two_class=True)
-    assert not protects(0.5, 0.0, two_class=True)
-    assert not protects(0.9, 5.0, two_class=False)
+def test_the_guard_holds_from_a_one_sided_ninety_percent_on_and_never_for_one_class():
+    assert protects(1.29, 9.0, novelty=1.9, two_class=True)
+    assert not protects(1.28, 0.0, novelty=0.0, two_class=True)
+    assert not protects(5.0, 0.0, novelty=0.0, two_class=False)
     assert ranking(np.arange(5.0), np.zeros(5)).errors == 0.0
 
 
@@ -51,17 +50,18 @@ def test_of_patients_who_are_alike_less_is_expected_so_a_narrow_ward_stays_and_a
     assert kept.auroc == lost.auroc
     assert kept.errors == lost.errors
     assert kept.expected < 0.72 < 0.85 < lost.expected
-    assert protects(kept.auroc, kept.above, two_class=True)
-    assert not protects(lost.auroc, lost.above, two_class=True)
+    assert protects(kept.errors, kept.shortfall, novelty=5.0, two_class=True)
+    assert not protects(lost.errors, lost.shortfall, novelty=5.0, two_class=True)
+    assert protects(lost.errors, lost.shortfall, novelty=1.0, two_class=True)  # hard to rank, but nothing new
 
 
-def test_a_site_drawn_from_the_models_own_probabilities_is_hardly_ever_left_without_protection():
+def test_a_site_drawn_from_the_models_own_probabilities_hardly_ever_falls_short():
     rng = np.random.default_rng(3)
     missed = 0
     for _ in range(400):
         u = rng.normal(scale=1.5, size=60)
         found = ranking(u, (rng.uniform(size=60) < 0.03 + 0.94 * fp.sigmoid(u)).astype(float), predictor=u)
-        missed += not protects(found.auroc, found.above, two_class=True)
+        missed += found.shortfall >= AS_EXPECTED
     assert missed <= 16  # about 2.3 % of 400, twice its error above
 
 

@@ -52,9 +52,9 @@ class Evidence:
     n: records scored, training and held-out together (at least 5). two_class: at least 3 records of each class.
     sound, reversed, shifted: log-likelihood of the labels under each hypothesis minus n log(1/2), in nats.
     novelty: 0 to 6 nats in favour of `unrelated`. contradicted: records whose label the other sites' models find
-    less likely than not; flagged: those more likely wrong than right. majority: the more frequent class. auroc: how
-    well these models rank the site's patients; expected: how well they would if they were right about each of them;
-    ranking: the difference in standard errors, negative where less than expected; 0.5, 0.5 and 0 for one-class sites.
+    less likely than not; flagged: those more likely wrong than right. majority: the more frequent class. auroc and
+    ranking: how well these models rank the site's patients, and by how many standard errors above chance; shortfall: by
+    how many below what they expect of these patients; 0.5, 0 and 0 for one-class sites.
     repair: the name that gained most, or empty; gain: nats, rounded down to 8, 16, 32 or 64.
     """
 
@@ -69,15 +69,15 @@ class Evidence:
     flagged: int = 0
     majority: int = 0
     auroc: float = 0.5
-    expected: float = 0.5
     ranking: float = 0.0
+    shortfall: float = 0.0
     repair: str = ""
     gain: int = 0
 
     def __post_init__(self) -> None:
         if self.n < LEAST_PUBLISHED:
             raise ValueError(f"a site publishes evidence from {LEAST_PUBLISHED} records on, got {self.n}")
-        for name in ("sound", "reversed", "shifted", "novelty", "auroc", "expected", "ranking"):
+        for name in ("sound", "reversed", "shifted", "novelty", "auroc", "ranking", "shortfall"):
             if not math.isfinite(getattr(self, name)):
                 raise ValueError(f"evidence '{name}' of site '{self.site}' is not finite")
         if not 0 <= self.contradicted <= self.n:

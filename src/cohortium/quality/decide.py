@@ -15,12 +15,9 @@ from typing import Literal
 from cohortium.core.verdicts import Channel, Evidence, Status, Verdict
 from cohortium.quality.evidence import SiteEvidence, posterior
 from cohortium.quality.power import needed_records
-from cohortium.quality.protection import protects, question
+from cohortium.quality.protection import LOOKS_NEW, protects, question
 
-__all__ = ["LOOKS_NEW", "Rules", "Table", "decide", "digest_of"]
-
-LOOKS_NEW = 2.0
-"""Novelty, in nats, from which a site's records ask for a look, and a one-class site may be quarantined unasked."""
+__all__ = ["Rules", "Table", "decide", "digest_of"]
 
 _LOOK = 0.5
 _MICRO = 1_000_000
@@ -83,7 +80,7 @@ def decide(
 
 
 def _rounded(one: Evidence) -> Evidence:
-    names = ("sound", "reversed", "shifted", "novelty", "auroc", "expected", "ranking")
+    names = ("sound", "reversed", "shifted", "novelty", "auroc", "ranking", "shortfall")
     return replace(one, **{name: round(getattr(one, name), 6) for name in names})
 
 
@@ -92,7 +89,7 @@ def _judge(one: Evidence, *, others: int, rules: Rules) -> Verdict:
                         novelty=one.novelty)  # fmt: skip
     harmful = round(posterior(told), 6)
     channel = _channel(one)
-    protected = harmful > _LOOK and protects(one.auroc, one.ranking, two_class=one.two_class)
+    protected = harmful > _LOOK and protects(one.ranking, one.shortfall, novelty=one.novelty, two_class=one.two_class)
     if protected:
         harmful, channel = 0.0, "shifted"
     reason = _shifted_reason(one) if protected else _reason(one, channel if harmful > _LOOK else "sound", others)
@@ -133,7 +130,7 @@ def _reason(one: Evidence, channel: Channel, others: int) -> str:
 
 
 def _shifted_reason(one: Evidence) -> str:
-    told = f"AUROC {_two(one.auroc)}, {_two(one.expected)} expected of them"
+    told = f"AUROC {_two(one.auroc)}, 90 % sure above .5"
     return f"different, not harmful: your patients are still ranked rightly ({told})"
 
 

@@ -169,7 +169,7 @@ def judge(pool: Pool, x: Integers, models: PassModels, *, anchors: frozenset[int
         predictor = models.slope * z[rows] + models.offset
         ranked = ranking(z[rows], pool.y[rows], predictor=predictor) if found.two_class else Ranking(0.5, 0.0)
         harmful = posterior(found)
-        if harmful > SUSPECT and protects(ranked.auroc, ranked.above, two_class=found.two_class):
+        if harmful > SUSPECT and protects(ranked.errors, ranked.shortfall, novelty=novelty, two_class=found.two_class):
             harmful = 0.0
         sites[site] = SiteJudged(evidence=found, ranking=ranked, harmful=harmful)
         q[rows] = trust(harmful, suspicion[rows], anchor=site in anchors)
@@ -198,8 +198,8 @@ def published(
         flagged=int((judged.suspicion[rows] > SUSPECT).sum()),
         majority=int(2 * pool.y[rows].sum() > len(rows)),
         auroc=one.ranking.auroc,
-        expected=one.ranking.expected,
-        ranking=one.ranking.above,
+        ranking=one.ranking.errors,
+        shortfall=one.ranking.shortfall,
         repair=repair,
         gain=gain,
     )

@@ -1,10 +1,10 @@
 """Rules that keep sites that are different but sound (the fairness guard). Pure formulas.
 
-A two-class site whose patients the other sites' models rank about as well as these models expect is shifted, not
-harmful, whatever its labels say of its level. What is expected follows from the patients themselves: of a ward where
-all are old, less than of a mixed one. The first rule, "still ranked above chance", kept every site with noisy values
-that was ranked partly rightly; docs/adr tells why it went, docs/results.md how often. A one-class site cannot show a
-ranking, so it is asked instead of convicted. Design: harmful-data.md 5.3 step 6 and 5.5.
+A two-class site whose patients the other sites' models still rank rightly is shifted, not harmful, whatever its labels
+say of its level. Noisy values are ranked partly rightly as well, so where the records look unlike those of all others
+the ranking must be what the models expect of these very patients; docs/adr tells what else was tried, docs/results.md
+how often it helped. A one-class site cannot show a ranking, so it is asked instead of convicted.
+Design: harmful-data.md 5.3 step 6 and 5.5.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cohortium.core import fixed_point as fp
 from cohortium.quality.evidence import CONTAMINATION
 
-__all__ = ["AS_EXPECTED", "RANKED_RIGHTLY", "Ranking", "expected_auroc", "protects", "question", "ranking"]
+__all__ = ["AS_EXPECTED", "LOOKS_NEW", "RANKED_RIGHTLY", "Ranking", "expected_auroc", "protects", "question", "ranking"]
 
 Floats = NDArray[np.float64]
 
@@ -26,20 +26,23 @@ RANKED_RIGHTLY = 1.28
 """Standard errors above one half from which patients are ranked rightly for certain: one-sided 90 %."""
 
 AS_EXPECTED = 2.0
-"""Standard errors below the AUROC expected of a site's patients from which the ranking no longer protects it."""
+"""Standard errors below the AUROC expected of its patients from which it does not protect a new-looking site."""
+
+LOOKS_NEW = 2.0
+"""Novelty, in nats, from which a site's records ask for a look, and a one-class site may be quarantined unasked."""
 
 
 @dataclass(frozen=True)
 class Ranking:
     """AUROC of a site's patients under the others' models, and its distance from one half in standard errors.
 
-    expected: AUROC that the models expect of these patients; above: distance from it, negative where it is missed.
+    expected: AUROC that the models expect of these patients; shortfall: standard errors by which it is missed.
     """
 
     auroc: float
     errors: float
     expected: float = 0.5
-    above: float = 0.0
+    shortfall: float = 0.0
 
 
 def ranking(score: Floats, y: Floats, *, predictor: Floats | None = None) -> Ranking:
@@ -59,7 +62,7 @@ def ranking(score: Floats, y: Floats, *, predictor: Floats | None = None) -> Ran
     if predictor is None:
         return Ranking(area, errors)
     hoped = expected_auroc(score, predictor)
-    return Ranking(area, errors, hoped, (area - hoped) / _error_of(hoped, n0=n0, n1=n1))
+    return Ranking(area, errors, hoped, (hoped - area) / _error_of(hoped, n0=n0, n1=n1))
 
 
 def expected_auroc(score: Floats, predictor: Floats) -> float:
@@ -89,12 +92,12 @@ def _error_of(area: float, *, n0: int, n1: int) -> float:
     return math.sqrt(spread / (n0 * n1))
 
 
-def protects(auroc: float, above: float, *, two_class: bool) -> bool:
-    """Whether the ranking keeps a site: not the wrong way round, and no worse than chance explains.
+def protects(errors: float, shortfall: float, *, novelty: float, two_class: bool) -> bool:
+    """Whether the ranking keeps a site. Only upwards: reversed labels rank below one half and are not protected.
 
-    auroc: of the site's patients; above: standard errors above what is expected of them, as in `Ranking`.
+    errors, shortfall: as in `Ranking`; novelty: of the site, in nats.
     """
-    return two_class and auroc > 0.5 and above > -AS_EXPECTED
+    return two_class and errors > RANKED_RIGHTLY and (novelty < LOOKS_NEW or shortfall < AS_EXPECTED)
 
 
 def question(n: int, *, majority: int) -> str:

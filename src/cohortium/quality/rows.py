@@ -15,12 +15,12 @@ Integers = NDArray[np.int64]
 
 FIELDS = (
     "n", "two_class", "majority", "sound", "reversed", "shifted", "novelty", "contradicted", "flagged", "auroc",
-    "expected", "ranking", "repair", "gain",
+    "ranking", "shortfall", "repair", "gain",
 )  # fmt: skip
 """Columns of the evidence table; numbers that are not counts in millionths, `repair` counts from 1 in the library."""
 
 _MICRO = 1_000_000
-_REAL = {"sound", "reversed", "shifted", "novelty", "auroc", "expected", "ranking"}
+_REAL = {"sound", "reversed", "shifted", "novelty", "auroc", "ranking", "shortfall"}
 
 
 def row_of(one: Evidence, *, repairs: Sequence[str], silent: bool) -> Integers:
@@ -34,7 +34,6 @@ def row_of(one: Evidence, *, repairs: Sequence[str], silent: bool) -> Integers:
             "two_class": one.two_class,
             "novelty": one.novelty,
             "auroc": 0.5,
-            "expected": 0.5,
         }
     return np.array([round(told[f] * _MICRO) if f in _REAL else int(told[f]) for f in FIELDS], dtype=np.int64)
 
