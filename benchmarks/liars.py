@@ -79,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--shapes", default="twelve,pd83")
     parser.add_argument("--seeds", default="0-9", help="FIRST-LAST")
     parser.add_argument("--liars", default="1,3")
+    parser.add_argument("--lies", default=",".join(LIES))
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args(arguments)
     first, _, last = asked.seeds.partition("-")
@@ -91,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         task = load_task(name)
         for shape in asked.shapes.split(","):
             for n_liars in (int(one) for one in asked.liars.split(",")):
-                for lie in LIES:
+                for lie in (one for one in LIES if one in asked.lies.split(",")):
                     runs = [one_run(task, SHAPES[shape], lie, n_liars=n_liars, seed=seed) for seed in seeds]
                     found = summary(runs)
                     document.append({"task": name, "shape": shape, "liars": n_liars, "lie": lie, "runs": runs, **found})
