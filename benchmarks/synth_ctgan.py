@@ -1,6 +1,7 @@
 """Our `ctgan` beside the public CTGAN: same training rows, same number of steps, figures on the same held-out rows.
 
     python -m benchmarks synth_ctgan --data sim,aml --steps 2500 --peer /tmp/ctgan-venv/bin/python
+    python -m benchmarks synth_ctgan --data aml --modes histogram,em      # both ways to the modes of numbers
 
 The public one is under a business licence, so it is no dependency: it is run as a user would, by the interpreter named
 (`pip install ctgan` there), with its own pac of 10 and with ours of 1, and skipped with a sentence where it is absent.
@@ -83,9 +84,9 @@ def filled(rows: Rows) -> Table:
     return Table.from_columns(found)
 
 
-def own(training: Rows, *, steps: int, batch: int, seed: int) -> tuple[Rows, float]:
+def own(training: Rows, *, steps: int, batch: int, modes: str, seed: int) -> tuple[Rows, float]:
     """What ours draws, and how long its fit took, foundation included."""
-    generator = Ctgan(facts=training.facts, steps=steps, warm_steps=0, batch=batch)
+    generator = Ctgan(facts=training.facts, steps=steps, warm_steps=0, batch=batch, modes=modes)
     began = time.process_time()
     state = fit_network(generator, [training], rng=np.random.default_rng(seed))
     spent = time.process_time() - began
@@ -113,7 +114,10 @@ def drawings(
     training: Rows, asked: argparse.Namespace, *, epochs: int, version: str, seed: int
 ) -> Iterator[tuple[str, Rows, float]]:
     """Name, rows and seconds of every code that is compared."""
-    yield "ours", *own(training, steps=epochs * (len(training) // asked.batch), batch=asked.batch, seed=seed)
+    steps = epochs * max(1, len(training) // asked.batch)
+    for modes in asked.modes.split(","):
+        name = "ours" if modes == "histogram" else f"ours, modes by {modes}"
+        yield name, *own(training, steps=steps, batch=asked.batch, modes=modes, seed=seed)
     for pac in (10, 1) if version else ():
         drawn = public(training, peer=asked.peer, epochs=epochs, batch=asked.batch, pac=pac, seed=seed)
         yield f"public {version}, pac {pac}", *drawn
@@ -135,6 +139,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--batch", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--modes", default="histogram", help="histogram, em or both")
     parser.add_argument("--peer", default="python", help="an interpreter that has ctgan")
     asked = parser.parse_args()
     probe = subprocess.run([asked.peer, "-c", "import ctgan; print(ctgan.__version__)"], capture_output=True, text=True,

@@ -1,6 +1,7 @@
 """What epsilon costs a synthetic table: `marginal_dp` at several epsilons, beside no noise and beside `bn`.
 
     python -m benchmarks synth_private [--data sim,aml] [--epsilon 1,2,4,8,16] [--seeds 5] [--draws 3] [--json]
+    python -m benchmarks synth_private --generators vae_bgm [--mode local]     # a network, beside `marginal_dp`
 
 Three sites share the noise as in mode `distributed` with nobody lost and nobody colluding: the sum carries the whole of
 it. Noise comes from the seed, so nothing here protects anybody. Ranges of the numbers are agreed beforehand (`RANGES`).
@@ -21,6 +22,8 @@ from benchmarks.synth_uses import mean_interval
 from benchmarks.synth_worlds import halves, joined, world
 from cohortium.synth.exchange import fit_by_sums, fit_privately
 from cohortium.synth.facts import Facts
+from cohortium.synth.federate.private_reference import fit_network_privately
+from cohortium.synth.generators import GENERATORS
 from cohortium.synth.generators.bn import BayesianNetwork
 from cohortium.synth.generators.marginal_dp import MarginalDP
 from cohortium.synth.rows import Rows
@@ -49,7 +52,7 @@ def ranged(rows: Rows) -> Rows:
 
 
 def figures(
-    name: str, seed: int, epsilons: list[float], *, most_flags: int, draws: int
+    name: str, seed: int, epsilons: list[float], *, most_flags: int, draws: int, networks: list[str], mode: str
 ) -> Mapping[str, Mapping[str, float]]:
     """Figures by way of one seed."""
     _, sites = world(name, seed=seed)
@@ -66,6 +69,13 @@ def figures(
             state = fit_privately(generator, list(training.values()), epsilon=epsilon, delta=DELTA, entropy=entropy)
         way = "no noise" if epsilon is None else f"epsilon {epsilon:g}"
         drawn[way] = generator.sample(state, len(pooled), rng=np.random.default_rng([seed, 11]))
+        for one in networks if epsilon is not None else ():
+            private = GENERATORS.resolve(one)(facts=pooled.facts)
+            state = fit_network_privately(
+                private, list(training.values()), epsilon=epsilon, delta=DELTA, mode=mode,
+                entropy=np.random.default_rng([seed, 98]).bytes, rng=np.random.default_rng([seed, 3]),
+            )  # fmt: skip
+            drawn[f"{one} {epsilon:g}"] = private.sample(state, len(pooled), rng=np.random.default_rng([seed, 11]))
     state = fit_by_sums(network, list(training.values()))
     drawn["bn"] = network.sample(state, len(pooled), rng=np.random.default_rng([seed, 11]))
     scores = score_all(pooled, held_out, drawn, draws=draws, seed=seed) if draws else {}
@@ -91,6 +101,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--draws", type=int, default=3, help="behind each skill; 0 leaves skills out")
     parser.add_argument("--most-flags", type=int, default=6)
+    parser.add_argument("--generators", default="", help="networks to train privately as well: vae_bgm")
+    parser.add_argument("--mode", default="distributed", choices=["distributed", "local"], help="of the networks")
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     epsilons = [float(one) for one in options.epsilon.split(",")]
@@ -98,8 +111,16 @@ def main() -> None:
     for name in options.data.split(","):
         try:
             runs = [
-                figures(name, seed, epsilons, most_flags=options.most_flags, draws=options.draws)
-                for seed in range(options.seeds)
+                figures(
+                    name,
+                    seed,
+                    epsilons,
+                    most_flags=options.most_flags,
+                    draws=options.draws,
+                    mode=options.mode,
+                    networks=[one for one in options.generators.split(",") if one],
+                )
+                for seed in range(options.first_seed, options.first_seed + options.seeds)
             ]
         except FileNotFoundError as error:
             print(f"{name}: skipped, {error}")

@@ -190,6 +190,40 @@ def test_a_private_generator_learns_through_the_swarm(mode):
     assert 0.01 < np.nanmean(drawn["TP53"]) < 0.3
 
 
+def private_network_study(**options):
+    content = tomllib.loads(PRIVATE_TOML)
+    content["synth"] |= {"generator": "vae_bgm", "federation": "fedavg", "rounds": 2}
+    content["synth"]["options"] = {"private_steps": 4, "warm_epochs": 1, "hidden": 16, "latent": 4} | options
+    return content
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("mode", "rounds"), [("distributed", 2 + 4), ("local", 2 + 2)])
+def test_a_private_network_learns_through_the_swarm_in_noisy_sums_only(mode, rounds, tmp_path):
+    pytest.importorskip("dp_accounting", reason="dp-accounting is not installed: pip install 'cohortium[dp]'")
+    pytest.importorskip("torch", reason="torch is not installed")
+    privacy = {"secure_aggregation": mode == "distributed", "dp": {"mode": mode, "epsilon": 8.0}}
+    made = fit(study_of(private_network_study() | {"privacy": privacy}), private_tables(), out=tmp_path / "it")
+    assert (made.status, made.rounds) == ("complete", rounds)
+    opened = open_generator(tmp_path / "it")
+    assert opened.n_real == max(round(float(made.saved.state["n"][0])), 1)
+    drawn = opened.sample(800, rng=np.random.default_rng(0)).rows
+    real = np.concatenate([rows["age"] for rows in made.training.values()])
+    assert abs(np.nanmean(drawn["age"]) - np.nanmean(real)) < 6
+
+
+def test_a_private_network_needs_fedavg_and_ranges():
+    pytest.importorskip("torch", reason="torch is not installed")
+    content = pin(private_network_study(), private_tables()).study.model_dump(exclude_none=True)
+    assert check_synth(study_of(content), 3) == ()
+    content["synth"]["federation"] = "similarity"
+    assert "choose 'fedavg'" in str(check_synth(study_of(content), 3)[0])
+    content = private_network_study()
+    content["cohort"] = {}
+    with pytest.raises(StudyError, match="have no range that everybody may know"):
+        train(study_of(content), private_tables())
+
+
 def test_a_private_folder_cannot_be_stripped_of_its_noise(tmp_path):
     """The study's seed is in the folder: noise drawn from it could be subtracted. Nor is the exact number told."""
     pytest.importorskip("dp_accounting", reason="dp-accounting is not installed: pip install 'cohortium[dp]'")

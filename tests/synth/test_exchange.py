@@ -57,8 +57,6 @@ def test_noise_for_an_epsilon_is_shared_out_so_that_the_sum_has_all_of_it():
     given = []
 
     class Counting:
-        private_events = 2
-
         def initial(self, layout, *, rng):
             return Parameters({"n": np.zeros(1)})
 
@@ -67,17 +65,17 @@ def test_noise_for_an_epsilon_is_shared_out_so_that_the_sum_has_all_of_it():
             return Parameters({"n": np.ones(1)})
 
         def advance(self, state, total):
-            return total
+            return Parameters({"n": state["n"] + total["n"]})
 
         def finished(self, state):
-            return float(state["n"][0]) > 0
+            return float(state["n"][0]) > 4
 
     rows = [[1], [1], [1], [1]]
     fit_privately(Counting(), rows, epsilon=1.0, delta=1e-5, entropy=bytes)
-    whole = np.sqrt(sum(one**2 for one in given))
+    whole = [np.sqrt(sum(one**2 for one in given[at : at + 4])) for at in (0, 4)]
     from cohortium.core.spending import MechanismEvent
     from cohortium.privacy.dp.accounting import epsilon
 
-    assert 0.99 < epsilon([MechanismEvent.gaussian(sigma=float(whole), count=2)], delta=1e-5) <= 1.0001
+    assert 0.99 < epsilon([MechanismEvent.gaussian(sigma=float(one)) for one in whole], delta=1e-5) <= 1.0001
     with pytest.raises(DataError, match="no patient"):
         fit_privately(Counting(), [[]], epsilon=1.0, delta=1e-5, entropy=bytes)

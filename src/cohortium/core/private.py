@@ -74,7 +74,8 @@ class PrivacyTerms:
 
     epsilon, delta: agreed, of the whole run. noise_multiplier: sigma of a released sum. steps: of a whole run, every
     round `steps_a_round` of them. n_sites, n_colluders, n_silent: of mode `distributed`, whose noise is whole although
-    so many collude and so many are lost. unit `site`: one noisy sum of updates a round, no sampling.
+    so many collude and so many are lost. unit `site`: one noisy sum of updates a round, no sampling. sums: multipliers
+    of sums over all patients, one an exchange, that come before the first step.
     """
 
     epsilon: float
@@ -90,6 +91,7 @@ class PrivacyTerms:
     n_sites: int = 1
     n_colluders: int = 0
     n_silent: int = 0
+    sums: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.n_sharing < 1:
@@ -121,13 +123,46 @@ class PrivacyTerms:
         """Std of one site's noise, in units of the sensitivity."""
         return self.noise_multiplier / math.sqrt(self.n_sharing)
 
+    def asked(self, exchange: int, *, clipping_norm: float, entropy: Callable[[int], bytes]) -> PrivateSteps:
+        """What a site is told in this exchange, counted from 0. clipping_norm: where its last training left it."""
+        if exchange < len(self.sums):
+            own = self.sums[exchange] / math.sqrt(self.n_sharing)
+            return PrivateSteps(sample_rate=1.0, steps=1, clipping_norm=1.0, noise_multiplier=own, entropy=entropy)
+        return PrivateSteps(
+            sample_rate=self.sample_rate,
+            steps=self.steps_a_round,
+            clipping_norm=clipping_norm,
+            noise_multiplier=self.own_multiplier,
+            entropy=entropy,
+            clip=self.clip,
+        )
+
     def delivered(self, *, n_survivors: int | None = None, against: Against = "colluders") -> float:
         """The noise multiplier of a sum over these survivors (fewest allowed if not said) as a party sees it."""
+        return self.noise_multiplier * self._delivered_share(n_survivors, against)
+
+    def _delivered_share(self, n_survivors: int | None, against: Against) -> float:
         if not self.shared:
-            return self.noise_multiplier
+            return 1.0
         n = self.least_survivors if n_survivors is None else n_survivors
         known = {"outsiders": 0, "colluders": self.n_colluders, "alone": n - 1}[against]
-        return self.own_multiplier * math.sqrt(max(n - known, 1))
+        return math.sqrt(max(n - known, 1) / self.n_sharing)
+
+    def of_exchange(
+        self, exchange: int, *, n_survivors: int | None = None, against: Against = "colluders"
+    ) -> tuple[MechanismEvent, ...]:
+        """What this exchange costs, counted from 0."""
+        if exchange >= len(self.sums):
+            return self.events(n_survivors=n_survivors, against=against)
+        sigma = self.sums[exchange] * self._delivered_share(n_survivors, against)
+        return (MechanismEvent.gaussian(sigma=sigma),)
+
+    def of_first(self, exchanges: int, *, against: Against = "colluders") -> tuple[MechanismEvent, ...]:
+        """What so many exchanges cost together."""
+        sums = range(min(exchanges, len(self.sums)))
+        steps = max(exchanges - len(self.sums), 0) * self.steps_a_round
+        return (*(one for k in sums for one in self.of_exchange(k, against=against)),
+                *self.events(steps=steps, against=against))  # fmt: skip
 
     def events(
         self, *, steps: int | None = None, n_survivors: int | None = None, against: Against = "colluders"
@@ -145,4 +180,5 @@ class PrivacyTerms:
 
     def planned(self, *, against: Against = "colluders") -> tuple[MechanismEvent, ...]:
         """What the whole run may cost at most."""
-        return self.events(steps=self.steps, against=against)
+        sums = (one for k in range(len(self.sums)) for one in self.of_exchange(k, against=against))
+        return (*sums, *self.events(steps=self.steps, against=against))

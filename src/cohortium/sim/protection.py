@@ -320,7 +320,7 @@ def spending_of(program: Program, found: Verified) -> tuple[SiteSpending, ...]:
 def _spent(one: Statement, terms: PrivacyTerms) -> SiteSpending:
     run = one.runs[-1]
     against: dict[Against, float] = {
-        party: epsilon(terms.events(steps=run.n_rounds * terms.steps_a_round, against=party), delta=one.delta)
+        party: epsilon(terms.of_first(run.n_rounds, against=party), delta=one.delta)
         for party in ("outsiders", "colluders", "alone")
     }
     return SiteSpending(

@@ -22,7 +22,7 @@ from cohortium.core.exact import weighted_sum
 from cohortium.core.examples import Examples, Layout
 from cohortium.core.marks import shows
 from cohortium.core.parameters import Parameters
-from cohortium.core.private import Against, PrivacyTerms, PrivateSteps, Release
+from cohortium.core.private import Against, PrivacyTerms, Release
 from cohortium.core.progress import part
 from cohortium.core.randomness import Chance
 from cohortium.core.seams import Gathering, Learner, Leaving, Preparation, Strategy
@@ -145,9 +145,10 @@ class Program:
         self, state: Parameters, *, n_survivors: int | None = None, against: Against = "colluders"
     ) -> tuple[MechanismEvent, ...]:
         """What the round that starts from this state costs every patient; of fewest survivors unless they are known."""
-        if self.privacy is None or self.position(state)[0] != len(self.stages) - 1:
+        stage, exchange = self.position(state)
+        if self.privacy is None or stage != len(self.stages) - 1:
             return ()
-        return self.privacy.events(n_survivors=n_survivors, against=against)
+        return self.privacy.of_exchange(exchange, n_survivors=n_survivors, against=against)
 
     def planned_events(self, *, against: Against = "colluders") -> tuple[MechanismEvent, ...]:
         """What the whole run costs every patient at most."""
@@ -290,7 +291,7 @@ class SiteWork:
 
         Raises InvariantBroken where a private run would ask about patients without noise.
         """
-        index, _ = self.program.position(state)
+        index, exchange = self.program.position(state)
         asked = self.program.stages[index].strategy.instruct(self.turn(state))
         terms = self.program.privacy
         if terms is None:
@@ -298,19 +299,11 @@ class SiteWork:
         if index != self._model_index or len(asked) != 1:
             name = self.program.stages[index].name
             raise InvariantBroken(f"stage '{name}' asks about patients without noise in a private run")
-        return asked if terms.unit == "site" else (replace(asked[0], private=self._private_steps(terms, round)),)
-
-    def _private_steps(self, terms: PrivacyTerms, round: int) -> PrivateSteps:
-        """This training's share of the terms. The norm goes on from where this site's last training left it."""
-        norm = float(self._memory[_NORM]) if _NORM in self._memory else terms.clipping_norm
-        return PrivateSteps(
-            sample_rate=terms.sample_rate,
-            steps=terms.steps_a_round,
-            clipping_norm=norm,
-            noise_multiplier=terms.own_multiplier,
-            entropy=self._entropy("steps", round),
-            clip=terms.clip,
-        )
+        if terms.unit == "site":
+            return asked
+        norm = float(self._memory[_NORM]) if _NORM in self._memory else terms.clipping_norm  # where the last one ended
+        private = terms.asked(exchange, clipping_norm=norm, entropy=self._entropy("steps", round))
+        return (replace(asked[0], private=private),)
 
     def _entropy(self, use: str, round: int) -> Callable[[int], bytes]:
         """Secret bytes for the noise of one round: of the operating system, or of a simulation's seed."""

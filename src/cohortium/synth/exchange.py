@@ -15,9 +15,8 @@ import numpy as np
 
 from cohortium.core.parameters import Parameters
 from cohortium.core.private import PrivateSteps
-from cohortium.core.spending import MechanismEvent
 from cohortium.errors import DataError
-from cohortium.privacy.dp.accounting import calibrate
+from cohortium.privacy.dp.terms import generator_noise
 from cohortium.synth.rows import Rows
 
 __all__ = ["fit_by_sums", "fit_network", "fit_privately"]
@@ -27,7 +26,7 @@ def fit_by_sums(generator: Any, sites: Sequence[Rows]) -> Parameters:
     """The finished state over all sites' rows. Raises DataError without a single patient."""
     if sum(len(rows) for rows in sites) == 0:
         raise DataError("no patient to learn from")
-    return _looped(generator, lambda state, rows: generator.answer(state, rows), sites)
+    return _looped(generator, lambda state, rows, told: generator.answer(state, rows), sites)
 
 
 def fit_privately(
@@ -39,24 +38,27 @@ def fit_privately(
     """
     if sum(len(rows) for rows in sites) == 0:
         raise DataError("no patient to learn from")
-    count: int = generator.private_events
-    multiplier = calibrate(
-        lambda sigma: (MechanismEvent.gaussian(sigma=sigma, count=count),), epsilon=epsilon, delta=delta
-    )
-    steps = PrivateSteps(
-        sample_rate=1.0, steps=1, clipping_norm=1.0, noise_multiplier=multiplier / math.sqrt(len(sites)),
-        entropy=entropy,
-    )  # fmt: skip
-    return _looped(generator, lambda state, rows: generator.answer(state, rows, steps=steps), sites)
+    sums, _ = generator_noise(epsilon, delta)
+    asked = iter(sums)
+
+    def terms() -> PrivateSteps:
+        own = next(asked) / math.sqrt(len(sites))
+        return PrivateSteps(sample_rate=1.0, steps=1, clipping_norm=1.0, noise_multiplier=own, entropy=entropy)
+
+    return _looped(generator, lambda state, rows, steps: generator.answer(state, rows, steps=steps), sites, terms)
 
 
-def _looped(generator: Any, asked: Callable[[Parameters, Rows], Parameters], sites: Sequence[Rows]) -> Parameters:
+def _looped(
+    generator: Any, answer: Callable[..., Parameters], sites: Sequence[Rows], each: Callable[[], Any] = lambda: None
+) -> Parameters:
+    """each: what all sites are told in an exchange."""
     state: Parameters = generator.initial(None, rng=None)
     while not generator.finished(state):
-        answers = [asked(state, rows) for rows in sites]
+        told = each()
+        answers = [answer(state, rows, told) for rows in sites]
         total = {name: np.zeros_like(array) for name, array in answers[0].items()}
-        for answer in answers:
-            for name, array in answer.items():
+        for one in answers:
+            for name, array in one.items():
                 total[name] = total[name] + array
         state = generator.advance(state, Parameters(total))
     return state

@@ -13,7 +13,7 @@ from cohortium.core.study import Study, SynthPlan
 from cohortium.data.inference import is_pinned
 from cohortium.data.schema import CohortSchema
 from cohortium.errors import Problem, StudyError, UsageError
-from cohortium.privacy.dp.terms import generator_refusals
+from cohortium.privacy.dp.terms import PRIVATE_NETWORKS, generator_refusals, terms_of
 from cohortium.synth.conditions import Condition, parse
 from cohortium.synth.facts import Fact, Facts
 from cohortium.synth.federate import FEDERATIONS
@@ -73,7 +73,10 @@ def build_generator(study: Study, schema: CohortSchema) -> Any:
     facts = facts_of(study, schema)
     _conditions(plan, facts)
     try:
-        return made(facts=facts, min_cell=plan.min_cell, **plan.options)
+        generator = made(facts=facts, min_cell=plan.min_cell, **plan.options)
+        if study.privacy.dp is not None and plan.generator in PRIVATE_NETWORKS:
+            generator.private_foundation()  # wants agreed ranges
+        return generator
     except (TypeError, ValueError) as error:
         raise StudyError([Problem("synth.options", str(error))]) from None
 
@@ -89,6 +92,7 @@ def build_federation(study: Study, generator: Any, *, n_sites: int) -> Federatio
         min_cell=plan.min_cell,
         attack_risk_max=plan.validation.attack_risk_max,
         proximal=plan.proximal,
+        private=terms_of(study, n_sites=n_sites) if plan.generator in PRIVATE_NETWORKS else None,
     )
     takes = {field.name for field in dataclasses.fields(made)}
     federation: Federation = made(plan=terms, **({"n_sites": n_sites} if "n_sites" in takes else {}))

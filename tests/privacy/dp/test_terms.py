@@ -8,6 +8,7 @@ from cohortium.core.study import Study
 from cohortium.errors import StudyError
 from cohortium.privacy.dp.accounting import epsilon
 from cohortium.privacy.dp.terms import (
+    FOUNDATION_SHARE,
     advice,
     check_delta,
     check_size,
@@ -148,10 +149,31 @@ def _generator(name, **dp):
     return Study.model_validate(content)
 
 
-def test_a_noisy_generator_is_four_events_over_two_rounds():
+def test_a_noisy_generator_books_each_exchange_as_what_it_is():
     terms = terms_of(_generator("marginal_dp", epsilon=4.0, mode="distributed"), n_sites=5)
-    assert (terms.steps, terms.steps_a_round, terms.sample_rate) == (4, 2, 1.0)
+    first, second = terms.sums
+    assert (terms.steps, terms.sample_rate) == (0, 1.0)
+    assert second == pytest.approx(first / 3**0.5)
     assert 3.99 < epsilon(terms.planned(), delta=terms.delta) <= 4.0
+    assert terms.planned() == (*terms.of_exchange(0), *terms.of_exchange(1)) == terms.of_first(2)
+
+
+@pytest.mark.parametrize("mode", ["local", "distributed"])
+def test_a_network_books_its_sums_and_then_its_steps(mode):
+    study = _generator("vae_bgm", epsilon=4.0, mode=mode)
+    study = study.with_plans(synth=study.synth.model_copy(update={"rounds": 4, "options": {"private_steps": 10}}))
+    terms = terms_of(study, n_sites=5)
+    assert (terms.steps, terms.steps_a_round) == ((12, 3) if mode == "local" else (10, 1))
+    assert [event.type for event in terms.planned()] == ["gaussian", "gaussian", "poisson-gaussian"]
+    assert 3.99 < epsilon(terms.planned(), delta=terms.delta) <= 4.0
+    assert epsilon(terms.of_first(2), delta=terms.delta) == pytest.approx(FOUNDATION_SHARE * 4.0, abs=0.01)
+    assert terms.of_exchange(2)[0].count == terms.steps_a_round
+    exchanges = 2 + terms.steps // terms.steps_a_round
+    assert epsilon(terms.of_first(exchanges), delta=terms.delta) == epsilon(terms.planned(), delta=terms.delta)
+    assert terms.asked(0, clipping_norm=9.0, entropy=bytes).sample_rate == 1.0
+    asked = terms.asked(2, clipping_norm=9.0, entropy=bytes)
+    assert (asked.sample_rate, asked.steps, asked.clipping_norm) == (0.1, terms.steps_a_round, 9.0)
+    assert asked.noise_multiplier == terms.own_multiplier
 
 
 @pytest.mark.parametrize(
@@ -161,6 +183,8 @@ def test_a_noisy_generator_is_four_events_over_two_rounds():
         ("bn", {"epsilon": 3.0}, "adds no noise"),
         ("marginal_dp", {"unit": "site", "accept_site_level": True}, "for patients"),
         ("marginal_dp", {"delta": 1e-4}, "at most 1e-05"),
+        ("ctgan", {"epsilon": 3.0}, "choose 'marginal_dp' or 'vae_bgm'"),
+        ("vae_bgm", {"epsilon": 3.0}, "federation 'exact' shows more of a network"),
     ],
 )
 def test_generators_that_cannot_keep_the_promise_are_refused(name, dp, sentence):

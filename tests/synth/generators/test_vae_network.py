@@ -41,10 +41,10 @@ def test_the_loss_is_the_one_written_column_by_column(network, encoded):
         for at, z in enumerate(np.clip(encoded.z[patient], -LARGEST_SCORE, LARGEST_SCORE)):
             if not np.isnan(z):
                 total += 0.5 * ((z - middle[patient, at]) / sd[patient, at]) ** 2 + np.log(sd[patient, at])
-        for at, variable in enumerate(network.cells.flags):
+        for at, variable in enumerate(network.cells.heads.flags):
             p = 1 / (1 + np.exp(-flags[patient, at]))
             total -= np.log(p if encoded.codes[patient, variable] == 1 else 1 - p)
-        for at, variable in enumerate(network.cells.blocks):
+        for at, variable in enumerate(network.cells.heads.blocks):
             mine = levels[patient, at, : network.cells.sizes[variable]]
             total -= mine[encoded.codes[patient, variable]] - np.log(np.exp(mine).sum())
     assert loss_of(network, weights, network.targets(encoded)) == pytest.approx(total / len(encoded), rel=1e-4)
@@ -63,6 +63,6 @@ def test_cells_nobody_knows_cost_nothing(network, encoded):
 
 def test_inputs_hold_scores_flags_and_one_level_of_each_block(network, encoded):
     inputs = network.inputs(encoded)
-    levels = inputs[:, network.cells.n_numbers + len(network.cells.flags) :]
+    levels = inputs[:, network.cells.n_numbers + len(network.cells.heads.flags) :]
     assert inputs.shape[1] == network.n_inputs
-    np.testing.assert_array_equal(levels.sum(axis=1), len(network.cells.blocks))
+    np.testing.assert_array_equal(levels.sum(axis=1), len(network.cells.heads.blocks))

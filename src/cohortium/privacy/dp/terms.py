@@ -23,11 +23,13 @@ __all__ = [
     "COUNTING_MODELS",
     "MAX_SHARED_PARAMETERS",
     "NOISY_GENERATORS",
+    "PRIVATE_NETWORKS",
     "PRIVATE_STRATEGIES",
     "advice",
     "check_delta",
     "check_size",
     "delta_limit",
+    "generator_noise",
     "generator_refusals",
     "refusals",
     "sentences",
@@ -40,8 +42,14 @@ MAX_SHARED_PARAMETERS = 5_000_000
 COUNTING_MODELS = ("kaplan-meier",)
 """Models that count every patient once: one noisy table, no steps and no sampling."""
 
-NOISY_GENERATORS = {"marginal_dp": 4}
-"""Generators by noisy sums, and how many Gaussian events of the run's multiplier they are; two rounds share them."""
+NOISY_GENERATORS = {"marginal_dp": (1.0, 3.0**-0.5)}
+"""Generators by noisy sums, and the noise of each exchange in units of the run's multiplier."""
+
+PRIVATE_NETWORKS = {"vae_bgm": 200}
+"""Network generators that train with noise, and their noisy steps unless the study says `private_steps`."""
+
+FOUNDATION_SHARE = 0.8
+"""Share of epsilon that goes to what a private network begins with, two noisy sums."""
 
 PRIVATE_STRATEGIES = (
     "bulyan", "centred-clipping", "coordinate-median", "fedadam", "fedavg", "fedavgm", "fedbn", "fednova", "fedper",
@@ -66,10 +74,10 @@ def terms_of(study: Study, *, n_sites: int) -> PrivacyTerms | None:
     q = 1.0 if plan.unit == "site" else plan.sample_rate
     if study.model.name in COUNTING_MODELS:
         steps, a_round, q = 1, 1, 1.0
-    if study.model.name in NOISY_GENERATORS:
-        steps, a_round, q = NOISY_GENERATORS[study.model.name], 2, 1.0
-    whole_rounds = study.model.name in NOISY_GENERATORS or (plan.mode == "local" and plan.unit == "patient")
+    whole_rounds = plan.mode == "local" and plan.unit == "patient"
     colluding, silent = sharing(n_sites) if plan.mode == "distributed" or plan.unit == "site" else (0, 0)
+    if study.model.name in (*NOISY_GENERATORS, *PRIVATE_NETWORKS):
+        return _of_generator(study, plan, n_sites, (colluding, silent))
     return PrivacyTerms(
         epsilon=plan.epsilon,
         delta=plan.delta,
@@ -87,6 +95,61 @@ def terms_of(study: Study, *, n_sites: int) -> PrivacyTerms | None:
         n_colluders=colluding,
         n_silent=silent,
     )
+
+
+def _of_generator(study: Study, plan: DpPlan, n_sites: int, lost: tuple[int, int]) -> PrivacyTerms:
+    """Noisy sums, and of a network as many noisy steps as it has after them, in so many trainings or one by one."""
+    steps, a_round = 0, 1
+    if study.model.name in PRIVATE_NETWORKS and study.synth is not None:
+        asked = study.synth.options.get("private_steps", PRIVATE_NETWORKS[study.model.name])
+        steps = asked if type(asked) is int and asked > 0 else 1  # what is wrong with it, the generator says
+        if plan.mode == "local":
+            a_round = math.ceil(steps / study.synth.rounds)
+            steps = a_round * math.ceil(steps / a_round)
+    sums, sigma = generator_noise(plan.epsilon, plan.delta, sample_rate=plan.sample_rate, steps=steps)
+    return PrivacyTerms(
+        epsilon=plan.epsilon,
+        delta=plan.delta,
+        noise_multiplier=sigma,
+        steps=steps,
+        steps_a_round=a_round,
+        sample_rate=plan.sample_rate if steps else 1.0,
+        clipping_norm=plan.clipping_norm,
+        clip=plan.clip,
+        mode=plan.mode,
+        n_sites=n_sites,
+        n_colluders=lost[0],
+        n_silent=lost[1],
+        sums=sums,
+    )
+
+
+@lru_cache(maxsize=64)
+def generator_noise(
+    epsilon: float, delta: float, *, sample_rate: float = 1.0, steps: int = 0
+) -> tuple[tuple[float, ...], float]:
+    """((multipliers of `marginal_dp`'s two sums), multiplier of a network's steps after them), all within epsilon.
+
+    With steps, the sums alone have `FOUNDATION_SHARE` of epsilon. Raises StudyError where no noise is enough.
+    """
+    if steps > _MOST_STEPS:
+        sentence = f"{steps} noisy steps; at most {_MOST_STEPS} are accounted for, so take fewer"
+        raise StudyError([Problem("synth.options.private_steps", sentence)])
+    exchanges = NOISY_GENERATORS["marginal_dp"]
+
+    def of_sums(sigma: float) -> tuple[MechanismEvent, ...]:
+        return tuple(MechanismEvent.gaussian(sigma=sigma * one) for one in exchanges)
+
+    try:
+        first = calibrate(of_sums, epsilon=epsilon * (FOUNDATION_SHARE if steps else 1.0), delta=delta)
+        step = first if not steps else calibrate(
+            lambda sigma: (*of_sums(first), MechanismEvent.poisson_gaussian(q=sample_rate, sigma=sigma, count=steps)),
+            epsilon=epsilon,
+            delta=delta,
+        )  # fmt: skip
+    except ValueError as error:
+        raise StudyError([Problem("privacy.dp", str(error))]) from None
+    return tuple(first * one for one in exchanges), step
 
 
 @lru_cache(maxsize=64)
@@ -128,10 +191,14 @@ def generator_refusals(study: Study, *, n_sites: int | None) -> list[Problem]:
     if plan is None:
         sentence = f"generator '{name}' learns with noise only; say epsilon and delta under [privacy.dp]"
         return [Problem("privacy.dp", sentence)] if name in NOISY_GENERATORS else []
-    if name not in NOISY_GENERATORS:
-        sentence = f"generator '{name}' adds no noise, so it can promise no epsilon; choose 'marginal_dp'"
+    if name not in NOISY_GENERATORS and name not in PRIVATE_NETWORKS:
+        able = " or ".join(f"'{one}'" for one in (*NOISY_GENERATORS, *PRIVATE_NETWORKS))
+        sentence = f"generator '{name}' adds no noise, so it can promise no epsilon; choose {able}"
         return [Problem("privacy.dp", sentence)]
     problems = []
+    if name in PRIVATE_NETWORKS and study.synth is not None and study.synth.federation != "fedavg":
+        sentence = f"federation '{study.synth.federation}' shows more of a network than its noisy steps"
+        problems.append(Problem("synth.federation", f"{sentence}; under [privacy.dp] choose 'fedavg'"))
     if plan.unit == "site":
         problems.append(Problem("privacy.dp.unit", "counts are private for patients; unit = 'site' is for updates"))
     if plan.delta > delta_limit(1):

@@ -14,13 +14,14 @@ from cohortium.strategies.fedavg import FedAvg
 from cohortium.swarm.program import Stage
 from cohortium.synth.federate.network_stages import finished_network, network_stages
 from cohortium.synth.federate.plan import FederationPlan
+from cohortium.synth.federate.private_network import finished_private, private_stages
 
 __all__ = ["Averaging", "Laps"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Averaging:
-    """Weighted means of the weights; only their sum over sites is needed."""
+    """Weighted means of the weights; only their sum over sites is needed. In a private run noisy sums throughout."""
 
     plan: FederationPlan
 
@@ -28,11 +29,15 @@ class Averaging:
 
     def stages(self, generator: Any) -> tuple[Stage, ...]:
         """Foundation, weights, closing."""
+        if self.plan.private is not None:
+            return private_stages(generator, self.plan.private)
         rounds = self.plan.rounds
         return network_stages(generator, FedAvg(), trainings=rounds, max_rounds=rounds)
 
     def result(self, generator: Any, state: Parameters) -> Parameters:
         """The finished network."""
+        if self.plan.private is not None:
+            return finished_private(generator, self.plan.private, state.under("model/model"))
         return finished_network(generator, state)
 
     def shared_by(self, state: Parameters) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from cohortium.core.parameters import Parameters
+from cohortium.core.private import PrivacyTerms
 from cohortium.swarm.program import Stage
 
 __all__ = ["Federation", "FederationPlan"]
@@ -16,12 +17,14 @@ class FederationPlan:
     """rounds: of networks and of sharing. min_cell: fewest patients in a published cell.
 
     attack_risk_max: an attack on what leaves a site may not do better. proximal: mu of `similarity` for networks.
+    private: the terms of a private run.
     """
 
     rounds: int = 5
     min_cell: int = 10
     attack_risk_max: float = 0.05
     proximal: float = 0.01
+    private: PrivacyTerms | None = None
 
 
 class Federation(Protocol):

@@ -12,19 +12,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cohortium.core.parameters import Parameters
 from cohortium.synth.facts import Facts
-from cohortium.synth.generators.bn import BayesianNetwork
 from cohortium.synth.generators.coding import Coding
+from cohortium.synth.generators.heads import Heads
 from cohortium.synth.generators.normal_scores import Scores, scores_of
 from cohortium.synth.generators.tail import repaired
 from cohortium.synth.rows import Rows
 
-__all__ = ["Cells", "Encoded", "placed"]
+__all__ = ["Cells", "Encoded", "Foundation", "placed"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -32,6 +33,15 @@ Integers = NDArray[np.int64]
 Lay = Callable[[Floats, Scores, np.random.Generator], Floats]
 
 ENDS = ("censored", "event")  # by the code of the event
+
+
+class Foundation(Protocol):
+    """What a network is built on: a learner by sums that says how rows are coded."""
+
+    @property
+    def facts(self) -> Facts: ...
+
+    def coding(self, state: Parameters) -> Coding: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +64,7 @@ class Cells:
     margins: tuple[Floats, ...]
 
     @classmethod
-    def of(cls, learner: BayesianNetwork, foundation: Parameters) -> Cells:
+    def of(cls, learner: Foundation, foundation: Parameters) -> Cells:
         """Of a finished foundation."""
         coding, facts = learner.coding(foundation), learner.facts
         ends: tuple[Scores, ...] = ()
@@ -75,28 +85,9 @@ class Cells:
         return (*self.coding.sizes, 2) if self.facts.time else self.coding.sizes
 
     @cached_property
-    def flags(self) -> Integers:
-        """Variables of two levels."""
-        return np.array([at for at, size in enumerate(self.sizes) if size == 2], dtype=np.int64)
-
-    @cached_property
-    def blocks(self) -> Integers:
-        """Variables of more than two levels."""
-        return np.array([at for at, size in enumerate(self.sizes) if size > 2], dtype=np.int64)
-
-    @cached_property
-    def level_at(self) -> Integers:
-        """(blocks, most levels): place of every level among all levels of the blocks; one behind the end where none."""
-        sizes = np.array([self.sizes[at] for at in self.blocks], dtype=np.int64)
-        most = int(sizes.max(initial=0))
-        first = np.concatenate([[0], np.cumsum(sizes)])[: len(sizes)]
-        places = first[:, None] + np.arange(most)
-        return np.where(np.arange(most) < sizes[:, None], places, self.n_levels).astype(np.int64)
-
-    @cached_property
-    def n_levels(self) -> int:
-        """Levels of all blocks together."""
-        return sum(self.sizes[at] for at in self.blocks)
+    def heads(self) -> Heads:
+        """Where the variables stand in a network's row."""
+        return Heads(self.sizes)
 
     @cached_property
     def n_numbers(self) -> int:

@@ -3,12 +3,12 @@
     generator = Ctgan(facts=facts)
     state = fit_network(generator, [rows], rng=rng)
 
-Numbers as modes of the published histograms, questions by log frequency, WGAN with gradient penalty, cross-entropy on
-what was asked. The budget is in steps, not in passes: a site of few patients trains as long as a large one. Each step
-uses the same invented patients for critic and generator. Two departures from the paper, both measured (docs/adr/0018):
-patients are judged one at a time, and the critic learns four times as fast as the generator. New patients: questions
-by true frequency, levels drawn with logits moved to the published frequencies, values laid on the published tables.
-Design: synthetic-data.md 5.3.
+Numbers as modes, of the published histograms or by EM over patients, questions by log frequency, WGAN with gradient
+penalty, cross-entropy on what was asked. The budget is in steps, not in passes: a site of few patients trains as long
+as a large one. Each step uses the same invented patients for critic and generator. Two departures from the paper, both
+measured (docs/adr/0018): patients are judged one at a time, and the critic learns four times as fast as the generator.
+New patients: questions by true frequency, levels drawn with logits moved to the published frequencies, values laid on
+the published tables. Design: synthetic-data.md 5.3.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from cohortium.synth.generators.critic import Critic
 from cohortium.synth.generators.gan_cells import GanCells, Modal
 from cohortium.synth.generators.gan_conditions import Asked, Conditions, Lists
 from cohortium.synth.generators.gan_network import GanNetwork
+from cohortium.synth.generators.modal_foundation import ModalFoundation
 from cohortium.synth.generators.network_training import Descent, Trained, share_of
 from cohortium.synth.rows import Rows
 
@@ -42,7 +43,8 @@ _DECAY = 1e-6
 class Ctgan:
     """facts: the columns. steps: of the whole run; warm_steps: on rows of the foundation.
 
-    batch: patients a step, a multiple of pac; pac: patients judged at once; dropout: of the critic; the rest: widths.
+    batch: patients a step, a multiple of pac; pac: patients judged at once; dropout: of the critic. modes: of numbers,
+    from the published histograms or by up to 30 exchanges of EM over patients; the rest: widths.
     """
 
     facts: Facts
@@ -57,6 +59,7 @@ class Ctgan:
     dropout: float = 0.0
     learning_rate: float = 5e-4
     critic_rate: float = 2e-3
+    modes: Literal["histogram", "em"] = "histogram"
 
     learns_by: ClassVar[Literal["weights"]] = "weights"
     reads_columns: ClassVar[bool] = False
@@ -76,12 +79,15 @@ class Ctgan:
                 raise ValueError(f"{name} must be above 0 and at most 1, got {getattr(self, name)}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout}")
+        if self.modes not in ("histogram", "em"):
+            raise ValueError(f"modes must be 'histogram' or 'em', got {self.modes!r}")
 
     # --- stages ------------------------------------------------------------------------------------------------
 
-    def foundation(self) -> BayesianNetwork:
+    def foundation(self) -> BayesianNetwork | ModalFoundation:
         """What the sites learn first, by exact sums."""
-        return BayesianNetwork(facts=self.facts, min_cell=self.min_cell)
+        network = BayesianNetwork(facts=self.facts, min_cell=self.min_cell)
+        return network if self.modes == "histogram" else ModalFoundation(inner=network)
 
     def begin(self, foundation: Parameters, *, rng: np.random.Generator) -> Parameters:
         """First weights of generator and critic."""
@@ -133,16 +139,16 @@ class Ctgan:
         if not self.finished(state):
             raise UsageError("this generator is not finished; fit it to the end before sampling")
         network = self._network(state.under("foundation"))
-        cells, n_drawn = network.cells, max(n, LEAST_DRAWN)
+        cells, heads, n_drawn = network.cells, network.heads, max(n, LEAST_DRAWN)
         asked = _asked_as_they_are(cells, n_drawn, rng)
         noise = rng.standard_normal((n_drawn, self.noise))
         with one_thread():
             inputs = np.hstack([noise, network.question(asked, n_drawn)])
             places, flags, levels = network.drawn_logits(state.under("network"), inputs)
-        flags = moved_flags(flags, np.array([cells.margins[at][1] for at in network.flags]))
-        levels = moved_levels(levels, [cells.margins[at] for at in network.blocks])
+        flags = moved_flags(flags, np.array([cells.margins[at][1] for at in heads.flags]))
+        levels = moved_levels(levels, [cells.margins[at] for at in heads.blocks])
         codes = np.zeros((n_drawn, len(cells.sizes)), dtype=np.int64)
-        codes[:, network.flags], codes[:, network.blocks] = drawn_codes(flags, levels, rng)
+        codes[:, heads.flags], codes[:, heads.blocks] = drawn_codes(flags, levels, rng)
         return cells.decode(Modal(places, codes), rng).take(np.arange(n))
 
     # --- within ------------------------------------------------------------------------------------------------

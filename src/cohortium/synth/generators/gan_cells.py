@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohortium.core.parameters import Parameters
-from cohortium.synth.generators.bn import BayesianNetwork
-from cohortium.synth.generators.cells import Cells, Encoded
+from cohortium.synth.generators.cells import Cells, Encoded, Foundation
+from cohortium.synth.generators.heads import Heads
+from cohortium.synth.generators.modal_foundation import modes_of, number_tables
 from cohortium.synth.generators.modes import Modes
 from cohortium.synth.generators.normal_scores import Scores
 from cohortium.synth.rows import Rows
@@ -42,13 +43,10 @@ class GanCells:
     modes: tuple[Modes, ...]
 
     @classmethod
-    def of(cls, learner: BayesianNetwork, foundation: Parameters) -> GanCells:
+    def of(cls, learner: Foundation, foundation: Parameters) -> GanCells:
         """Of a finished foundation."""
         cells = Cells.of(learner, foundation)
-        coding, facts = cells.coding, learner.facts
-        tables = [coding.tables[c.name] for c in coding.numbers]
-        tables += [coding.tables[facts.time]] if facts.time else []
-        return cls(cells, tuple(Modes.of(table) for table in tables))
+        return cls(cells, modes_of(cells.coding, foundation))
 
     @cached_property
     def named(self) -> Integers:
@@ -79,6 +77,11 @@ class GanCells:
     def sizes(self) -> tuple[int, ...]:
         """Levels of every variable."""
         return tuple(len(one) for one in self.margins)
+
+    @cached_property
+    def heads(self) -> Heads:
+        """Where the variables stand in a network's row."""
+        return Heads(self.sizes)
 
     @property
     def n_numbers(self) -> int:
@@ -132,8 +135,7 @@ class GanCells:
 
     @cached_property
     def _numbers(self) -> tuple[str, ...]:
-        facts = self.cells.facts
-        return (*(c.name for c in self.cells.coding.numbers), *([facts.time] if facts.time else []))
+        return number_tables(self.cells.coding)[0]
 
     def _has_rest(self, k: int) -> bool:
         name = self.cells.coding.numbers[k].name

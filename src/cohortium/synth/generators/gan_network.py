@@ -19,6 +19,7 @@ from cohortium.core.parameters import Parameters
 from cohortium.models.torch_training import tensor
 from cohortium.synth.generators.gan_cells import GanCells, Modal
 from cohortium.synth.generators.gan_conditions import Asked
+from cohortium.synth.generators.heads import BARRED, Heads
 from cohortium.synth.generators.network_training import uniform_layer
 
 if TYPE_CHECKING:
@@ -50,40 +51,22 @@ class GanNetwork:
     n_hidden: int
     n_blocks: int = 2
 
-    @cached_property
-    def flags(self) -> Integers:
-        """Variables of two levels."""
-        return np.array([at for at, size in enumerate(self.cells.sizes) if size == 2], dtype=np.int64)
-
-    @cached_property
-    def blocks(self) -> Integers:
-        """Variables of more."""
-        return np.array([at for at, size in enumerate(self.cells.sizes) if size > 2], dtype=np.int64)
-
-    @cached_property
-    def level_at(self) -> Integers:
-        """(blocks, most levels): place among all levels, one behind the end where there is none."""
-        sizes = np.array([self.cells.sizes[at] for at in self.blocks], dtype=np.int64)
-        steps = np.arange(int(sizes.max(initial=0)))
-        first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)[: len(sizes)]
-        return np.where(steps < sizes[:, None], first[:, None] + steps, int(sizes.sum())).astype(np.int64)
-
-    @cached_property
-    def n_levels(self) -> int:
-        """Levels of all blocks."""
-        return sum(self.cells.sizes[at] for at in self.blocks)
+    @property
+    def heads(self) -> Heads:
+        """Where the variables stand in a patient's row."""
+        return self.cells.heads
 
     @property
     def width(self) -> int:
         """Numbers a patient has: distances, flags, levels."""
-        return self.cells.n_numbers + len(self.flags) + self.n_levels
+        return self.cells.n_numbers + self.heads.width
 
     @cached_property
     def n_asked(self) -> tuple[int, int]:
         """(flags, levels) that can be asked for: those of named variables, which come first in their blocks."""
         named = len(self.cells.named)
-        flags = int((self.flags < named).sum())
-        return flags, sum(self.cells.sizes[at] for at in self.blocks if at < named)
+        flags = int((self.heads.flags < named).sum())
+        return flags, sum(self.cells.sizes[at] for at in self.heads.blocks if at < named)
 
     @property
     def asked_width(self) -> int:
@@ -103,19 +86,14 @@ class GanNetwork:
             arrays |= uniform_layer(f"generator.{at}", n_in if at == 0 else self.n_hidden, self.n_hidden, rng)
             arrays[f"generator.{at}.scale"] = np.ones(self.n_hidden, dtype=np.float32)
             arrays[f"generator.{at}.shift"] = np.zeros(self.n_hidden, dtype=np.float32)
-        n_out = self.cells.n_numbers + len(self.flags) + self.level_at.size
-        arrays |= uniform_layer("generator.out", self.n_hidden, n_out, rng)
+        arrays |= uniform_layer("generator.out", self.n_hidden, self.width, rng)
         return Parameters(arrays)
 
     # --- patients as numbers -----------------------------------------------------------------------------------
 
     def real(self, modal: Modal) -> NDArray[np.float32]:
         """Real rows as the critic sees them, (n, width)."""
-        wide = np.zeros((len(modal.codes), self.n_levels + 1))
-        if len(self.blocks):
-            places = self.level_at[np.arange(len(self.blocks)), modal.codes[:, self.blocks]]
-            wide[np.arange(len(wide))[:, None], places] = 1.0
-        return np.hstack([modal.places, modal.codes[:, self.flags], wide[:, :-1]]).astype(np.float32)
+        return np.hstack([modal.places, self.heads.numbers(modal.codes)]).astype(np.float32)
 
     def question(self, asked: Asked | None, n: int) -> NDArray[np.float32]:
         """(n, asked_width): +1 or -1 for a flag, one level of a block, 0 for all that is not asked."""
@@ -134,16 +112,16 @@ class GanNetwork:
         """By named variable: its first column in a question, and whether it is a flag."""
         named = len(self.cells.named)
         at, is_flag = np.zeros(named, dtype=np.int64), np.zeros(named, dtype=bool)
-        for place, variable in enumerate(self.flags[self.flags < named]):
+        for place, variable in enumerate(self.heads.flags[self.heads.flags < named]):
             at[variable], is_flag[variable] = place, True
-        for place, variable in enumerate(self.blocks[self.blocks < named]):
-            at[variable] = self.n_asked[0] + self.level_at[place, 0]
+        for place, variable in enumerate(self.heads.blocks[self.heads.blocks < named]):
+            at[variable] = self.n_asked[0] + self.heads.level_at[place, 0]
         return at, is_flag
 
     # --- the network -------------------------------------------------------------------------------------------
 
     def outputs(self, held: Mapping[str, Tensor], inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Raw distances, flag logits, level logits: every block as wide as the widest, (n, blocks x most levels)."""
+        """Raw distances, flag logits, level logits."""
         import torch
         from torch.nn import functional
 
@@ -154,24 +132,21 @@ class GanNetwork:
             z = functional.layer_norm(z, (self.n_hidden,), held[f"{name}.scale"], held[f"{name}.shift"])
             hidden = torch.relu(z) if at == 0 else hidden + torch.relu(z)
         out = torch.addmm(held["generator.out.bias"], hidden, held["generator.out.weight"].t())
-        n, f = self.cells.n_numbers, len(self.flags)
-        return out[:, :n], out[:, n : n + f], out[:, n + f :] + self._barred
+        n, f = self.cells.n_numbers, len(self.heads.flags)
+        return out[:, :n], out[:, n : n + f], out[:, n + f :]
 
     def soft(self, held: Mapping[str, Tensor], inputs: Tensor, noise: np.random.Generator) -> Soft:
         """Patients that are nearly drawn: Gumbel noise on the logits, sharpened by the temperature."""
         import torch
 
         raw, flags, levels = self.outputs(held, inputs)
-        n = len(inputs)
         first, second = (noise.standard_exponential(flags.shape, dtype=np.float32) for _ in range(2))
         logistic = torch.from_numpy(np.log(second + 1e-20) - np.log(first + 1e-20))
         soft_flags = torch.sigmoid((flags + logistic) * (1 / TEMPERATURE))
         parts = [soft_flags]
-        if len(self.blocks):
+        if self.heads.n_levels:
             gumbel = torch.from_numpy(-np.log(noise.standard_exponential(levels.shape, dtype=np.float32) + 1e-20))
-            wide = ((levels + gumbel) * (1 / TEMPERATURE)).view(n, len(self.blocks), -1)
-            raised = torch.exp(wide - wide.detach().amax(dim=2, keepdim=True))  # softmax, five times as fast for few
-            parts.append((raised / raised.sum(dim=2, keepdim=True)).view(n, -1)[:, self._there])
+            parts.append(self.heads.softmax((levels + gumbel) * (1 / TEMPERATURE)))
         states = torch.cat(parts, dim=1)
         places = torch.tanh(raw) * torch.addmm(self._onto[1], states, self._onto[0])
         return Soft(data=torch.cat([places, states], dim=1), flags=flags, levels=levels)
@@ -190,8 +165,9 @@ class GanNetwork:
             wanted = torch.from_numpy(asked.level[flag].astype(np.float32))
             total = total + functional.binary_cross_entropy_with_logits(chosen, wanted, reduction="sum")
         if not flag.all():
-            wide = soft.levels.view(len(rows), len(self.blocks), -1)
-            chosen = wide[torch.from_numpy(rows[~flag]), torch.from_numpy(at[asked.variable[~flag]])]
+            places = self.heads.level_at[at[asked.variable[~flag]]]
+            wide = functional.pad(soft.levels, (0, 1), value=BARRED)
+            chosen = wide[torch.from_numpy(rows[~flag])].gather(1, torch.from_numpy(places))
             total = total + functional.cross_entropy(chosen, torch.from_numpy(asked.level[~flag]), reduction="sum")
         return total / len(rows)
 
@@ -202,24 +178,16 @@ class GanNetwork:
         held = {name: tensor(weights[name]) for name in self.names}
         with torch.no_grad():
             raw, flags, levels = self.outputs(held, tensor(inputs))
-            found = (torch.tanh(raw), flags, levels.view(len(raw), len(self.blocks), -1))
-        return tuple(one.double().numpy() for one in found)  # type: ignore[return-value]
-
-    @cached_property
-    def _barred(self) -> Tensor:
-        """-1e9 where a block has no such level, else 0."""
-        return tensor(np.where(self.level_at.reshape(-1) < self.n_levels, 0.0, -1e9))
-
-    @cached_property
-    def _there(self) -> Tensor:
-        return tensor(np.flatnonzero(self.level_at.reshape(-1) < self.n_levels), dtype="int64")
+            found = [one.double().numpy() for one in (torch.tanh(raw), flags, levels)]
+        return found[0], found[1], self.heads.padded(found[2])
 
     @cached_property
     def _column_of(self) -> tuple[Integers, NDArray[np.bool_]]:
         """By variable: its place among flags, or among blocks; and whether it is a flag."""
         at, is_flag = np.zeros(len(self.cells.sizes), dtype=np.int64), np.zeros(len(self.cells.sizes), dtype=bool)
-        at[self.flags], is_flag[self.flags] = np.arange(len(self.flags)), True
-        at[self.blocks] = np.arange(len(self.blocks))
+        flags, blocks = self.heads.flags, self.heads.blocks
+        at[flags], is_flag[flags] = np.arange(len(flags)), True
+        at[blocks] = np.arange(len(blocks))
         return at, is_flag
 
     @cached_property
@@ -227,7 +195,7 @@ class GanNetwork:
         """From flags and levels to 'this number has a mode': (states, numbers), and the constant of each number."""
         at, is_flag = self._column_of
         named, n = len(self.cells.named), self.cells.n_numbers
-        matrix, constant = np.zeros((len(self.flags) + self.n_levels, n)), np.ones(n)
+        matrix, constant = np.zeros((self.heads.width, n)), np.ones(n)
         for k, m in enumerate(self.cells.n_modes):
             variable = named + k
             size = self.cells.sizes[variable]
@@ -236,6 +204,6 @@ class GanNetwork:
             elif is_flag[variable]:
                 matrix[at[variable], k] = -1.0 if m == 1 else 0.0
             elif size > 2:
-                first = len(self.flags) + int(self.level_at[at[variable], 0])
+                first = len(self.heads.flags) + int(self.heads.level_at[at[variable], 0])
                 matrix[first + m : first + size, k] = -1.0
         return tensor(matrix), tensor(constant)

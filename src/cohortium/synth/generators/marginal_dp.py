@@ -9,9 +9,9 @@ to be chosen and no table is opened. What is made of it is a Gaussian copula (`l
 hazards from the products with the residuals of the common curve. Sums are whole numbers in units of 2^-16 of the
 sensitivity; each site adds its part of the noise as whole numbers, so it goes through the secure sum as it is.
 
-Guarantee: 4 events gaussian(sigma) for one patient more or less, sigma the noise multiplier of the whole sum: one for
-the first exchange, three for the second, whose noise is narrower by sqrt 3. Draws cost nothing more. `answer` without
-steps adds no noise and promises nothing. Design: synthetic-data.md 5.4; why no tree is chosen: docs/adr/0016.
+Guarantee: an event gaussian(sigma) for one patient more or less in each exchange, sigma the noise multiplier of the
+whole sum, in the second narrower by sqrt 3 (`privacy.dp.terms`). Draws cost nothing more. `answer` without steps adds
+no noise and promises nothing. Design: synthetic-data.md 5.4; why no tree is chosen: docs/adr/0016.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from cohortium.core.update import Fitted, Instructions
 from cohortium.errors import UsageError
 from cohortium.privacy.dp.noise import IntegerGaussian, SecretStream
 from cohortium.privacy.dp.sampling import PatientSampler, public_size
-from cohortium.privacy.dp.terms import NOISY_GENERATORS
 from cohortium.synth.facts import Fact, Facts
 from cohortium.synth.generators.latent import kept_by_cutting, level_scores, lifted, tetrachoric
 from cohortium.synth.generators.public_table import PublicTable, has_range, nearest_counts, public_edges
@@ -47,7 +46,6 @@ UNITS = 1 << 16
 """Units in one sensitivity."""
 
 CELLS, PAIRS, DONE = 0, 1, -1
-_PAIRS_COUNT = NOISY_GENERATORS["marginal_dp"] - 1  # events of the second exchange: its noise is narrower by the root
 _SHARES = {"flags": 0.55, "flags and scores": 0.22, "scores": 0.18, "gaps": 0.05}
 _LONGEST_SCORES = 1.25  # squared length of a patient's scores, in their number; longer ones are shortened
 _MOST_GAPS = 12
@@ -68,7 +66,6 @@ class MarginalDP:
 
     learns_by: ClassVar[Literal["sums"]] = "sums"
     reads_columns: ClassVar[bool] = False
-    private_events: ClassVar[int] = NOISY_GENERATORS["marginal_dp"]
 
     def __post_init__(self) -> None:
         if not 2 <= self.most_flags <= 50:
@@ -134,8 +131,7 @@ class MarginalDP:
         """The sums the state asks for, of these rows, with this site's part of the noise if there are steps."""
         sums = self._cells(rows) if _phase(state) == CELLS else self._pairs(state, rows, steps)
         if steps is not None:
-            narrower = 1.0 if _phase(state) == CELLS else np.sqrt(_PAIRS_COUNT)
-            noise = IntegerGaussian(steps.noise_multiplier * UNITS / narrower)
+            noise = IntegerGaussian(steps.noise_multiplier * UNITS)
             stream = SecretStream(steps.entropy, use="synth")
             for values in sums.values():
                 noise.add(values.reshape(-1), stream)

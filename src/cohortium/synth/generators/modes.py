@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cohortium.synth.generators.normal_scores import Scores
 
-__all__ = ["Modes"]
+__all__ = ["LEAST_SD", "LEAST_WEIGHT", "N_MODES", "TOLERANCE", "Modes", "start_of"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -24,8 +24,10 @@ N_MODES = 10
 LEAST_WEIGHT = 0.005
 EDGE = 0.99
 _WIDTHS = 4.0
-_TURNS, _TOLERANCE = 100, 1e-4
-_LEAST_SD = 1e-3
+TOLERANCE = 1e-4
+LEAST_SD = 1e-3
+"""Of the spread."""
+_TURNS = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,23 +41,16 @@ class Modes:
     @classmethod
     def of(cls, table: Scores) -> Modes:
         """Of a published histogram; a single mode where there is hardly a spread."""
-        n = int(table.counts.sum())
-        if n == 0:
-            return cls(np.ones(1), np.zeros(1), np.ones(1))
-        points = 4 * len(table.counts)  # values lie evenly within a cell
-        x = table.value((np.arange(points) + 0.5) / points)
-        low, high = np.quantile(x, [0.25, 0.75])
-        spread = float(high - low) or float(np.std(x))
+        found, spread = start_of(table)
         if spread <= 0:
-            return cls(np.ones(1), x[:1].copy(), np.ones(1))
-        means = np.quantile(x, (np.arange(N_MODES) + 0.5) / N_MODES)
-        found = cls(np.full(N_MODES, 1.0 / N_MODES), means, np.full(N_MODES, spread / N_MODES))
+            return found
+        x = _points(table)
         before = -np.inf
         for _ in range(_TURNS):
             shares, score = found._shares(x)
-            if score - before < _TOLERANCE:
+            if score - before < TOLERANCE:
                 break
-            found, before = found._moved(x, shares, least=_LEAST_SD * spread), score
+            found, before = found._moved(x, shares, least=LEAST_SD * spread), score
         kept = found.weights >= LEAST_WEIGHT
         return cls(found.weights[kept] / found.weights[kept].sum(), found.means[kept], found.sds[kept])
 
@@ -90,3 +85,22 @@ class Modes:
         means = shares.T @ x / n
         apart = (x[:, None] - means) ** 2
         return Modes(n / n.sum(), means, np.maximum(np.sqrt((shares * apart).sum(axis=0) / n), least))
+
+
+def start_of(table: Scores) -> tuple[Modes, float]:
+    """(where EM starts, the spread); a single mode and 0 where there is hardly a spread."""
+    if int(table.counts.sum()) == 0:
+        return Modes(np.ones(1), np.zeros(1), np.ones(1)), 0.0
+    x = _points(table)
+    low, high = np.quantile(x, [0.25, 0.75])
+    spread = float(high - low) or float(np.std(x))
+    if spread <= 0:
+        return Modes(np.ones(1), x[:1].copy(), np.ones(1)), 0.0
+    means = np.quantile(x, (np.arange(N_MODES) + 0.5) / N_MODES)
+    return Modes(np.full(N_MODES, 1.0 / N_MODES), means, np.full(N_MODES, spread / N_MODES)), spread
+
+
+def _points(table: Scores) -> Floats:
+    """Values that stand for the table's patients: they lie evenly within a cell."""
+    points = 4 * len(table.counts)
+    return table.value((np.arange(points) + 0.5) / points)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohortium.core.parameters import Parameters
-from cohortium.models.optimisers import OptimiserPlan, update
+from cohortium.models.optimisers import OptimiserPlan, fused_adam
 from cohortium.models.torch_training import tensor
 
 if TYPE_CHECKING:
@@ -76,9 +76,7 @@ class Descent:
             g = list(gradients)
             if self._proximal:
                 g = list(torch._foreach_add(g, torch._foreach_sub(self._held, self._start), alpha=self._proximal))
-            if self._decay:
-                g = list(torch._foreach_add(g, self._held, alpha=self._decay))
-            update(self._plan, self._held, g, self._moments, step=self.n_steps)
+            fused_adam(self._plan, self._held, g, self._moments, step=self.n_steps, decay=self._decay)
 
     def weights(self) -> Parameters:
         """The tensors as arrays."""

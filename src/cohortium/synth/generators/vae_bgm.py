@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from cohortium.core import fixed_point as fp
 from cohortium.core.parameters import Parameters
+from cohortium.core.private import PrivateSteps
 from cohortium.errors import DataError, UsageError
 from cohortium.models.optimisers import OptimiserPlan
 from cohortium.models.torch_training import one_thread, require_torch
@@ -28,7 +29,9 @@ from cohortium.synth.generators.bn import BayesianNetwork
 from cohortium.synth.generators.calibration import drawn_codes, moved_flags, moved_levels
 from cohortium.synth.generators.cells import Cells, Encoded, placed
 from cohortium.synth.generators.latent_mixture import LatentMixture, integer_layer
+from cohortium.synth.generators.marginal_dp import MarginalDP
 from cohortium.synth.generators.network_training import Descent, Trained, in_batches, share_of
+from cohortium.synth.generators.private_steps import PrivatePatients, stepped_privately
 from cohortium.synth.generators.vae_network import LOG_VARIANCE, VaeNetwork
 from cohortium.synth.rows import Rows
 
@@ -45,7 +48,8 @@ TURNS = 10
 class VaeBgm:
     """facts: the columns. epochs: passes over a site's rows in the whole run; warm_epochs: over rows of the foundation.
 
-    batch: patients a step; hidden, latent: widths; components: of the mixture, at most.
+    batch: patients a step; hidden, latent: widths; components: of the mixture, at most. private_steps: noisy steps of a
+    whole run under [privacy.dp], at private_rate.
     """
 
     facts: Facts
@@ -59,6 +63,8 @@ class VaeBgm:
     dropout: float = 0.1
     beta: float = 1.0
     components: int = 20
+    private_steps: int = 200
+    private_rate: float = 1e-3
 
     learns_by: ClassVar[Literal["weights"]] = "weights"
     closes: ClassVar[bool] = True
@@ -66,12 +72,14 @@ class VaeBgm:
 
     def __post_init__(self) -> None:
         for name, least, most in (("epochs", 1, 10_000), ("batch", 1, 10_000), ("hidden", 1, 4096), ("latent", 1, 64),
-                                  ("components", 1, 100), ("warm_epochs", 0, 10_000)):  # fmt: skip
+                                  ("components", 1, 100), ("warm_epochs", 0, 10_000),
+                                  ("private_steps", 1, 100_000)):  # fmt: skip
             value = getattr(self, name)
             if not (isinstance(value, int) and least <= value <= most):
                 raise ValueError(f"{name} must be a whole number from {least} to {most}, got {value!r}")
-        if not 0 < self.learning_rate <= 1:
-            raise ValueError(f"learning_rate must be above 0 and at most 1, got {self.learning_rate}")
+        for name in ("learning_rate", "private_rate"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be above 0 and at most 1, got {getattr(self, name)}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout}")
         if not 0 <= self.beta <= 100:
@@ -124,6 +132,39 @@ class VaeBgm:
     def finished(self, state: Parameters) -> bool:
         """Whether patients can be drawn."""
         return "mixture/weights" in state and "network/heads.weight" in state
+
+    # --- under noise -------------------------------------------------------------------------------------------
+
+    def private_foundation(self) -> MarginalDP:
+        """What a private run learns first, by noisy sums. Raises ValueError where a number has no agreed range."""
+        return MarginalDP(facts=self.facts, min_cell=self.min_cell)
+
+    @property
+    def private_plan(self) -> OptimiserPlan:
+        """How a noisy step is taken."""
+        return OptimiserPlan(name="adam", learning_rate=self.private_rate)
+
+    def patients(self, foundation: Parameters, rows: Rows) -> PrivatePatients:
+        """Rows as what a noisy step needs of them."""
+        network = self._network(foundation)
+        return PrivatePatients(network, network.targets(network.cells.encode(rows)))
+
+    def train_privately(
+        self,
+        weights: Parameters,
+        foundation: Parameters,
+        rows: Rows,
+        patient: NDArray[np.int64],
+        *,
+        steps: PrivateSteps,
+        rng: np.random.Generator,
+    ) -> tuple[Parameters, float]:
+        """(weights, clipping norm) after these noisy steps at one site. patient: of each row."""
+        losses = self.patients(foundation, rows)
+        return stepped_privately(
+            weights, patient, steps=steps, plan=self.private_plan,
+            clipped=lambda held, chosen, norm: losses.clipped(held, chosen, norm=norm, chance=rng),
+        )  # fmt: skip
 
     # --- patients ----------------------------------------------------------------------------------------------
 
@@ -209,14 +250,14 @@ class VaeBgm:
         moved: bool = True,
     ) -> Encoded:
         """Every head drawn. forbidden: by variable a level that is not drawn; moved: logits set to the frequencies."""
-        cells = network.cells
+        cells, heads = network.cells, network.cells.heads
         middle, sd, flags, levels = network.decode(weights, codes)
         if moved:
-            flags = moved_flags(flags, np.array([cells.margins[at][1] for at in cells.flags]))
-            levels = moved_levels(levels, [cells.margins[at] for at in cells.blocks])
+            flags = moved_flags(flags, np.array([cells.margins[at][1] for at in heads.flags]))
+            levels = moved_levels(levels, [cells.margins[at] for at in heads.blocks])
         found = np.zeros((len(codes), len(cells.sizes)), dtype=np.int64)
-        found[:, cells.flags], found[:, cells.blocks] = drawn_codes(flags, levels, rng, forbidden=None
-            if forbidden is None else (forbidden[cells.flags], forbidden[cells.blocks]))  # fmt: skip
+        found[:, heads.flags], found[:, heads.blocks] = drawn_codes(flags, levels, rng, forbidden=None
+            if forbidden is None else (forbidden[heads.flags], forbidden[heads.blocks]))  # fmt: skip
         z = middle + sd * rng.standard_normal(middle.shape)
         return Encoded(z, found)
 

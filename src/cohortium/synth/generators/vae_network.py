@@ -9,7 +9,7 @@ Kingma and Welling 2014; heads by kind of column: Nazabal et al. 2020. Design: s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -67,7 +67,7 @@ class VaeNetwork:
     @cached_property
     def n_inputs(self) -> int:
         """Width of a patient."""
-        return self.cells.n_numbers + len(self.cells.flags) + self.cells.n_levels
+        return self.cells.n_numbers + self.cells.heads.width
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -88,18 +88,14 @@ class VaeNetwork:
 
     def inputs(self, encoded: Encoded) -> Floats:
         """(n, n_inputs): scores, flags, levels; 0 where there is none."""
-        cells = self.cells
         z = np.nan_to_num(np.clip(encoded.z, -LARGEST_SCORE, LARGEST_SCORE), nan=0.0)
-        flags = np.maximum(encoded.codes[:, cells.flags], 0).astype(np.float64)
-        wide = np.zeros((len(encoded), cells.n_levels + 1))
-        wide[np.arange(len(encoded))[:, None], self._places(encoded)] = 1.0
-        return np.hstack([z, flags, wide[:, :-1]])
+        return np.hstack([z, self.cells.heads.numbers(encoded.codes)])
 
     def targets(self, encoded: Encoded) -> Targets:
         """What the loss compares with."""
-        cells = self.cells
+        heads = self.cells.heads
         z = np.clip(encoded.z, -LARGEST_SCORE, LARGEST_SCORE)
-        flags, levels = encoded.codes[:, cells.flags], encoded.codes[:, cells.blocks]
+        flags, levels = encoded.codes[:, heads.flags], encoded.codes[:, heads.blocks]
         return Targets(
             inputs=tensor(self.inputs(encoded)),
             z=tensor(np.nan_to_num(z, nan=0.0)),
@@ -112,26 +108,43 @@ class VaeNetwork:
 
     def loss(self, held: Mapping[str, Tensor], batch: Targets, noise: np.random.Generator) -> Tensor:
         """Mean over the batch of negative log-likelihood and KL."""
+        _, outputs = self.passed(held, batch, noise)
+        return self.total_loss(outputs, batch) / len(batch.inputs)
+
+    def passed(
+        self, held: Mapping[str, Tensor], batch: Targets, noise: np.random.Generator
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """(inputs, outputs) of the four layers, patient by patient. noise: of codes and dropout."""
+        import torch
+
+        n = len(batch.inputs)
+        first = _layer(held, "encoder", batch.inputs)
+        hidden = torch.relu(first)
+        code = _layer(held, "code", hidden)
+        spread = code[:, self.n_latent :].clamp(*LOG_VARIANCE)
+        drawn = torch.from_numpy(noise.standard_normal((n, self.n_latent), dtype=np.float32))
+        mask = torch.from_numpy(dropout_mask(noise, n, self.n_hidden, self.dropout)) if self.dropout else None
+        z = code[:, : self.n_latent] + drawn * torch.exp(0.5 * spread)
+        second = _layer(held, "decoder", z)
+        wide = torch.relu(second) if mask is None else torch.relu(second) * mask
+        return [batch.inputs, hidden, z, wide], [first, code, second, _layer(held, "heads", wide)]
+
+    def total_loss(self, outputs: Sequence[Tensor], batch: Targets) -> Tensor:
+        """The sum over patients of negative log-likelihood and KL. outputs: of `passed`."""
         import torch
         from torch.nn import functional
 
-        n = len(batch.inputs)
-        hidden = torch.relu(torch.addmm(held["encoder.bias"], batch.inputs, held["encoder.weight"].t()))
-        code = torch.addmm(held["code.bias"], hidden, held["code.weight"].t())
+        _, code, _, heads = outputs
         mean, spread = code[:, : self.n_latent], code[:, self.n_latent :].clamp(*LOG_VARIANCE)
-        drawn = torch.from_numpy(noise.standard_normal((n, self.n_latent), dtype=np.float32))
-        mask = torch.from_numpy(dropout_mask(noise, n, self.n_hidden, self.dropout)) if self.dropout else None
-        middle, log_sd, flags, levels = self._heads(held, mean + drawn * torch.exp(0.5 * spread), mask)
+        middle, log_sd, flags, levels = self._heads(heads)
         apart = (batch.z - middle) * torch.exp(-log_sd)
         total = ((0.5 * apart * apart + log_sd) * batch.z_seen).sum()
         total = total + functional.binary_cross_entropy_with_logits(
             flags, batch.flags, weight=batch.flags_seen, reduction="sum"
         )
-        if len(self.cells.blocks):
-            chosen = torch.log_softmax(levels, dim=2).gather(2, batch.levels[:, :, None])[:, :, 0]
-            total = total - (chosen * batch.levels_seen).sum()
-        kl = 0.5 * (mean * mean + torch.exp(spread) - 1.0 - spread).sum()
-        return (total + self.beta * kl) / n
+        if self.cells.heads.n_levels:
+            total = total - (self.cells.heads.log_chance(levels, batch.levels) * batch.levels_seen).sum()
+        return total + self.beta * 0.5 * (mean * mean + torch.exp(spread) - 1.0 - spread).sum()
 
     def decode(self, weights: Parameters, codes: Floats) -> tuple[Floats, Floats, Floats, Floats]:
         """Means and sds of scores, logits of flags, logits of levels (n, blocks, most levels)."""
@@ -139,26 +152,18 @@ class VaeNetwork:
 
         held = {name: tensor(weights[name]) for name in self.names}
         with torch.no_grad():
-            middle, log_sd, flags, levels = self._heads(held, tensor(codes), None)
-        return tuple(one.double().numpy() for one in (middle, torch.exp(log_sd), flags, levels))  # type: ignore[return-value]
+            heads = _layer(held, "heads", torch.relu(_layer(held, "decoder", tensor(codes))))
+            middle, log_sd, flags, levels = self._heads(heads)
+        found = [one.double().numpy() for one in (middle, torch.exp(log_sd), flags, levels)]
+        return found[0], found[1], found[2], self.cells.heads.padded(found[3])
 
-    def _heads(
-        self, held: Mapping[str, Tensor], code: Tensor, mask: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        import torch
+    def _heads(self, out: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Means and log sds of scores, logits of flags, logits of levels."""
+        n, f = self.cells.n_numbers, len(self.cells.heads.flags)
+        return out[:, :n], out[:, n : 2 * n].clamp(*LOG_SD), out[:, 2 * n : 2 * n + f], out[:, 2 * n + f :]
 
-        hidden = torch.relu(torch.addmm(held["decoder.bias"], code, held["decoder.weight"].t()))
-        hidden = hidden if mask is None else hidden * mask
-        out = torch.addmm(held["heads.bias"], hidden, held["heads.weight"].t())
-        n, f = self.cells.n_numbers, len(self.cells.flags)
-        wide = torch.nn.functional.pad(out[:, 2 * n + f :], (0, 1), value=-1e9)
-        return out[:, :n], out[:, n : 2 * n].clamp(*LOG_SD), out[:, 2 * n : 2 * n + f], wide[:, self._level_at]
 
-    @cached_property
-    def _level_at(self) -> Tensor:
-        return tensor(self.cells.level_at, dtype="int64")
+def _layer(held: Mapping[str, Tensor], name: str, inputs: Tensor) -> Tensor:
+    import torch
 
-    def _places(self, encoded: Encoded) -> Integers:
-        codes = encoded.codes[:, self.cells.blocks]
-        at = self.cells.level_at[np.arange(len(self.cells.blocks)), np.maximum(codes, 0)]
-        return np.where(codes >= 0, at, self.cells.n_levels).astype(np.int64)
+    return torch.addmm(held[f"{name}.bias"], inputs, held[f"{name}.weight"].t())
