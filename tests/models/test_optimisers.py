@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from cohortium.models.optimisers import OptimiserPlan, update  # noqa: E402
+from cohortium.models.optimisers import OptimiserPlan, fused_adam, update  # noqa: E402
 
 ORACLES = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.05),
@@ -30,6 +30,21 @@ def test_fifty_steps_equal_torchs_own(name):
         update(plan, ours, gradients, moments, step=step)
     for mine, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-6, atol=1e-6)
+
+
+def test_adam_in_one_pass_is_adam():
+    rng = np.random.default_rng(3)
+    first = [rng.normal(size=shape).astype(np.float32) for shape in ((7, 3), (7,))]
+    many, one = ([torch.tensor(a) for a in first] for _ in range(2))
+    plan = OptimiserPlan(name="adam", learning_rate=0.05, beta_1=0.5, beta_2=0.9)
+    moments = [[[torch.zeros_like(p) for p in many] for _ in range(2)] for _ in range(2)]
+    for step in range(1, 31):
+        gradients = [torch.tensor(rng.normal(size=a.shape).astype(np.float32)) for a in first]
+        pulled = [g + 0.01 * p for g, p in zip(gradients, many, strict=True)]
+        update(plan, many, pulled, moments[0], step=step)
+        fused_adam(plan, one, gradients, moments[1], step=step, decay=0.01)
+    for a, b in zip([*many, *moments[0][0]], [*one, *moments[1][0]], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
 def test_factor_multiplies_the_rate():

@@ -15,6 +15,7 @@ from cohortium.sim.inputs import read_study
 from cohortium.sim.pinning import pin, write_pinned
 from cohortium.sim.synthesis import fit, open_generator, train
 from cohortium.synth.exchange import fit_by_sums
+from cohortium.synth.federate import private_network
 from cohortium.synth.rows import Rows
 from cohortium.synth.study import check_synth
 
@@ -199,9 +200,10 @@ def private_network_study(**options):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("mode", "rounds"), [("distributed", 2 + 4), ("local", 2 + 2)])
-def test_a_private_network_learns_through_the_swarm_in_noisy_sums_only(mode, rounds, tmp_path):
+def test_a_private_network_learns_through_the_swarm_in_noisy_sums_only(mode, rounds, tmp_path, monkeypatch):
     pytest.importorskip("dp_accounting", reason="dp-accounting is not installed: pip install 'cohortium[dp]'")
     pytest.importorskip("torch", reason="torch is not installed")
+    monkeypatch.setattr(private_network, "LEAST_DRAWN", 1500)
     privacy = {"secure_aggregation": mode == "distributed", "dp": {"mode": mode, "epsilon": 8.0}}
     made = fit(study_of(private_network_study() | {"privacy": privacy}), private_tables(), out=tmp_path / "it")
     assert (made.status, made.rounds) == ("complete", rounds)

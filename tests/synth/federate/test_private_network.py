@@ -22,7 +22,6 @@ from cohortium.swarm.program import Program  # noqa: E402
 from cohortium.synth.facts import Facts  # noqa: E402
 from cohortium.synth.federate import private_network  # noqa: E402
 from cohortium.synth.federate.private_network import PrivateNetwork, finished_private, private_stages  # noqa: E402
-from cohortium.synth.federate.private_reference import fit_network_privately  # noqa: E402
 from cohortium.synth.generators.vae_bgm import VaeBgm  # noqa: E402
 from cohortium.synth.rows import Rows  # noqa: E402
 
@@ -32,16 +31,21 @@ TERMS = PrivacyTerms(epsilon=4.0, delta=1e-5, noise_multiplier=1e-3, steps=6, st
                      mode="distributed", n_sites=3, sums=(1e-3, 1e-3))  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def sites(world):
+def ranged(training):
+    """The rows at three sites, with agreed ranges."""
     columns = tuple(
-        replace(c, low=RANGES[c.name][0], high=RANGES[c.name][1]) if c.is_number else c for c in world.facts.columns
+        replace(c, low=RANGES[c.name][0], high=RANGES[c.name][1]) if c.is_number else c for c in training.facts.columns
     )
     facts = Facts(columns=columns)
-    held = {c.name: np.clip(world.training[c.name], c.low, c.high) if c.is_number else world.training[c.name]
+    held = {c.name: np.clip(training[c.name], c.low, c.high) if c.is_number else training[c.name]
             for c in columns}  # fmt: skip
     whole = Rows(facts, held)
     return [whole.take(np.arange(k, len(whole), 3)) for k in range(3)]
+
+
+@pytest.fixture(scope="module")
+def sites(world):
+    return ranged(world.training)
 
 
 @pytest.fixture(scope="module")
@@ -147,15 +151,6 @@ def test_sites_train_by_themselves_in_mode_local_and_their_ways_are_averaged(fou
 def test_without_terms_nothing_leaves(learner, founded):
     with pytest.raises(UsageError, match="learns with noise only"):
         learner.fit(founded, None, instructions=Instructions(), rng=None)
-
-
-@pytest.mark.slow
-def test_the_loop_without_a_swarm_ends_with_a_generator(sites, learner):
-    made = fit_network_privately(
-        learner.generator, sites, epsilon=8.0, delta=1e-5, entropy=np.random.default_rng(0).bytes,
-        rng=np.random.default_rng(0), mode="local", rounds=2,
-    )  # fmt: skip
-    assert len(learner.generator.sample(made, 30, rng=np.random.default_rng(0))) == 30
 
 
 def in_variances(events, *, delta):

@@ -52,6 +52,7 @@ class PrivateNetwork:
     generator: Any
     terms: PrivacyTerms
     warmed: dict[bytes, Parameters] = field(default_factory=dict, repr=False, compare=False)
+    founded: dict[bytes, Parameters] = field(default_factory=dict, repr=False, compare=False)
 
     learns_by: ClassVar[Literal["sums"]] = "sums"
     reads_columns: ClassVar[bool] = False
@@ -146,15 +147,22 @@ class PrivateNetwork:
         found = start.without([n for n in start if n.startswith("sums/")]) | sums.prefixed("sums")
         if not marginal.finished(sums):
             return found
-        n = max(LEAST_DRAWN, round(float(sums["n"][0])))
-        rows = marginal.sample(sums, n, rng=_stream(sums))
-        foundation = fit_by_sums(self.generator.foundation(), [rows])
+        foundation = self._foundation(marginal, sums)
         first = self.generator.begin(foundation, rng=_stream(foundation))
         still = Parameters({name: np.zeros(array.shape) for name, array in first.items()})
         found |= foundation.prefixed("foundation") | still.prefixed("way")
         for k in range(self.generator.private_plan.n_moments if self.terms.shared else 0):
             found |= still.prefixed(f"moment.{k}")
         return found
+
+    def _foundation(self, marginal: Any, sums: Parameters) -> Parameters:
+        """Learned from drawn patients, worked out once where several sites share a process."""
+        if sums.digest not in self.founded:
+            self.founded.clear()
+            n = max(LEAST_DRAWN, round(float(sums["n"][0])))
+            rows = marginal.sample(sums, n, rng=_stream(sums))
+            self.founded[sums.digest] = fit_by_sums(self.generator.foundation(), [rows])
+        return self.founded[sums.digest]
 
     def _warmed(self, foundation: Parameters) -> Parameters:
         key = foundation.digest
