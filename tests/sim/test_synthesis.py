@@ -204,14 +204,14 @@ def test_a_private_network_learns_through_the_swarm_in_noisy_sums_only(mode, rou
     pytest.importorskip("dp_accounting", reason="dp-accounting is not installed: pip install 'cohortium[dp]'")
     pytest.importorskip("torch", reason="torch is not installed")
     monkeypatch.setattr(private_network, "LEAST_DRAWN", 1500)
-    privacy = {"secure_aggregation": mode == "distributed", "dp": {"mode": mode, "epsilon": 8.0}}
+    privacy = {"secure_aggregation": mode == "distributed", "dp": {"mode": mode, "epsilon": 2.0}}
     made = fit(study_of(private_network_study() | {"privacy": privacy}), private_tables(), out=tmp_path / "it")
     assert (made.status, made.rounds) == ("complete", rounds)
     opened = open_generator(tmp_path / "it")
     assert opened.n_real == max(round(float(made.saved.state["n"][0])), 1)
     drawn = opened.sample(800, rng=np.random.default_rng(0)).rows
     real = np.concatenate([rows["age"] for rows in made.training.values()])
-    assert abs(np.nanmean(drawn["age"]) - np.nanmean(real)) < 6
+    assert abs(np.nanmean(drawn["age"]) - np.nanmean(real)) < 15  # 480 patients
 
 
 def test_a_private_network_needs_fedavg_and_ranges():

@@ -22,6 +22,7 @@ from cohortium.data.table import Table
 from cohortium.errors import Problem, StudyError
 from cohortium.privacy.leakage.one_run import Guesses, ceiling
 from cohortium.sim.synthesis import gathered_rows
+from cohortium.privacy.dp.terms import NOISY_GENERATORS
 from cohortium.synth.exchange import fit_by_sums, fit_network, fit_privately
 from cohortium.synth.rows import Rows, rows_of_examples
 from cohortium.synth.study import build_generator
@@ -83,7 +84,7 @@ def canary_runs(
     sites = [rows_of_examples(one.training, facts) for one in gathered.rows()]
     plan = study.privacy.dp
     epsilon, delta = (None, 0.0) if plan is None else (plan.epsilon, plan.delta)
-    if plan is not None and not hasattr(generator, "private_events"):
+    if plan is not None and study.model.name not in NOISY_GENERATORS:
         sentence = "canaries are planted for private generators by sums only; choose 'marginal_dp'"
         raise StudyError([Problem("privacy.dp", sentence)])
     found = []
