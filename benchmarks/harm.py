@@ -53,8 +53,8 @@ _LEAST_IS_WORST = {
 }  # fmt: skip
 
 
-def one_run(task: Task, case: Case, seed: int) -> dict[str, float | str]:
-    """One world audited: figures by name; NaN where a figure has no meaning."""
+def one_run(task: Task, case: Case, seed: int, *, models: bool = True) -> dict[str, float | str]:
+    """One world audited: figures by name; NaN where a figure has no meaning. models: train anew as well."""
     world = make_world(task, case=case, seed=seed)
     sites = {name: world.examples(world.rows(at)) for at, name in enumerate(world.sites)}
     began = time.process_time()
@@ -66,7 +66,7 @@ def one_run(task: Task, case: Case, seed: int) -> dict[str, float | str]:
                 "oob_auroc": result.table.auroc, "slope": result.table.slope}  # fmt: skip
     if case.epsilon is not None:
         return figures | _of_noise(known, case.epsilon, seed)
-    return figures | _of_models(known)
+    return figures | (_of_models(known) if models else {})
 
 
 def _of_noise(k: _Known, epsilon: float, seed: int) -> dict[str, float]:
@@ -299,6 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--scenarios", default="S1,S2,S3,S4")
     parser.add_argument("--seeds", default="0-9")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--sites-only", action="store_true", help="who is found; train no model on what is left")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args(arguments)
     if asked.quick:
@@ -307,7 +308,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in asked.tasks.split(","):
         task = load_task(name)
         for case in (case for scenario in asked.scenarios.split(",") for case in cases(scenario)):
-            runs = [one_run(task, case, seed) for seed in _seeds(asked.seeds)]
+            runs = [one_run(task, case, seed, models=not asked.sites_only) for seed in _seeds(asked.seeds)]
             table[f"{name} {case.label}"] = {**summary(runs), "runs": runs}
             _print(f"{name} {case.label}", table[f"{name} {case.label}"])
             if asked.json:
