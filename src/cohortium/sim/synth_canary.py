@@ -20,9 +20,9 @@ from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
 from cohortium.data.table import Table
 from cohortium.errors import Problem, StudyError
+from cohortium.privacy.dp.terms import NOISY_GENERATORS
 from cohortium.privacy.leakage.one_run import Guesses, ceiling
 from cohortium.sim.synthesis import gathered_rows
-from cohortium.privacy.dp.terms import NOISY_GENERATORS
 from cohortium.synth.exchange import fit_by_sums, fit_network, fit_privately
 from cohortium.synth.rows import Rows, rows_of_examples
 from cohortium.synth.study import build_generator
