@@ -13,7 +13,7 @@ def test_a_shape_of_ones_own_is_tried(tmp_path, capsys):
     shape.write_text("40:20/10:5, 40:20/10:5, " * 6, encoding="utf-8")
     assert run(["audit", "harm", "simulate", "--shape", str(shape), "--scenario", "nothing", "--seeds", "1"]) == 0
     said = capsys.readouterr()
-    assert said.out.startswith("S4 (nothing), 12 sites, 1 draws: 0 of 12 other sites named by mistake")
+    assert said.out.startswith("S4 (nothing), 12 sites, 1 draw: 0 of 12 other sites named by mistake")
     assert "S4: draw 1 of 1" in said.err
     code = run(["audit", "harm", "simulate", "--shape", str(shape), "--scenario", "S1", "--seeds", "1", "--json"])
     found = json.loads(capsys.readouterr().out)
@@ -36,7 +36,7 @@ def test_records_needed_and_how_many_sites_have_them(tmp_path, capsys):
 
 def test_wrong_shapes_and_scenarios_are_errors_of_the_caller(tmp_path, capsys):
     assert run(["audit", "harm", "simulate", "--shape", str(tmp_path / "none.csv")]) == 2
-    assert "cannot be read" in capsys.readouterr().err
+    assert "none.csv': No such file" in capsys.readouterr().err
     assert run(["audit", "harm", "simulate", "--scenario", "S9"]) == 2
     assert "unknown scenario 'S9'; available: S1 (whole-sites)" in capsys.readouterr().err
     assert run(["audit", "harm", "simulate", "--scenario", "S7"]) == 2

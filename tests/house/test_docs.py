@@ -112,6 +112,22 @@ def test_every_study_key_and_default_is_in_the_reference():
     assert missing == []
 
 
+def test_no_help_page_loses_a_word_in_brackets():
+    """typer takes `[synth]` for a mark of style and shows nothing."""
+    lost = re.compile(r"(?<!\\)\[/?[a-z]")
+    found = []
+    for path, command in commands(typer.main.get_command(app)):
+        texts = [command.help or "", *(getattr(one, "help", None) or "" for one in command.params)]
+        found += [(path, text) for text in texts if lost.search(text)]
+    assert found == []
+
+
+def test_the_first_paragraph_of_a_help_text_is_a_sentence():
+    """The list of commands shows it alone."""
+    shown = {path: (command.help or "").split("\n\n")[0] for path, command in commands(typer.main.get_command(app))}
+    assert {path: text for path, text in shown.items() if not text.rstrip().endswith(".")} == {}
+
+
 def commands(group, path=()):
     for name, command in group.commands.items():
         if hasattr(command, "commands"):

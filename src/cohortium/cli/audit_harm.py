@@ -63,7 +63,9 @@ def power(shape: Shape = "pd83", as_json: AsJson = False) -> None:
 @app.command()
 def simulate(
     shape: Shape = "pd83",
-    scenario: Annotated[str, typer.Option("--scenario", metavar="S1..S6", help="What is wrong, or `all`.")] = "S3",
+    scenario: Annotated[
+        str, typer.Option("--scenario", metavar="S1..S6", help="What is wrong: S4 nothing, S3 a mixture; or `all`.")
+    ] = "S3",
     seeds: Annotated[int, typer.Option("--seeds", min=1, max=1000, help="How many consortia are drawn.")] = 10,
     auroc: Annotated[float, typer.Option("--auroc", help="How well cases can be told from controls.")] = 0.85,
     as_json: AsJson = False,
@@ -166,9 +168,9 @@ def review(
     home: HomeDir = HOME,
     as_json: AsJson = False,
 ) -> None:
-    """For this hospital's own reviewer: were the scores committed, does the evidence follow from them, which records to
+    """For this hospital's own reviewer: check that scores and evidence are those committed; draw records to look up.
 
-    look up. Ends with 5 where one of the first two is not so. Nothing leaves the hospital.
+    Ends with 5 where scores or evidence are others. Nothing leaves the hospital.
     """
     import json
 

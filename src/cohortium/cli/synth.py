@@ -88,7 +88,7 @@ def sample(
     screen.document({"files": [str(file) for file in files], "n": n, "where": where, "broken_rules": broken})
     for rule, count in broken.items():
         screen.warn(f"{count} patients still break the rule '{rule}' after 20 draws")
-    screen.result(f"wrote {', '.join(str(file) for file in files)} ({n} patients each)")
+    screen.result(f"wrote {', '.join(str(file) for file in files)} ({n} patients{' each' if sets > 1 else ''})")
 
 
 @app.command()
@@ -218,7 +218,7 @@ def bench(
     ] = "sim",
     site_column: SiteColumn = None,
     study: Annotated[
-        Path | None, typer.Option("--study", metavar="STUDY.toml", help="With [synth]; guessed if not given.")
+        Path | None, typer.Option("--study", metavar="STUDY.toml", help="Of a generator; guessed if not given.")
     ] = None,
     generators: Annotated[str, typer.Option("--generators", help="Names, separated by commas.")] = "bn",
     strategies: Annotated[

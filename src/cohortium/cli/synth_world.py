@@ -40,7 +40,7 @@ def canary(
     ] = "sim",
     site_column: SiteColumn = None,
     study: Annotated[
-        Path | None, typer.Option("--study", metavar="STUDY.toml", help="With [synth]; guessed if not given.")
+        Path | None, typer.Option("--study", metavar="STUDY.toml", help="Of a generator; guessed if not given.")
     ] = None,
     runs: Annotated[int, typer.Option("--runs", min=1, max=100, help="Each with other canaries.")] = 5,
     canaries: Annotated[

@@ -76,7 +76,7 @@ class OwnSynthesis:
     book: GateBook = field(default_factory=GateBook)
 
     def audit(self) -> tuple[Audited, ...]:
-        """The seal, for the ledger: 1 where privacy has passed on this site's patients, 2 failed, 3 not told.
+        """The seal, for the ledger: 1 where privacy has passed on this site's patients, 2 failed, 3 neither.
 
         A run that promises epsilon tells nothing: the verdict looks at patients without noise.
         """

@@ -23,7 +23,7 @@ __all__ = ["FORMAT", "TIER", "Sealed", "check_seals"]
 FORMAT = "cohortium-generator-seal/1"
 TIER = 2
 _FIELDS = {"format", "study", "site", "generator", "table", "report"}
-_WORDS = {1: "privacy passed", 2: "privacy failed", 3: "privacy not told"}
+_WORDS = {1: "privacy passed", 2: "privacy failed", 3: "privacy neither passed nor failed"}
 _MAX_BYTES = 64 << 10
 
 

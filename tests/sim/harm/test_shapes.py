@@ -53,8 +53,10 @@ def test_a_wrong_word_is_named(text, sentence):
 
 def test_a_file_that_is_no_text_is_refused(tmp_path):
     (tmp_path / "b").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match="cannot be read as text"):
+    with pytest.raises(DataError, match="is no text"):
         read_shape(tmp_path / "b")
+    with pytest.raises(DataError, match=r"cannot read shape file .*: No such file"):
+        read_shape(tmp_path / "c")
 
 
 def test_equal_sites_have_no_inequality():

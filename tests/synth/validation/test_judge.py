@@ -142,3 +142,11 @@ def test_a_verdict_says_what_it_turned_on_and_where_the_limit_was(judgement):
     assert judgement.reasons["fidelity"].startswith(f"lowest skill {lowest[name]:.2f} ({name.upper()}); pass from 0.85")
     utility = f"C-index {judgement.utility.difference:+z.3f} against training on real patients"
     assert judgement.reasons["utility"].startswith(utility)
+
+
+def test_privacy_names_what_did_not_pass_and_what_may_be_chance(judgement, monkeypatch):
+    said = {"dcr_share": "pass", "singling_out": "fail", "inference": "warn"}
+    monkeypatch.setattr(type(judgement), "findings", said)
+    assert judgement.reasons["privacy"] == "singling out; inference (may be chance)"
+    monkeypatch.setattr(type(judgement), "findings", dict.fromkeys(said, "pass"))
+    assert "privacy" not in judgement.reasons

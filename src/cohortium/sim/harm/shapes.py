@@ -117,8 +117,10 @@ def read_shape(path: Path) -> Shape:
     """The shape in a text or CSV file. Raises DataError when it cannot be read or a word is wrong."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise DataError(f"shape file '{path}' cannot be read as text") from None
+    except OSError as error:
+        raise DataError(f"cannot read shape file '{path}': {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise DataError(f"shape file '{path}' is no text") from None
     return parse_shape(text, name=path.stem)
 
 

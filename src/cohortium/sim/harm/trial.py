@@ -89,7 +89,9 @@ class AuditTrial:
             parts.append(f"{lost:.1f} % of the minority's records lost")
         if silent:
             parts.append(f"{silent} of {len(self.outcomes)} audits inconclusive")
-        return f"{self.case} ({self.title}), {self.n_sites} sites, {len(self.outcomes)} draws: {'; '.join(parts)}"
+        n = len(self.outcomes)
+        draws = f"{n} draw{'' if n == 1 else 's'}"
+        return f"{self.case} ({self.title}), {self.n_sites} sites, {draws}: {'; '.join(parts)}"
 
     def document(self) -> dict[str, Any]:
         """Everything as plain data."""

@@ -108,7 +108,7 @@ class Judgement:
 
     @property
     def reasons(self) -> dict[str, str]:
-        """What a verdict turned on, beside the limits that were agreed; privacy has its `findings` instead."""
+        """What a verdict turned on, beside the limits that were agreed; of privacy, the measures that did not pass."""
         if not self.credible:
             return {}
         found, limits = {}, self.limits
@@ -124,6 +124,11 @@ class Judgement:
                 f"{'C-index' if cox else 'AUROC'} {self.utility.difference:+z.3f} against training on real patients;"
                 f" pass from {limits.utility_pass:g}, warn from {limits.utility_warn:g}"
             )
+        failed, chance = ([name.replace("_", " ") for name, word in self.findings.items() if word == one]
+                          for one in ("fail", "warn"))  # fmt: skip
+        parts = [", ".join(failed), f"{', '.join(chance)} (may be chance)" if chance else ""]
+        if privacy := "; ".join(part for part in parts if part):
+            found["privacy"] = privacy
         return found
 
     def _skills(self) -> dict[str, float]:
