@@ -370,3 +370,15 @@ def test_an_update_that_is_not_finite_is_refused_before_it_is_made_whole_numbers
     with pytest.raises(TrainingFailed, match="not finite after training") as caught:
         works(program)[0].train(1, program.start())
     assert caught.value.code == "not_finite"
+
+
+def test_a_private_training_draws_dropout_that_nobody_else_knows():
+    made = private_program()
+    one, other = (works(made)[0].rng(1, 0).random() for _ in range(2))
+    assert one != other
+    seeded = private_program()
+    seeded.chance = Chance(1, secrets_from_system=False)
+    assert works(seeded)[0].rng(1, 0).random() == works(seeded)[0].rng(1, 0).random()
+    assert works(seeded)[0].rng(1, 0).random() != works(seeded)[1].rng(1, 0).random()
+    plain = program()
+    assert works(plain)[0].rng(1, 0).random() == works(plain)[0].rng(1, 0).random()

@@ -387,7 +387,14 @@ class SiteWork:
         return self._view(state, len(self.program.stages) - 1).apply(examples)
 
     def rng(self, round: int, number: int) -> np.random.Generator:
-        """The stream of one training: depends on seed, site, round and training only."""
+        """The stream of one training: depends on seed, site, round and training only.
+
+        Where patients are promised privacy it is a secret one: dropout that everybody knows falls on whoever is drawn
+        by place, so that one patient more gives all behind it another mask, which no clipping bounds.
+        """
+        terms = self.program.privacy
+        if terms is not None and terms.unit == "patient":
+            return np.random.default_rng(np.frombuffer(self._entropy(f"train {number}", round)(32), dtype=np.uint32))
         return self.program.chance.stream("train", self.site, round, number)
 
     @property
