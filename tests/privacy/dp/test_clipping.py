@@ -166,3 +166,21 @@ def test_linear_layers_equal_the_ghost_clipping_of_opacus():
     moved = [old - weight.detach() for old, weight in zip(before, net.parameters(), strict=True)]
     for found, expected in zip([one for pair in ours for one in pair], moved, strict=True):
         assert float((found - expected).norm()) < 1e-6 * norm * len(x)  # it divides by the length plus 1e-6
+
+
+def test_a_patient_whose_gradient_is_not_finite_counts_nothing(batch):
+    weights, x, y = batch
+    sound, few = clip_each(perceptron, weights, (x, y), norm=0.7)
+    for wrong in (float("inf"), float("nan"), 1e200):
+        more_x, more_y = torch.cat([x, torch.full((1, 5), wrong, dtype=x.dtype)]), torch.cat([y, y[:1]])
+        found, n_whole = clip_each(perceptron, weights, (more_x, more_y), norm=0.7)
+        assert all(one.isfinite().all() for one in found.values())
+        if wrong != 1e200:  # which may pass a perceptron unharmed
+            assert n_whole == few
+            assert all(torch.allclose(found[name], total) for name, total in sound.items())
+        ((weight, bias),), _ = clip_linear([more_x], [torch.ones(41, 2, dtype=x.dtype)], norm=0.7)
+        ((expected, _),), _ = clip_linear([x], [torch.ones(40, 2, dtype=x.dtype)], norm=0.7)
+        assert torch.allclose(weight, expected)
+        assert bias.isfinite().all()
+        total, _ = clip_rows(more_x.numpy(), np.ones((41, 2)), norm=0.7)
+        assert np.allclose(total, clip_rows(x.numpy(), np.ones((40, 2)), norm=0.7)[0])

@@ -8,7 +8,8 @@
                        `torch.func.vmap`, some at a time.
 
 Guarantee: the sum changes by at most `norm` in Euclidean length when one patient is added or taken away. It holds
-only where a patient's loss does not depend on the others of the batch: `check_layers` refuses what mixes them.
+only where a patient's loss does not depend on the others of the batch: `check_layers` refuses what mixes them. A
+patient whose gradient is not finite counts nothing: a sum that fails because of one patient would tell who is there.
 Source: Goodfellow 2015, Efficient Per-Example Gradient Computations; Abadi et al. 2016. Design: privacy.md section 5.
 """
 
@@ -63,6 +64,8 @@ def clip_linear(
     squares = torch.zeros(len(inputs[0]), dtype=inputs[0].dtype)
     for a, g in zip(inputs, slopes, strict=True):
         squares += ((a * a).sum(1) + 1) * (g * g).sum(1)  # + 1 is the bias
+    if not bool((finite := squares.isfinite()).all()):
+        inputs, slopes, squares = [a[finite] for a in inputs], [g[finite] for g in slopes], squares[finite]
     factors, n_whole = _factors(squares, norm)
     held = [g * factors[:, None] for g in slopes]
     return [(g.T @ a, g.sum(0)) for a, g in zip(inputs, held, strict=True)], n_whole
@@ -73,7 +76,10 @@ def clip_rows(rows: Floats, residuals: Floats, *, norm: float) -> tuple[NDArray[
 
     rows: (n, q), with a first column of ones for an intercept. residuals: slopes of the loss by predictor, (n, k).
     """
-    length = np.sqrt((rows * rows).sum(axis=1) * (residuals * residuals).sum(axis=1))
+    with np.errstate(over="ignore", invalid="ignore"):
+        length = np.sqrt((rows * rows).sum(axis=1) * (residuals * residuals).sum(axis=1))
+    if not (finite := np.isfinite(length)).all():
+        rows, residuals, length = rows[finite], residuals[finite], length[finite]
     factors = np.minimum(1.0, norm / np.maximum(length, np.finfo(np.float64).tiny))
     total: NDArray[np.float64] = rows.T @ (residuals * factors[:, None])
     return total, int(np.count_nonzero(length <= norm))
@@ -98,6 +104,8 @@ def clip_each(
     for at in range(0, n, step):
         found = each(held, *(one[at : at + step] for one in patients))
         squares = sum((g.reshape(len(g), -1) ** 2).sum(1) for g in found.values())
+        if not bool((finite := squares.isfinite()).all()):
+            found, squares = {name: g[finite] for name, g in found.items()}, squares[finite]
         factors, whole = _factors(squares, norm)
         n_whole += whole
         for name, gradient in found.items():
