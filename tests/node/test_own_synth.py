@@ -1,12 +1,15 @@
 """A generator learned between hospitals in virtual time: the simulation's bits, the same file and a seal everywhere."""
 
+import copy
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from cohortium.cli.app import run as run_command
 from cohortium.core.parameters import Parameters
+from cohortium.core.private import PrivacyTerms
 from cohortium.data.mds_like import simulate
 from cohortium.data.partition import by_column, take
 from cohortium.data.table import Table
@@ -353,3 +356,16 @@ def test_a_site_remembers_what_its_gate_said(finished, capsys):
     verdict = own.book(training, reserve, training, subject=bytes(32), seed=0, attack_risk_max=0.05)
     assert own.book.last is verdict
     assert "gate: too few training rows to share" in capsys.readouterr().err
+
+
+def test_a_seal_under_epsilon_binds_no_report_that_was_made_without_noise(finished):
+    ward, made, state = finished
+    promised = copy.copy(made.program)
+    promised.privacy = PrivacyTerms(epsilon=1.0, delta=1e-6, noise_multiplier=1.0, steps=0, steps_a_round=1)
+    plain = OwnSynthesis(ward=ward, made=made, state=state)
+    private = OwnSynthesis(ward=ward, made=replace(made, program=promised), state=state)
+    for own in (plain, private):
+        own.__dict__["report"] = {"any": "report"}
+    assert plain.seal["report"] == digest_of({"any": "report"}).hex()
+    assert private.seal == {**plain.seal, "report": ""}
+    assert [one.verdict for one in private.audit()] == [3]
