@@ -275,15 +275,13 @@ def _data(home: Home, study: Study | None) -> list[Check]:
     """The table against the study. Reads it whole."""
     from cohortium.data.checks import check_file, cohort_checks, discreet
     from cohortium.data.mapping import parse_mapping
-    from cohortium.data.parts import Split
     from cohortium.data.readers import read
-    from cohortium.sim.cohorts import schema_of
+    from cohortium.sim.cohorts import schema_of, split_of
     from cohortium.sim.synth_program import split_study
 
     file = check_file(home.table)
     if home.table is None or file.level == "fail" or study is None:
         return [file]
-    plan = study.evaluation if study.synth is None else split_study(study).evaluation
     try:
         table = read(home.table)
         schema = schema_of(study, {home.site: table})
@@ -294,7 +292,7 @@ def _data(home: Home, study: Study | None) -> list[Check]:
             schema,
             site=home.site,
             secret=home.keys.patients,
-            split=Split(test=plan.test_fraction, calibration=plan.calibration_fraction, seed=plan.seed),
+            split=split_of(study if study.synth is None else split_study(study)),
             mapping=mapping,
             acknowledged=study.study.acknowledged,
         )

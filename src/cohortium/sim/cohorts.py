@@ -18,7 +18,7 @@ from cohortium.errors import DataError, Problem, StudyError
 from cohortium.reports.record import Flow
 from cohortium.sim.comparison import SiteRows
 
-__all__ = ["Gathered", "flow_of", "gather", "read_cohort", "schema_of"]
+__all__ = ["Gathered", "flow_of", "gather", "read_cohort", "schema_of", "split_of"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,16 +91,19 @@ def read_cohort(
 
     mapping: from the site's own column names to the agreed ones.
     """
+    return build_cohort(table, schema, site=site, secret=secret, split=split_of(study), mapping=mapping)
+
+
+def split_of(study: Study) -> Split:
+    """How every site divides its patients, as the study says."""
     plan = study.evaluation
-    held_out = 0.0 if plan.folds else plan.test_fraction
     alone = study.synth is not None and study.privacy.dp is not None  # then epsilon holds for the whole cohort
-    split = Split(
-        test=held_out,
+    return Split(
+        test=0.0 if plan.folds else plan.test_fraction,
         calibration=plan.calibration_fraction,
         seed=plan.seed,
         drawn="alone" if alone else "balanced",
     )
-    return build_cohort(table, schema, site=site, secret=secret, split=split, mapping=mapping)
 
 
 def _check_parts(cohorts: Mapping[str, Cohort], *, folds: bool) -> None:
