@@ -184,3 +184,16 @@ def test_the_programs_events_follow_the_exchange_and_a_purse_stops_the_step_it_c
         purse.reserve(1, 5, states[4])
     assert failed.value.code == "budget"
     assert purse.spent_micro(1) == 3_250_000
+
+
+def test_a_liar_makes_nobody_draw_more_patients_than_a_limit(learner, sites, monkeypatch):
+    monkeypatch.setattr(private_network, "MOST_DRAWN", 1600)
+    _, total = _last_sums(learner, sites)
+    first = learner.initial(None, rng=np.random.default_rng(0))
+    asked = TERMS.asked(0, clipping_norm=1.0, entropy=np.random.default_rng(0).bytes)
+    cells = learner.answer(first, sites[0], np.arange(len(sites[0])), steps=asked, rng=None)[0]
+    huge = Parameters({n: np.asarray(a) + np.int64(1 << 55) for n, a in cells.items()})
+    spoilt = learner.advance(first, huge)
+    assert spoilt["sums/n"][0] > 1e9
+    state = learner.advance(spoilt, total)
+    assert int(state["foundation/n"][0]) == 1600

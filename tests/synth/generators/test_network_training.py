@@ -6,9 +6,11 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from cohortium.core.parameters import Parameters  # noqa: E402
 from cohortium.models.optimisers import OptimiserPlan  # noqa: E402
 from cohortium.synth.generators.network_training import (  # noqa: E402
+    MOST_INVENTED,
     Descent,
     Trained,
     in_batches,
+    n_invented,
     share_of,
     uniform_layer,
 )
@@ -71,3 +73,8 @@ def test_first_weights_lie_within_the_bound_of_torch():
 def test_a_training_says_what_it_did():
     done = Trained(weights=START, loss=1.0, steps=3, moments=walked(3).moments())
     assert int(done.moments["steps"][0]) == done.steps
+
+
+@pytest.mark.parametrize(("n", "drawn"), [(-5, 0), (0, 0), (123, 123), (10**15, MOST_INVENTED)])
+def test_no_sum_makes_a_site_invent_more_rows_than_a_limit(n, drawn):
+    assert n_invented(Parameters({"n": np.array([n], dtype=np.int64)})) == drawn

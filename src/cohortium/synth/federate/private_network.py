@@ -38,6 +38,8 @@ __all__ = ["PrivateNetwork", "finished_private", "private_stages"]
 
 LEAST_DRAWN = 20_000
 """Patients drawn from the noisy sums at least, so that drawing adds little noise of its own."""
+MOST_DRAWN = 200_000
+"""And at most: the number comes from sums in which a liar may write anything."""
 _WAY_UNITS = 2.0**24
 _MOST_WAY = 2.0**12
 _NONE = Parameters()
@@ -159,7 +161,7 @@ class PrivateNetwork:
         """Learned from drawn patients, worked out once where several sites share a process."""
         if sums.digest not in self.founded:
             self.founded.clear()
-            n = max(LEAST_DRAWN, round(float(sums["n"][0])))
+            n = min(max(LEAST_DRAWN, round(float(sums["n"][0]))), MOST_DRAWN)
             rows = marginal.sample(sums, n, rng=_stream(sums))
             self.founded[sums.digest] = fit_by_sums(self.generator.foundation(), [rows])
         return self.founded[sums.digest]

@@ -30,7 +30,7 @@ from cohortium.synth.generators.gan_cells import GanCells, Modal
 from cohortium.synth.generators.gan_conditions import Asked, Conditions, Lists
 from cohortium.synth.generators.gan_network import GanNetwork
 from cohortium.synth.generators.modal_foundation import ModalFoundation
-from cohortium.synth.generators.network_training import Descent, Trained, share_of
+from cohortium.synth.generators.network_training import Descent, Trained, n_invented, share_of
 from cohortium.synth.rows import Rows
 
 __all__ = ["Ctgan"]
@@ -97,7 +97,7 @@ class Ctgan:
 
     def warm(self, weights: Parameters, foundation: Parameters, *, rng: np.random.Generator) -> Parameters:
         """The weights after steps on invented rows, as many as there are patients."""
-        n = int(foundation["n"][0])
+        n = n_invented(foundation)
         if not self.warm_steps or n == 0:
             return weights
         rows = self.foundation().sample(foundation, n, rng=rng)

@@ -20,7 +20,10 @@ from cohortium.models.torch_training import tensor
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Descent", "Trained", "in_batches", "share_of", "uniform_layer"]
+__all__ = ["MOST_INVENTED", "Descent", "Trained", "in_batches", "n_invented", "share_of", "uniform_layer"]
+
+MOST_INVENTED = 200_000
+"""Rows to warm up on, at most: their number comes from sums in which a liar may write anything."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,3 +115,8 @@ def share_of(total: int, effort: float) -> int:
     if not 0 < effort <= 1:
         raise ValueError(f"effort must be above 0 and at most 1, got {effort}")
     return max(1, round(total * effort))
+
+
+def n_invented(foundation: Parameters) -> int:
+    """Rows to draw from a foundation for warming up: as many as there are patients, 0 to `MOST_INVENTED`."""
+    return min(max(int(foundation["n"][0]), 0), MOST_INVENTED)

@@ -30,7 +30,7 @@ from cohortium.synth.generators.calibration import drawn_codes, moved_flags, mov
 from cohortium.synth.generators.cells import Cells, Encoded, placed
 from cohortium.synth.generators.latent_mixture import LatentMixture, integer_layer
 from cohortium.synth.generators.marginal_dp import MarginalDP
-from cohortium.synth.generators.network_training import Descent, Trained, in_batches, share_of
+from cohortium.synth.generators.network_training import Descent, Trained, in_batches, n_invented, share_of
 from cohortium.synth.generators.private_steps import PrivatePatients, stepped_privately
 from cohortium.synth.generators.vae_network import LOG_VARIANCE, VaeNetwork
 from cohortium.synth.rows import Rows
@@ -98,7 +98,7 @@ class VaeBgm:
 
     def warm(self, weights: Parameters, foundation: Parameters, *, rng: np.random.Generator) -> Parameters:
         """The weights after passes over invented rows, as many as there are patients."""
-        n = int(foundation["n"][0])
+        n = n_invented(foundation)
         if not self.warm_epochs or n == 0:
             return weights
         rows = self.foundation().sample(foundation, n, rng=rng)
