@@ -19,8 +19,10 @@ from cohortium.node.own_synth import OwnSynthesis
 from cohortium.node.run_folder import GENERATOR, SEAL, VALIDATION, VALIDATION_PAGE
 from cohortium.node.seals import check_seals
 from cohortium.node.work import open_ward, synthesis, ward_work
+from cohortium.sim.cohorts import split_of
 from cohortium.sim.pinning import pin
 from cohortium.sim.synth_census import count_by_swarm
+from cohortium.sim.synth_program import split_study
 from cohortium.sim.synthesis import open_generator, train
 from cohortium.synth.exchange import fit_by_sums
 from cohortium.synth.validation.by_sums import compare
@@ -369,3 +371,10 @@ def test_a_seal_under_epsilon_binds_no_report_that_was_made_without_noise(finish
     assert plain.seal["report"] == digest_of({"any": "report"}).hex()
     assert private.seal == {**plain.seal, "report": ""}
     assert [one.verdict for one in private.audit()] == [3]
+
+
+def test_only_a_promise_of_epsilon_divides_patients_one_by_one():
+    tables = hospitals((60, 50, 40))
+    private = pinned(tables, cohort=AGREED, rules=[], derived={}, **DP).study
+    plain = pinned(tables, rules=[], derived={}).study
+    assert [split_of(split_study(one)).drawn for one in (private, plain)] == ["alone", "balanced"]
