@@ -46,5 +46,15 @@ def test_a_wrong_table_is_named(tmp_path):
     whole = simulate(seed=0, sites={"a": 1500}, missing=False).table
     (tmp_path / "real.csv").write_bytes(csv_bytes(whole))
     (tmp_path / "made.csv").write_bytes(csv_bytes(picked(whole, "age", "os_years", "died")))
-    with pytest.raises(DataError, match="synthetic table: column 'male' is missing"):
+    with pytest.raises(DataError, match="synthetic table: column 'male' is missing") as caught:
         validate_files(demo_study(), real=tmp_path / "real.csv", synthetic=tmp_path / "made.csv", holdout=None)
+    assert not caught.value.hint
+
+
+def test_a_hospital_that_was_not_named_is_guessed(tmp_path):
+    whole = simulate(seed=0, sites={"a": 60, "b": 60}, missing=False).table
+    (tmp_path / "real.csv").write_bytes(csv_bytes(whole))
+    (tmp_path / "made.csv").write_bytes(csv_bytes(picked(whole, *(name for name in whole.names if name != "site"))))
+    with pytest.raises(DataError, match="synthetic table: column 'site' is missing") as caught:
+        validate_files(demo_study(), real=tmp_path / "real.csv", synthetic=tmp_path / "made.csv", holdout=None)
+    assert caught.value.hint == "if it names the hospital, add --site-column site"

@@ -17,6 +17,7 @@ from cohortium.data.readers import read
 from cohortium.data.table import Table
 from cohortium.errors import DataError, UsageError, VerificationFailed
 from cohortium.sim.cohorts import schema_of
+from cohortium.sim.synth_tables import site_hint
 from cohortium.synth.federate.gate import GateVerdict, gate
 from cohortium.synth.rows import rows_of_table
 from cohortium.synth.study import facts_of, plan_of
@@ -65,9 +66,7 @@ def ask_gate(
         try:
             rows[name] = rows_of_table(one, facts)
         except DataError as error:
-            named = [held for held in facts.names if held not in one]
-            hint = f"if it names the hospital, add --site-column {named[0]}" if len(named) == 1 else ""
-            raise DataError(f"{name}: {error}", hint=hint) from None
+            raise DataError(f"{name}: {error}", hint=site_hint(facts, one)) from None
     verdict = gate(
         rows["training"],
         rows["reserve"],

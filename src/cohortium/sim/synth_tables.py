@@ -27,7 +27,7 @@ from cohortium.synth.validation.document import digest_of
 from cohortium.synth.validation.judge import LEAST_RESERVE, Judgement, judge
 from cohortium.synth.validation.page import ValidationPage
 
-__all__ = ["Validated", "bench_study", "demo_study", "validate_files"]
+__all__ = ["Validated", "bench_study", "demo_study", "site_hint", "validate_files"]
 
 _HOLDOUT_SHARE = 0.2
 _EVENTS = ("os_event", "died", "death", "dead", "event", "status")
@@ -144,11 +144,17 @@ def _without(table: Table, column: str | None) -> Table:
     return Table({name: held for name, held in table.columns.items() if name != column})
 
 
+def site_hint(facts: Facts, table: Table) -> str:
+    """What to add where the one column a table lacks may be the hospital's, which was not named; else empty."""
+    lacking = [name for name in facts.names if name not in table]
+    return f"if it names the hospital, add --site-column {lacking[0]}" if len(lacking) == 1 else ""
+
+
 def _rows_of(table: Table, facts: Facts, study: Study, name: str) -> Rows:
     try:
         rows = rows_of_table(table, facts)
     except DataError as error:
-        raise DataError(f"{name} table: {error}") from None
+        raise DataError(f"{name} table: {error}", hint=site_hint(facts, table)) from None
     return with_derived(rows, study) if study.synth is not None else rows
 
 

@@ -147,6 +147,6 @@ def test_a_verdict_says_what_it_turned_on_and_where_the_limit_was(judgement):
 def test_privacy_names_what_did_not_pass_and_what_may_be_chance(judgement, monkeypatch):
     said = {"dcr_share": "pass", "singling_out": "fail", "inference": "warn"}
     monkeypatch.setattr(type(judgement), "findings", said)
-    assert judgement.reasons["privacy"] == "singling out; inference (may be chance)"
+    assert judgement.reasons["privacy"] == "singling out; inference, which may be chance"
     monkeypatch.setattr(type(judgement), "findings", dict.fromkeys(said, "pass"))
     assert "privacy" not in judgement.reasons

@@ -126,7 +126,7 @@ class Judgement:
             )
         failed, chance = ([name.replace("_", " ") for name, word in self.findings.items() if word == one]
                           for one in ("fail", "warn"))  # fmt: skip
-        parts = [", ".join(failed), f"{', '.join(chance)} (may be chance)" if chance else ""]
+        parts = [", ".join(failed), f"{', '.join(chance)}, which may be chance" if chance else ""]
         if privacy := "; ".join(part for part in parts if part):
             found["privacy"] = privacy
         return found
