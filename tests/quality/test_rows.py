@@ -22,9 +22,16 @@ def test_a_silent_row_holds_nothing_that_was_found_by_labels():
     assert (told.sound, told.reversed, told.repair, told.flagged, told.auroc) == (0.0, 0.0, "", 0, 0.5)
 
 
+def test_labels_that_are_all_certain_are_believed():
+    row = row_of(ONE, repairs=REPAIRS, silent=False)
+    row[FIELDS.index("sound")] = 27_725_887  # 40 log 2
+    assert read_row("porto", row, repairs=REPAIRS).sound == pytest.approx(40 * np.log(2))
+
+
 @pytest.mark.parametrize(
     ("field", "value"), [("two_class", 2), ("majority", -1), ("repair", 3), ("flagged", 41), ("n", 4), ("gain", 9),
-                         ("contradicted", 41)]
+                         ("contradicted", 41), ("auroc", 1_000_002), ("auroc", -1), ("novelty", 6_000_002),
+                         ("novelty", -1), ("sound", 27_725_890), ("reversed", 1 << 62), ("shifted", 27_725_890)]
 )  # fmt: skip
 def test_what_no_site_can_have_found_is_refused(field, value):
     row = row_of(ONE, repairs=REPAIRS, silent=False)

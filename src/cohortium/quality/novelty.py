@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 __all__ = [
     "CELLS",
     "DIRECTIONS",
+    "LARGEST_NOVELTY",
     "LOWEST",
     "WIDTH",
     "Basis",
@@ -37,11 +38,14 @@ CELLS = 512
 LOWEST, WIDTH = -14.0, 36.0 / CELLS
 """The histogram of logarithms begins at -14, below log(1e-6), and ends at 22."""
 
+LARGEST_NOVELTY = 6.0
+"""Nats, of a site."""
+
 _TO_SD = 1.4826
 _FLOOR = 1e-6
 _LEAST_VARIANCE = 1e-9
 _RECORD = (-3.0, 8.0)
-_START, _SLOPE, _LARGEST, _FULL = 0.75, 2.0, 6.0, 3
+_START, _SLOPE, _FULL = 0.75, 2.0, 3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,4 +131,4 @@ def site_oddity(oddity: Floats, *, highest: float = _RECORD[1]) -> float:
 
 def site_novelty(oddity: float, *, usual: float, n: int) -> float:
     """nu_s = clip(2 (O_s - .75) min(1, n/3), 0, 6), in nats; O_s: `oddity` minus the `usual` one, the median site's."""
-    return float(min(max(_SLOPE * (oddity - usual - _START) * min(1.0, n / _FULL), 0.0), _LARGEST))
+    return float(min(max(_SLOPE * (oddity - usual - _START) * min(1.0, n / _FULL), 0.0), LARGEST_NOVELTY))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cohortium.core.verdicts import Evidence
+from cohortium.quality.novelty import LARGEST_NOVELTY
 
 __all__ = ["FIELDS", "read_row", "row_of"]
 
@@ -20,7 +22,8 @@ FIELDS = (
 """Columns of the evidence table; numbers that are not counts in millionths, `repair` counts from 1 in the library."""
 
 _MICRO = 1_000_000
-_REAL = {"sound", "reversed", "shifted", "novelty", "auroc", "ranking", "shortfall"}
+_LIKELY = ("sound", "reversed", "shifted")  # likelihoods over those of coins: n log 2 where every label is certain
+_REAL = {*_LIKELY, "novelty", "auroc", "ranking", "shortfall"}
 
 
 def row_of(one: Evidence, *, repairs: Sequence[str], silent: bool) -> Integers:
@@ -48,6 +51,11 @@ def read_row(site: str, row: Integers, *, repairs: Sequence[str]) -> Evidence | 
             raise ValueError(f"{name} is 0 or 1, got {told[name]}")
     if not 0 <= told["repair"] <= len(repairs) or not 0 <= told["flagged"] <= told["n"]:
         raise ValueError("an unknown repair, or more records flagged than there are")
+    most = {"auroc": 1.0, "novelty": LARGEST_NOVELTY, **dict.fromkeys(_LIKELY, math.log(2.0) * told["n"])}
+    for name, bound in most.items():
+        least = -math.inf if name in _LIKELY else 0
+        if not least <= told[name] <= bound * _MICRO + 1:
+            raise ValueError(f"{name} reaches {bound:.6g} at most, got {told[name] / _MICRO:.6g}")
     return Evidence(
         site=site,
         n=told["n"],
