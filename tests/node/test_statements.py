@@ -127,6 +127,28 @@ def test_a_question_is_answered_by_a_named_person_and_the_ledger_gets_a_digest_o
     assert (call.function, call.args) == ("record_audit", (1, 2, 2, bytes.fromhex(done["statement"])))
 
 
+class Once(Calls):
+    """One that has taken this site's vote, and takes it no second time."""
+
+    def submit(self, raw):
+        receipt = super().submit(raw)
+        return Receipt(height=0, ok=False, reason="once") if self.raw[-1].function == "record_harm" else receipt
+
+
+def test_a_vote_whose_statement_was_lost_gets_one_afterwards_and_no_second(porto):
+    verdict = {"site": "bonn", "kind": "quarantine", "question": "", "left_out": True}
+    (porto.runs / "1").mkdir(parents=True)
+    table = {"status": "decided", "auroc": 0, "slope": 0, "verdicts": [verdict]}
+    (porto.runs / "1" / EVIDENCE).write_text(json.dumps(table))
+    request = {"do": "sign", "run": 1, "site": "bonn", "verdict": "eliminate", **ANNA}
+    done, ledger = make_statement(Once(), porto, request), Once()
+    (line,) = (porto.runs / "1" / STATEMENTS).read_text().splitlines()
+    assert done["statement"] == hashlib.sha256(b"cohortium-statement-1" + line.encode()).hexdigest()
+    with pytest.raises(LedgerRefused):
+        make_statement(ledger, porto, request)
+    assert [call.function for call in ledger.raw] == ["record_harm"]
+
+
 def test_a_statement_without_a_name_a_run_or_a_table_is_refused(porto):
     for request, words in (
         ({"do": "answer", "run": 0}, "name a run by its number"),

@@ -87,12 +87,27 @@ def _sign(
     if found["kind"] != needed:
         raise UsageError(f"run {run} says '{found['kind']}' of '{site}'; '{verdict}' is signed under '{needed}'")
     if verdict == "eliminate":
-        cast(ledger, home.keys.ledger, "record_harm", run, _ELIMINATION_ROUND, str(site), CODES["eliminate"], digest)
+        try:
+            cast(ledger, home.keys.ledger, "record_harm", run, _ELIMINATION_ROUND, str(site), CODES[verdict], digest)
+        except LedgerRefused as refused:
+            if refused.reason != "once" or _is_signed(home, run, str(site)):
+                raise  # else the vote stands and the node failed before its statement was kept
     content = {"run": run, "signed": verdict, "site": home.site, "subject": site, "table": digest.hex(), **said}
     receipt, seal = _record(ledger, home, run, 1, content)
     stands = standings_of(ledger.events()).get(str(site))
     return {"did": "sign", "site": home.site, "run": run, "subject": site, "verdict": verdict,
             "stands": stands.word if stands else "", "statement": seal.hex(), "height": receipt}  # fmt: skip
+
+
+def _is_signed(home: Home, run: int, subject: str) -> bool:
+    """Whether somebody's statement for an elimination is kept here; what cannot be read counts as kept."""
+    try:
+        lines = [json.loads(line) for line in (home.runs / str(run) / STATEMENTS).read_text().splitlines()]
+        return any((one.get("signed"), one.get("subject")) == ("eliminate", subject) for one in lines)
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, AttributeError):
+        return True
 
 
 def _verdict(table: Mapping[str, Any], site: str) -> dict[str, Any]:
