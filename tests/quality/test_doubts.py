@@ -50,6 +50,22 @@ def test_gaps_that_few_rows_do_not_explain_ask_for_a_look_at_everybody(member, r
     assert by_halves(told, rows, member) == tuple(range(N_SITES))
 
 
+def test_a_gap_that_one_row_explains_but_for_a_millionth_of_a_millionth_is_not_explained(member, rows):
+    told, shown = member.T.astype(int) @ rows, rows.copy()
+    shown[2, 3] += 10**12
+    told[0, 3] += 1
+    found = by_halves(told, shown, member)
+    assert set(found) > {at for at in range(N_SITES) if (member[at] == member[2]).all()}
+
+
+def test_a_site_whose_row_came_too_late_for_the_sums_is_named_without_those_that_share_its_halves():
+    member = draw_halves(40, halves=8, rng=np.random.default_rng(0))
+    rows = np.random.default_rng(1).integers(1, 1000, size=(40, 13))
+    assert sum((member == member[5]).all(axis=1)) > 1
+    told = member.T.astype(int) @ np.where(np.arange(40)[:, None] == 5, 0, rows)
+    assert by_halves(told, rows, member) == (5,)
+
+
 def scored(member, *, harmful, seed=0, n=40):
     """Influence at all sites: probes with the harmful site rank others' patients worse."""
     rng = np.random.default_rng(seed)
@@ -84,7 +100,7 @@ def test_t_and_effect_are_those_of_the_formula():
 
 
 def test_both_must_be_large_and_four_sites_say_nothing():
-    assert Influence(t=np.array([9.0, 2.9, 3.1]), effect=np.array([0.019, 0.9, 0.021])).places() == (2,)
+    assert Influence(t=np.array([9.0, 2.9, 3.1]), effect=np.array([0.039, 0.9, 0.041])).places() == (2,)
     few = np.array([[4, 2.0, 1.1, 9.0, 10.0]]) * 2**20
     assert influence(np.round(few).astype(np.int64)).places() == ()
 
@@ -106,3 +122,13 @@ def test_a_doubt_asks_for_a_look_and_changes_no_verdict():
     assert (found[1].kind, found[1].left_out, found[1].look) == ("keep", False, True)
     assert found[1].reason.startswith("fine; what the halves had added up")
     assert found[1].reason.count("; ") == 3
+
+
+def test_who_is_convicted_by_models_that_may_be_spoilt_hears_whose_data_come_first():
+    guilty = {"kind": "quarantine", "posterior": 1.0, "channel": "reversed", "left_out": True, "reason": "reversed"}
+    verdicts = tuple(Verdict(site=s, **guilty) for s in "abc")
+    table = Table(status="decided", auroc=0.8, slope=1.0, verdicts=verdicts)
+    found = with_doubts(table, ("a", "b", "c"), halves=(), influence=(1,)).verdicts
+    assert ["look first at 'b':" in one.reason for one in found] == [True, False, True]
+    assert [one.kind for one in found] == ["quarantine"] * 3
+    assert with_doubts(table, ("a", "b", "c"), halves=(1,), influence=()).verdicts[0] == verdicts[0]

@@ -128,14 +128,14 @@ def posterior(evidence: SiteEvidence, *, allow_shift: bool = True) -> float:
     """
     sound, shift, turned, coin = _PRIORS[evidence.two_class or not allow_shift]
     terms = [
-        math.log(sound) + evidence.sound,
-        math.log(turned) + evidence.reversed,
-        math.log(coin) + evidence.unrelated,
+        _log(sound) + evidence.sound,
+        _log(turned) + evidence.reversed,
+        _log(coin) + evidence.unrelated,
     ]
     if shift:
-        terms.append(math.log(shift) + evidence.shifted)
+        terms.append(_log(shift) + evidence.shifted)
     whole = np.array(terms)
-    return float(math.exp(_log_sum_exp(whole[1:3]) - _log_sum_exp(whole)))
+    return min(float(fp.exp(_log_sum_exp(whole[1:3]) - _log_sum_exp(whole))), 1.0)
 
 
 def record_suspicion(margin: Floats, oddity: Floats) -> Floats:
@@ -154,6 +154,11 @@ def record_suspicion(margin: Floats, oddity: Floats) -> Floats:
 def trust(harmful: float, suspicion: Floats, *, anchor: bool = False) -> Floats:
     """q_i = (1 - p_s)(1 - rho_i), the weight of each record in the next pass; 1 for anchors."""
     return np.ones_like(suspicion) if anchor else (1.0 - harmful) * (1.0 - suspicion)
+
+
+def _log(share: float) -> float:
+    """Of a prior: the same bits on every processor, like all that a verdict rests on."""
+    return float(fp.log(share))
 
 
 def _log_sum_exp(terms: Floats) -> float:
