@@ -107,7 +107,10 @@ def test_eight_hospitals_come_to_the_verdicts_of_the_simulation_bit_for_bit(eigh
         assert "no model was trained" in (folder / "report.html").read_text()
     at = ["audit", "harm", "table", "1", "--home", str(eight.homes["site-0"].path)]
     assert run_command(at) == 0
-    assert "1 verdicts on the ledger rest on it; its halves follow" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "1 verdicts on the ledger rest on it; its halves follow" in told
+    draws = json.loads((eight.homes["site-0"].runs / "1" / EVIDENCE).read_text())["drawn"]["draws"]
+    assert f"draw {draws + 1} of the last pass" in told
     assert run_command(["audit", "harm", "review", "1", "--home", str(eight.homes[REVERSED].path)]) == 0
     assert "are those committed; its evidence follows from them" in capsys.readouterr().out
     kept = eight.homes["site-0"].runs / "1" / EVIDENCE

@@ -143,10 +143,11 @@ def table(
     votes = {one.subject: len(one.votes) for one in standing}
     same = all(one.evidence == digest for one in standing)
     seed = next(one.seed for one in chain.runs if one.run == run)
-    drawn = is_drawn_by(json.loads((folder / EVIDENCE).read_text()), seed)
+    whole = json.loads((folder / EVIDENCE).read_text())
+    drawn, draws = is_drawn_by(whole, seed), int(whole["drawn"]["draws"]) + 1
     screen.document(
-        {"run": run, "site": node.site, "digest": digest.hex(), "agrees": same, "drawn_by_ledger": drawn, "table": held,
-         "votes": votes}
+        {"run": run, "site": node.site, "digest": digest.hex(), "agrees": same, "drawn_by_ledger": drawn,
+         "draws": draws, "table": held, "votes": votes}
     )  # fmt: skip
     rows = [(one["site"], one["kind"], f"{one['posterior'] / 1e6:.2f}", str(votes.get(one["site"], 0)), one["reason"])
             for one in held["verdicts"]]  # fmt: skip
@@ -157,7 +158,7 @@ def table(
         raise VerificationFailed(f"the halves of run {run} do not follow from the seed on the ledger")
     screen.result(
         f"table {digest.hex()[:16]}: {len(standing)} verdicts on the ledger rest on it; its halves follow from the"
-        " ledger's seed"
+        f" ledger's seed, draw {draws} of the last pass"
     )
 
 

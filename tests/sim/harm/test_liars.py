@@ -54,3 +54,11 @@ def test_scores_that_were_invented_are_looked_at_because_of_what_the_site_does_t
 
 def test_good_data_for_the_audit_are_believed(said):
     assert not any(said["table"].doubted.values())
+
+
+def test_a_site_that_counts_its_bad_records_many_times_is_looked_at_and_can_have_honest_ones_convicted(said):
+    assert LIAR in said["loud"].doubted["influence"]
+    convicted = [one for one in said["loud"].table.verdicts if one.left_out]
+    assert convicted
+    assert LIAR not in [one.site for one in convicted]
+    assert all(f"'{LIAR}'" in one.reason.partition("look first at ")[2] for one in convicted)

@@ -7,6 +7,7 @@
 
     row      all sums are honest; the row it shows is that of a sound site of its size
     scores   the probes learn from its bad labels with full weight; all it says afterwards is computed with right ones
+    loud     as `scores`, and each of its records is counted `LOUD` times while the probes learn
     table    it gives the audit right labels throughout, and keeps the wrong ones for the training
 
 A row written for somebody else, or one that was not committed, is no lie that can be told: see `quality.binding` and
@@ -32,10 +33,12 @@ from cohortium.quality.repairs import LabelPolarity, library
 from cohortium.quality.rows import FIELDS
 from cohortium.quality.stages import EVIDENCE, TRAIN, Auditor, Where
 
-__all__ = ["LIES", "Lie", "Lied", "lied_to"]
+__all__ = ["LIES", "LOUD", "Lie", "Lied", "lied_to"]
 
-Lie = Literal["none", "row", "scores", "table"]
-LIES: tuple[Lie, ...] = ("none", "row", "scores", "table")
+Lie = Literal["none", "row", "scores", "loud", "table"]
+LIES: tuple[Lie, ...] = ("none", "row", "scores", "loud", "table")
+LOUD = 20
+"""Under masks nobody sees how many records a site's part of a sum stands for."""
 
 _LEARNING = TRAIN
 _N = FIELDS.index("n")
@@ -71,8 +74,12 @@ def lied_to(sites: Mapping[str, Examples], liars: Mapping[str, Lie], *, detector
         learning = Where.read(state).stage <= _LEARNING
         if lie == "table":
             return honest.answer(state, claimed[lie])
-        if lie == "scores":
-            return believed.answer(state, as_it_is[lie]) if learning else honest.answer(state, claimed[lie])
+        if lie in ("scores", "loud"):
+            if not learning:
+                return honest.answer(state, claimed[lie])
+            told = believed.answer(state, as_it_is[lie])
+            louder = LOUD if lie == "loud" and Where.read(state).stage == TRAIN else 1
+            return Parameters({name: np.asarray(part) * louder for name, part in told.items()})
         return honest.answer(state, as_it_is[lie])
 
     state = honest.initial(seed)
