@@ -136,8 +136,9 @@ def test_a_study_that_audits_and_trains_or_audits_otherwise_is_refused_with_what
     told = refused(deployable(one.study(quality={"detector": "out-of-bag", "exclude_records": "local"}).study))
     assert set(told) == {"quality.on_harm", "quality.exclude_records"}
     assert "cohortium audit harm apply-repair" in told["quality.on_harm"]
-    told = refused(deployable(one.study(quality={**AUDIT, "detector": "agreement", "halves": 8, "passes": 2}).study))
-    assert "no detector but 'out-of-bag'" in told["quality.detector"]
+    told = refused(deployable(one.study(quality={"detector": "travelling", "on_harm": "report"}).study))
+    assert "'travelling' is for simulations" in told["quality.detector"]
+    assert not deployable(one.study(quality={"detector": "agreement", "on_harm": "report"}).study)
     assert not deployable(studied(one).study)
 
 

@@ -129,6 +129,7 @@ def table(
     from cohortium.ledger.archive import verify
     from cohortium.node.committed import is_drawn_by
     from cohortium.node.home import Home
+    from cohortium.node.own_agreement import follows
     from cohortium.node.run_folder import EVIDENCE
     from cohortium.node.standings import read_table
 
@@ -144,7 +145,9 @@ def table(
     same = all(one.evidence == digest for one in standing)
     seed = next(one.seed for one in chain.runs if one.run == run)
     whole = json.loads((folder / EVIDENCE).read_text())
-    drawn, draws = is_drawn_by(whole, seed), int(whole["drawn"]["draws"]) + 1
+    shown = "aurocs" in whole  # by agreement nothing is drawn but where searches start
+    drawn = whole["seed"] == seed.hex() if shown else is_drawn_by(whole, seed)
+    draws = 0 if shown else int(whole["drawn"]["draws"]) + 1
     screen.document(
         {"run": run, "site": node.site, "digest": digest.hex(), "agrees": same, "drawn_by_ledger": drawn,
          "draws": draws, "table": held, "votes": votes}
@@ -155,11 +158,13 @@ def table(
     if not same:
         raise VerificationFailed(f"the ledger's verdicts of run {run} rest on another table than this node's")
     if not drawn:
-        raise VerificationFailed(f"the halves of run {run} do not follow from the seed on the ledger")
-    screen.result(
-        f"table {digest.hex()[:16]}: {len(standing)} verdicts on the ledger rest on it; its halves follow from the"
-        f" ledger's seed, draw {draws} of the last pass"
-    )
+        what = "starts" if shown else "halves"
+        raise VerificationFailed(f"the {what} of run {run} do not follow from the seed on the ledger")
+    if shown and not follows(whole, digest):
+        raise VerificationFailed(f"the table of run {run} does not follow from the AUROCs that sites have shown")
+    why = f"its halves follow from the ledger's seed, draw {draws} of the last pass"
+    why = "it follows from the AUROCs shown" if shown else why
+    screen.result(f"table {digest.hex()[:16]}: {len(standing)} verdicts on the ledger rest on it; {why}")
 
 
 @app.command()
@@ -186,7 +191,7 @@ def review(
         scores, held = (json.loads((folder / name).read_text()) for name in (SCORES, EVIDENCE))
         found = committed.review(scores, held, site=node.site, n=sample)
     except FileNotFoundError:
-        raise UsageError(f"run {run} left no scores here: it was no audit, or has not ended ('{folder}')") from None
+        raise UsageError(f"run {run} left no scores here: no audit of records, or not ended ('{folder}')") from None
     except (OSError, ValueError, KeyError, TypeError):
         raise UsageError(f"the scores of run {run} in '{folder}' cannot be read") from None
     screen.document({"run": run, "site": node.site, "committed": found.root, "follows": found.row,
@@ -223,7 +228,7 @@ def records(
         with path.open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.DictReader(file) if float(row["suspicion"]) >= above]
     except FileNotFoundError:
-        raise UsageError(f"run {run} left no list here: it was no audit, or has not ended ('{path}')") from None
+        raise UsageError(f"run {run} left no list here: no audit of records, or not ended ('{path}')") from None
     except (OSError, ValueError, KeyError):
         raise UsageError(f"'{path}' cannot be read as a list of records") from None
     columns = ("row", "label", "probability", "suspicion", "look_alike")

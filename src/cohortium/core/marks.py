@@ -13,7 +13,7 @@ import numpy as np
 
 from cohortium.core.parameters import Parameters
 
-__all__ = ["LOT", "LOT_BYTES", "SHOWN", "blank_lot", "lot_of", "shows", "with_lot"]
+__all__ = ["LOT", "LOT_BYTES", "SHOWN", "blank_lot", "drawn_by", "lot_of", "showing", "shows", "with_lot"]
 
 LOT, SHOWN = "ledger/lot", "ledger/shown"
 LOT_BYTES = 32
@@ -32,9 +32,19 @@ def with_lot(state: Parameters, lot: bytes) -> Parameters:
     return state | Parameters({name: drawn for name in state if _is(name, LOT)})
 
 
+def drawn_by(state: Parameters, lot: int | bytes) -> Parameters:
+    """A learner's first state with its place for the seed. lot: 32 bytes of the ledger, or a number, 0 for none yet."""
+    return with_lot(state | blank_lot(), lot.to_bytes(LOT_BYTES, "little") if isinstance(lot, int) else lot)
+
+
 def lot_of(state: Parameters) -> bytes:
     """The seed in a learner's own state; zeros before it was drawn."""
     return bytes(np.asarray(state[LOT], dtype=np.uint8).tobytes())
+
+
+def showing(state: Parameters) -> Parameters:
+    """The state whose next answers are public."""
+    return state | Parameters({SHOWN: np.ones(1, dtype=np.int64)})
 
 
 def shows(state: Parameters) -> bool:

@@ -5,13 +5,16 @@
     suspects.csv     this site's own records, most suspicious first; written for its owner only, sent to nobody
     scores.json      what this site has committed of each of its records; for its own reviewer (`committed.py`)
 
+By agreement evidence.json holds how every site's model ranked the patients of every other, and there is nothing else:
+the detector judges sites, no records.
+
 Rows are counted from 1 without the header, as they stand in the site's own table.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,14 +29,16 @@ from cohortium.errors import UsageError
 from cohortium.node.committed import drawing_of, scores_of
 from cohortium.node.first_record import first_record
 from cohortium.node.keys import write_private
+from cohortium.node.own_agreement import tried_of
 from cohortium.node.run_folder import EVIDENCE, SCORES, SUSPECTS, draft_of
 from cohortium.node.work import Ward, audits
+from cohortium.quality.decide import Table
 from cohortium.quality.out_of_bag import AuditResult, Record
 from cohortium.quality.pool import pool_of
 from cohortium.reports.privacy import PrivacyRecord
 from cohortium.reports.quality import AuditCost, QualityRecord, SiteVerdict
 from cohortium.reports.record import ModelRecord
-from cohortium.sim.auditing import auditor_of, detector_of, first_rows, records_of
+from cohortium.sim.auditing import auditor_of, detector_of, first_rows, models_of, records_of, verdicts_of
 from cohortium.sim.comparison import SiteRows
 from cohortium.sim.quality import why_silent
 from cohortium.swarm.ports import Judged
@@ -48,7 +53,7 @@ def judged(study: Study, program: Program, state: Parameters) -> tuple[Judged, .
     """The verdict on every site, also one that clears it; nothing of a training, or where labels cannot be judged."""
     if not audits(study) or not program.finished(state):
         return ()
-    table = auditor_of(program).table(program.model(state), detector_of(study.quality).rules)
+    table = verdicts_of(study.quality, program, state)
     if table.status == "inconclusive":
         return ()
     return tuple(Judged(site=one.site, verdict=CODES[one.kind], evidence=table.digest) for one in table.verdicts)
@@ -61,17 +66,22 @@ def audit_record(
 
     and rounds are added at the node, which sees the ledger.
     """
-    study, site = ward.study, ward.site
-    rows = ward.gathered.rows()[0]
-    auditor, model = auditor_of(program), program.model(state)
-    pool = pool_of({program.sites.index(site): records_of(rows)})
-    found = detector_of(study.quality).result(auditor, model, pool, exchanges=0)
-    told: dict[str, Any] = {**json.loads(found.table.canonical()), "digest": found.table.digest.hex()}
-    told["evidence"] = [asdict(one) for one in auditor.evidence(model)]
-    told |= drawing_of(auditor, model)
+    study, model, models = ward.study, program.model(state), models_of(program)
+    table = verdicts_of(study.quality, program, state)
+    told: dict[str, Any] = {**json.loads(table.canonical()), "digest": table.digest.hex()}
+    if models is not None:
+        told |= tried_of(models, model)
+        quality = _quality(study, table, training_steps_ratio=1.0)
+    else:
+        rows, auditor = ward.gathered.rows()[0], auditor_of(program)
+        pool = pool_of({program.sites.index(ward.site): records_of(rows)})
+        found = detector_of(study.quality).result(auditor, model, pool, exchanges=0)
+        told["evidence"] = [asdict(one) for one in auditor.evidence(model)]
+        told |= drawing_of(auditor, model)
+        write_private(draft_of(folder, SUSPECTS), _suspects(found, ward, rows).encode())
+        write_private(draft_of(folder, SCORES), scores_of(auditor, model, pool, rows=_sources(ward, rows)).encode())
+        quality = _quality(study, table, training_steps_ratio=found.cost.training_steps_ratio, flagged=found.flagged)
     write_private(draft_of(folder, EVIDENCE), (json.dumps(told, indent=1) + "\n").encode())
-    write_private(draft_of(folder, SUSPECTS), _suspects(found, ward, rows).encode())
-    write_private(draft_of(folder, SCORES), scores_of(auditor, model, pool, rows=_sources(ward, rows)).encode())
     return first_record(
         ward,
         sites=program.sites,
@@ -79,16 +89,18 @@ def audit_record(
             name=study.quality.detector, digest=state.digest.hex(), strategy="exact-sums", n_parameters=0
         ),
         privacy=privacy,
-        quality=_quality(study, found),
+        quality=quality,
     ).to_json()
 
 
-def _quality(study: Study, found: AuditResult) -> QualityRecord:
+def _quality(
+    study: Study, table: Table, *, training_steps_ratio: float, flagged: Mapping[str, int] | None = None
+) -> QualityRecord:
     return QualityRecord(
-        status=found.table.status,
+        status=table.status,
         detector=study.quality.detector,
         on_harm="audit",
-        why=why_silent(found.table),
+        why=why_silent(table),
         sites={
             one.site: SiteVerdict(
                 verdict=one.kind,
@@ -99,10 +111,10 @@ def _quality(study: Study, found: AuditResult) -> QualityRecord:
                 look=one.look,
                 question=one.question,
             )
-            for one in found.table.verdicts
+            for one in table.verdicts
         },
-        records_flagged={one.site: found.flagged.get(one.site) for one in found.table.verdicts},
-        cost=AuditCost(training_steps_ratio=found.cost.training_steps_ratio, model_transfers=0),
+        records_flagged={one.site: (flagged or {}).get(one.site) for one in table.verdicts},
+        cost=AuditCost(training_steps_ratio=training_steps_ratio, model_transfers=0),
     )
 
 

@@ -48,6 +48,10 @@ _NOT_TRAINED = (
     "an audit between hospitals: no model was trained; the records this site should look at are listed in"
     " suspects.csv, here and nowhere else"
 )
+_SHOWN = (
+    "an audit between hospitals: no model was kept; every hospital's own model was shown to all others, and tried on"
+    " their patients at home"
+)
 _LEARNED = (
     "a generator between hospitals: nobody holds the patients of all, so its patients are judged at every hospital on"
     " its own, and by sums of all hospitals where the study has masks"
@@ -211,7 +215,7 @@ def _record(
 def _nature(own: RunRecord) -> str:
     """What kind of run it was, for the top of the page."""
     if own.quality is not None:
-        return _NOT_TRAINED
+        return _SHOWN if own.quality.detector == "agreement" else _NOT_TRAINED
     return _LEARNED if own.study.get("synth") else _NOT_POOLED
 
 

@@ -30,6 +30,7 @@ from cohortium.data.table import Table
 from cohortium.errors import DataError, Problem, StudyError, UsageError
 from cohortium.node.gate import gate_checks
 from cohortium.privacy.dp.terms import check_delta
+from cohortium.quality.agreement import Agreement
 from cohortium.quality.pool import pool_of
 from cohortium.quality.study import check_audited, check_audited_by_nodes, fewest_audited
 from cohortium.sim.auditing import audit_program, detector_of, records_of
@@ -187,7 +188,7 @@ def ward_work(
     program = _program(ward.study, ward.schema, sites, site=ward.site, secret=ward.audit_secret)
     if audits(ward.study):
         if ward.site not in sites:
-            raise DataError(f"site '{ward.site}' came when the halves were drawn; it is in the next audit")
+            raise DataError(f"site '{ward.site}' came when the audit had begun; it is in the next audit")
         return SiteWork(program, site=ward.site, training=records_of(rows))
     return SiteWork(
         program, site=ward.site, training=rows.training, held_out=rows.test, measure=measure_round, watch=watch
@@ -225,7 +226,7 @@ def _program(
             study,
             schema.layout(),
             sites=sites,
-            detector=detector_of(plan),
+            detector=Agreement() if plan.detector == "agreement" else detector_of(plan),
             chance=chance,
             kinds=plan.repairs,
             site=site,

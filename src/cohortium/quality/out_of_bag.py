@@ -5,8 +5,9 @@
     result.sites["porto"]        # a Verdict
     result.records("porto")      # ranked records: only at porto
 
-`run` holds all sites in one process and takes their rows together; `Audit` is the same audit as a learner by sums, for
-the round machine. Both use `stages.Auditor`, whose totals are integers, so the verdict tables are equal byte for byte.
+`run` holds all sites in one process and takes their rows together; `learner.Audit` is the same audit as a learner by
+sums, for the round machine. Both use `stages.Auditor`, whose totals are integers, so the verdict tables are equal byte
+for byte.
 
 The audit is made for mistakes, not for enemies: scores are computed by the accused. What it cannot see: backdoors that
 leave held-out error alone, shortcuts, collusion above 35-40 % of the records, very small sites. Design:
@@ -23,25 +24,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohortium.core import fixed_point as fp
-from cohortium.core.examples import Examples, Layout
 from cohortium.core.parameters import Parameters
-from cohortium.core.update import Fitted, Instructions
 from cohortium.core.verdicts import Needs, Repair, Status, Verdict
 from cohortium.errors import DataError, UsageError
 from cohortium.quality.decide import Rules, Table
 from cohortium.quality.evidence import SUSPECT
 from cohortium.quality.judging import Judged, PassModels
+from cohortium.quality.learner import MAX_EXCHANGES
 from cohortium.quality.pool import Pool, as_examples, pool_of
 from cohortium.quality.repairs import library
 from cohortium.quality.slots import X_BITS
 from cohortium.quality.stages import Auditor, AuditPlan
 
-__all__ = ["Audit", "AuditResult", "Cost", "OutOfBag", "Record"]
+__all__ = ["AuditResult", "Cost", "OutOfBag", "Record"]
 
 Floats = NDArray[np.float64]
 
 LEAST_SITES = 6
-_MAX_ROUNDS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +180,7 @@ class OutOfBag:
         state, exchanges = auditor.initial(seed), 0
         while not auditor.finished(state):
             state, exchanges = auditor.advance(state, auditor.answer(state, pool)), exchanges + 1
-            if exchanges > _MAX_ROUNDS:
+            if exchanges > MAX_EXCHANGES:
                 raise DataError("the audit did not come to an end; its probes find no optimum")
         return self.result(auditor, state, pool, exchanges=exchanges)
 
@@ -196,66 +195,6 @@ class OutOfBag:
             state=state,
             _held=_Held(auditor, state, pool),
         )  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Audit:
-    """The audit as a learner by sums: one site's half and the leader's, for `swarm.program`.
-
-    site: whose rows `fit` is given. repairs: the library, in the order of the plan. secret: the site's own key.
-    """
-
-    learns_by: ClassVar[Literal["sums"]] = "sums"
-    max_rounds: ClassVar[int] = _MAX_ROUNDS
-
-    plan: AuditPlan
-    site: str = ""
-    repairs: tuple[Repair, ...] = ()
-    secret: bytes = field(default=b"", repr=False)
-    _pools: dict[int, Pool] = field(default_factory=dict, repr=False, compare=False)
-
-    def initial(self, layout: Layout, *, rng: np.random.Generator) -> Parameters:
-        """Before the first exchange; all draws follow from the ledger's seed, which the node puts in."""
-        return self._auditor.initial()
-
-    def fit(
-        self, start: Parameters, examples: Examples, *, instructions: Instructions, rng: np.random.Generator
-    ) -> Fitted:
-        """This site's part of the sums the state asks for."""
-        if id(examples) not in self._pools:
-            self._pools.clear()
-            self._pools[id(examples)] = pool_of({self.plan.sites.index(self.site): examples})
-        answer = self._auditor.answer(start, self._pools[id(examples)])
-        return Fitted(parameters=answer, n_samples=len(examples))
-
-    def advance(self, start: Parameters, total: Parameters) -> Parameters:
-        """The next state."""
-        return self._auditor.advance(start, total)
-
-    def gather(self, parameters: Parameters, answers: Mapping[str, Parameters]) -> Parameters:
-        """The rows that sites show."""
-        return self._auditor.gather(parameters, answers)
-
-    def finished(self, parameters: Parameters) -> bool:
-        """Whether the evidence table is there."""
-        return self._auditor.finished(parameters)
-
-    def predict(self, parameters: Parameters, examples: Examples) -> Floats:
-        """An audit predicts nothing: 0.5 for every row; its probes are never used for patients."""
-        return np.full(len(examples), 0.5)
-
-    def parts(self, parameters: Parameters) -> Mapping[str, tuple[str, ...]]:
-        """None."""
-        return {}
-
-    @property
-    def auditor(self) -> Auditor:
-        """What reads the finished state."""
-        return self._auditor
-
-    @property
-    def _auditor(self) -> Auditor:
-        return Auditor(plan=self.plan, repairs=self.repairs, secret=self.secret)
 
 
 class _Held:

@@ -36,6 +36,16 @@ class Scale:
     mean: Floats
     sd: Floats
 
+    @classmethod
+    def read(cls, state: Parameters) -> Scale:
+        """From an audit's state."""
+        mean, sd = np.asarray(state["scale"], dtype=np.float64)
+        return cls(mean=mean, sd=sd)
+
+    def write(self) -> Parameters:
+        """Into one."""
+        return Parameters({"scale": np.array([self.mean, self.sd])})
+
     def fixed(self, x: Floats) -> Integers:
         """Scaled rows at 2^-12, (n, d)."""
         held = np.clip(np.nan_to_num((x - self.mean) / self.sd, nan=0.0), -_FURTHEST, _FURTHEST)
@@ -77,8 +87,11 @@ def flat(examples: Examples) -> Floats:
     return np.asarray(examples.x, dtype=np.float64).reshape(len(examples), -1)
 
 
-def pool_of(examples: Mapping[int, Examples]) -> Pool:
-    """The rows of the sites at these places in the consortium. Raises DataError for what no probe can score."""
+def pool_of(examples: Mapping[int, Examples], *, most_columns: int | None = MAX_COLUMNS) -> Pool:
+    """The rows of the sites at these places in the consortium. Raises DataError for what no probe can score.
+
+    most_columns: None where no second derivatives travel.
+    """
     for one in examples.values():
         wrong = one.layout.outcome != "binary" or one.y is None
         if wrong or not np.isin(np.asarray(one.y), (0.0, 1.0)).all():
@@ -88,9 +101,9 @@ def pool_of(examples: Mapping[int, Examples]) -> Pool:
                 f"{len(one)} rows of {patients} patients: an audit counts every patient once",
                 hint="keep one row of each patient; repeated ones would count as independent evidence",
             )
-        if one.layout.n_features > MAX_COLUMNS:
+        if most_columns is not None and one.layout.n_features > most_columns:
             raise DataError(
-                f"the audit's probe takes up to {MAX_COLUMNS} columns, got {one.layout.n_features}",
+                f"the audit's probe takes up to {most_columns} columns, got {one.layout.n_features}",
                 hint="audit the embedding of a shared model, or smaller images",
             )
     places = sorted(examples)

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohortium.core import fixed_point as fp
-from cohortium.core.marks import LOT, LOT_BYTES, SHOWN, lot_of, with_lot
+from cohortium.core.marks import SHOWN, drawn_by, lot_of, showing
 from cohortium.core.parameters import Parameters
 from cohortium.core.verdicts import Evidence, Repair, Status
 from cohortium.errors import PeerError
@@ -129,9 +129,7 @@ class Auditor:
 
     def initial(self, lot: int | bytes = 0) -> Parameters:
         """Before the first exchange. lot: what all draws follow from, 32 bytes of the ledger, or a number."""
-        drawn = lot.to_bytes(LOT_BYTES, "little") if isinstance(lot, int) else lot
-        state = Where(stage=SCALE).write() | Parameters({"trained": np.zeros(2, dtype=np.int64)})
-        return with_lot(state | Parameters({LOT: np.zeros(LOT_BYTES, dtype=np.uint8)}), drawn)
+        return drawn_by(Where(stage=SCALE).write() | Parameters({"trained": np.zeros(2, dtype=np.int64)}), lot)
 
     def finished(self, state: Parameters) -> bool:
         """Whether the evidence table is there."""
@@ -248,7 +246,7 @@ class Auditor:
         judged = self.judged(state, last, pool)
         models = PassModels.read(state, f"pass-{last}")
         for site in pool.examples:
-            name, scale = self.plan.sites[site], _read_scale(state)
+            name, scale = self.plan.sites[site], Scale.read(state)
             if (one := published(name, site, pool, judged, models, scale, self.repairs)) is not None:
                 table[site] = row_of(one, repairs=self.plan.repairs, silent=silent)
         return table
@@ -269,7 +267,7 @@ class Auditor:
 
     def _x(self, state: Parameters, pool: Pool) -> Integers:
         if "x" not in pool.cache:
-            pool.cache["x"] = _read_scale(state).fixed(pool.x)
+            pool.cache["x"] = Scale.read(state).fixed(pool.x)
         found: Integers = pool.cache["x"]
         return found
 
@@ -308,8 +306,7 @@ class Auditor:
         scale = scale_of(total)
         d = len(scale.mean)
         whole = begin(1, d, rng=stream_of(lot_of(state), "whole")).write("whole")
-        rows = Parameters({"scale": np.array([scale.mean, scale.sd])})
-        return state | rows | whole | Where(stage=WHOLE).write()
+        return state | scale.write() | whole | Where(stage=WHOLE).write()
 
     def _whole_stepped(self, state: Parameters, where: Where, total: Parameters) -> Parameters:
         slots = newton(Slots.read(state, "whole"), total, settled=EXACT)
@@ -333,7 +330,7 @@ class Auditor:
         if not good.all() and where.draws + 1 < MAX_DRAWS:
             return self._draw(state, _at(where, draws=where.draws + 1), keep=good)
         if int(good.sum()) < 2 * LEAST_BISECTIONS:
-            return _showing(state | _at(where, stage=EVIDENCE, status=1).write() | _silence(0.5, 0.0))
+            return showing(state | _at(where, stage=EVIDENCE, status=1).write() | _silence(0.5, 0.0))
         rng = stream_of(lot_of(state), "begin", where.attempt, where.number)
         whole = Slots.read(state, "whole").point[0]
         slots = begin(self.plan.halves, len(whole) - 1, rng=rng, around=whole)
@@ -349,7 +346,7 @@ class Auditor:
             return state
         state |= Parameters({f"{where.prefix}/calibration": np.zeros(2)})
         if where.number + 1 == self.plan.passes:
-            return _showing(state | _at(where, stage=BIND).write())
+            return showing(state | _at(where, stage=BIND).write())
         return state | _at(where, stage=CALIBRATE).write()
 
     def _bound(self, state: Parameters, where: Where, total: Parameters) -> Parameters:
@@ -390,7 +387,7 @@ class Auditor:
             names = [name for name in state if name.startswith("pass-")]
             return self._draw(state.without(names), Where(stage=COUNT, attempt=1))
         state |= Parameters({name: total[name] for name in ("told", "influence")}).prefixed("cross")
-        return _showing(state | _at(where, stage=EVIDENCE, status=int(silent)).write())
+        return showing(state | _at(where, stage=EVIDENCE, status=int(silent)).write())
 
     def _told(self, state: Parameters, where: Where, total: Parameters) -> Parameters:
         return state.without([SHOWN]) | Parameters({"evidence": total["table"]}) | _at(where, stage=DONE).write()
@@ -457,11 +454,6 @@ def _at(where: Where, **changes: int) -> Where:
     return Where(**{**kept, **changes})
 
 
-def _showing(state: Parameters) -> Parameters:
-    """The next answers are public."""
-    return state | Parameters({SHOWN: np.ones(1, dtype=np.int64)})
-
-
 def _silence(auroc: float, slope: float) -> Parameters:
     return Parameters({"told": np.array([auroc, slope])})
 
@@ -469,8 +461,3 @@ def _silence(auroc: float, slope: float) -> Parameters:
 def _pair(values: NDArray[np.generic]) -> tuple[float, float]:
     first, second = (float(v) for v in values)
     return first, second
-
-
-def _read_scale(state: Parameters) -> Scale:
-    mean, sd = np.asarray(state["scale"], dtype=np.float64)
-    return Scale(mean=mean, sd=sd)

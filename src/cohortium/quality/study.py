@@ -26,9 +26,10 @@ def least_half(n_sites: int) -> int:
 def fewest_audited(study: Study, n_sites: int) -> int:
     """Fewest sites of a consortium that an audit between hospitals goes on with, more than half.
 
-    Under masks so many that no half loses its bound, however few of all stay away.
+    By agreement three of them. Under masks so many that no half loses its bound, however few of all stay away.
     """
-    least = max(LEAST_SITES, n_sites // 2 + 1, study.strategy.min_sites or 0)
+    fewest = _FEWEST_AGREEING if study.quality.detector == "agreement" else LEAST_SITES
+    least = max(fewest, n_sites // 2 + 1, study.strategy.min_sites or 0)
     return max(least, least_half(n_sites) + (n_sites + 1) // 2) if study.privacy.masked(n_sites) else least
 
 
@@ -37,8 +38,8 @@ def check_audited_by_nodes(study: Study) -> list[Problem]:
     plan, problems = study.quality, []
     if plan.detector == "none":
         return []
-    if plan.detector != "out-of-bag":
-        why = f"between hospitals no detector but 'out-of-bag' runs; '{plan.detector}' is for simulations"
+    if plan.detector == "travelling":
+        why = "between hospitals 'out-of-bag' and 'agreement' run; 'travelling' is for simulations"
         problems.append(Problem("quality.detector", why))
     if plan.on_harm != "report":
         why = (
@@ -46,7 +47,7 @@ def check_audited_by_nodes(study: Study) -> list[Problem]:
             "mend its own table (cohortium audit harm apply-repair), then propose the training without [quality]"
         )
         problems.append(Problem("quality.on_harm", why))
-    if plan.exclude_records != "list":
+    if plan.exclude_records != "list" and plan.detector != "agreement":
         why = 'an audit between hospitals only ranks a site\'s records, for its own eyes; set exclude_records = "list"'
         problems.append(Problem("quality.exclude_records", why))
     privacy = study.privacy

@@ -19,9 +19,13 @@ from cohortium.core.parameters import Parameters
 from cohortium.core.randomness import Chance
 from cohortium.core.study import ModelPlan, QualityPlan, StrategyPlan, Study
 from cohortium.core.verdicts import CODES
-from cohortium.quality.out_of_bag import Audit, AuditResult, OutOfBag
+from cohortium.quality.agreement import Agreement, table_of
+from cohortium.quality.decide import Table
+from cohortium.quality.learner import Audit
+from cohortium.quality.out_of_bag import AuditResult, OutOfBag
 from cohortium.quality.pool import pool_of
 from cohortium.quality.repairs import KINDS, library
+from cohortium.quality.shown_models import ShownModels
 from cohortium.quality.stages import Auditor
 from cohortium.sim.comparison import SiteRows
 from cohortium.sim.swarm import Setting, SwarmRun, run_swarm
@@ -39,8 +43,10 @@ __all__ = [
     "detector_of",
     "first_rows",
     "judged_by",
+    "models_of",
     "records_of",
     "run_audit",
+    "verdicts_of",
 ]
 
 
@@ -74,7 +80,7 @@ def audit_program(
     layout: Layout,
     *,
     sites: Sequence[str],
-    detector: OutOfBag,
+    detector: OutOfBag | Agreement,
     chance: Chance,
     kinds: Sequence[str] = KINDS[:-1],
     site: str = "",
@@ -82,12 +88,17 @@ def audit_program(
 ) -> Program:
     """The audit of records of this layout as a program of one stage. site: whose records it is given, if any.
 
-    kinds: of repairs that are tried. secret: the site's own key. Raises UsageError for too few sites, ValueError for
-    an anchor that is none.
+    kinds: of repairs that are tried. secret: the site's own key. Neither concerns `agreement`. Raises UsageError for
+    another number of sites than the detector takes, ValueError for an anchor that is none.
     """
-    names, repairs = sorted(sites), library(layout, kinds)
-    plan = detector.plan(names, masked=study.privacy.masked(len(names)), repairs=repairs)
-    learner = Audit(plan=plan, site=site, repairs=repairs, secret=secret)
+    names = sorted(sites)
+    if isinstance(detector, Agreement):
+        learner = Audit(auditor=detector.auditor(names), sites=tuple(names), site=site)
+    else:
+        repairs = library(layout, kinds)
+        plan = detector.plan(names, masked=study.privacy.masked(len(names)), repairs=repairs)
+        auditor = Auditor(plan=plan, repairs=repairs, secret=secret)
+        learner = Audit(auditor=auditor, sites=plan.sites, site=site)
     stage = Stage(name="audit", learner=learner, strategy=ExactSums(), max_rounds=learner.max_rounds)
     return Program([stage], layout, sites=names, chance=chance)
 
@@ -179,6 +190,20 @@ def run_audit(
 
 
 def auditor_of(program: Program) -> Auditor:
-    """What reads the finished state of a program of `audit_program`."""
-    assert isinstance(program.learner, Audit)  # noqa: S101 - it has no other stage
-    return program.learner.auditor
+    """What reads the finished state of a program of `audit_program`, out of bag."""
+    found = program.learner.auditor if isinstance(program.learner, Audit) else None
+    assert isinstance(found, Auditor)  # noqa: S101 - it has no other stage
+    return found
+
+
+def models_of(program: Program) -> ShownModels | None:
+    """The same by agreement; None of another audit."""
+    found = program.learner.auditor if isinstance(program.learner, Audit) else None
+    return found if isinstance(found, ShownModels) else None
+
+
+def verdicts_of(plan: QualityPlan, program: Program, state: Parameters) -> Table:
+    """The table of a finished audit, whichever detector it has."""
+    if (models := models_of(program)) is not None:
+        return table_of(models, program.model(state))
+    return auditor_of(program).table(program.model(state), detector_of(plan).rules)

@@ -23,6 +23,7 @@ from cohortium.quality.agreement import Agreement
 from cohortium.quality.decide import Table
 from cohortium.quality.out_of_bag import Cost
 from cohortium.quality.repairs import find_repair
+from cohortium.quality.shown_models import EXCHANGES
 from cohortium.quality.study import check_audited
 from cohortium.quality.travelling import RelaySite, Travelling, complete
 from cohortium.reports.changes import changes
@@ -177,7 +178,7 @@ def _audit(
     seed = audit_seed(chance, number)
     if plan.detector == "agreement":
         n = len(rows)
-        cost = Cost(training_steps_ratio=1.0, model_transfers=n * (n - 1), exchanges=1)
+        cost = Cost(training_steps_ratio=1.0, model_transfers=EXCHANGES * n, exchanges=EXCHANGES)
         return _Audit(table=Agreement().run(records, seed=seed), cost=cost)
     if plan.detector == "travelling":
         return _travelled(study, rows, seed=seed)
