@@ -131,7 +131,8 @@ def test_after_an_audit_a_worker_tells_the_verdicts_and_drafts_what_it_leaves(wo
     answer = worker("record", named, (state, Parameters()))
     assert answer.text["withheld"] == "an audit trains no model"
     assert json.loads(answer.text["record"])["quality"]["sites"]["bonn"]["repair"] == "label-polarity"
-    assert sorted(one.name for one in home.iterdir()) == [".evidence.json.draft", ".suspects.csv.draft"]
+    drafts = [".evidence.json.draft", ".scores.json.draft", ".suspects.csv.draft"]
+    assert sorted(one.name for one in home.iterdir()) == drafts
 
 
 def test_a_training_judges_nobody(worker):
