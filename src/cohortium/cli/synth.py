@@ -11,7 +11,7 @@ from cohortium.cli.output import Screen
 from cohortium.cli.study import AsJson, Data, SiteColumn, StudyFile
 from cohortium.cli.synth_seals import seals
 from cohortium.cli.synth_use import app as use_app
-from cohortium.cli.synth_world import canary, simulate
+from cohortium.cli.synth_world import GuessedStudy, TableOrSim, canary, simulate
 
 __all__ = ["app", "bench", "fit", "gate", "impute", "sample", "validate"]
 
@@ -213,13 +213,9 @@ def gate(
 
 @app.command()
 def bench(
-    data: Annotated[
-        str, typer.Option("--data", metavar="FILE|sim", help="A table, or the simulated consortium.")
-    ] = "sim",
+    data: TableOrSim = "sim",
     site_column: SiteColumn = None,
-    study: Annotated[
-        Path | None, typer.Option("--study", metavar="STUDY.toml", help="Of a generator; guessed if not given.")
-    ] = None,
+    study: GuessedStudy = None,
     generators: Annotated[str, typer.Option("--generators", help="Names, separated by commas.")] = "bn",
     strategies: Annotated[
         str, typer.Option("--strategies", help="Names, by commas; exact for sums, fedavg for networks if not given.")

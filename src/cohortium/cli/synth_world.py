@@ -10,7 +10,12 @@ import typer
 from cohortium.cli.output import Screen
 from cohortium.cli.study import AsJson, SiteColumn
 
-__all__ = ["canary", "simulate"]
+__all__ = ["GuessedStudy", "TableOrSim", "canary", "simulate"]
+
+TableOrSim = Annotated[str, typer.Option("--data", metavar="FILE|sim", help="A table, or the simulated consortium.")]
+GuessedStudy = Annotated[
+    Path | None, typer.Option("--study", metavar="STUDY.toml", help="Of a generator; guessed if not given.")
+]
 
 
 def simulate(
@@ -35,13 +40,9 @@ def simulate(
 
 
 def canary(
-    data: Annotated[
-        str, typer.Option("--data", metavar="FILE|sim", help="A table, or the simulated consortium.")
-    ] = "sim",
+    data: TableOrSim = "sim",
     site_column: SiteColumn = None,
-    study: Annotated[
-        Path | None, typer.Option("--study", metavar="STUDY.toml", help="Of a generator; guessed if not given.")
-    ] = None,
+    study: GuessedStudy = None,
     runs: Annotated[int, typer.Option("--runs", min=1, max=100, help="Each with other canaries.")] = 5,
     canaries: Annotated[
         int, typer.Option("--canaries", min=4, max=200, help="Of every hospital, half of them in.")

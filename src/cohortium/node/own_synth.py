@@ -22,13 +22,13 @@ import numpy as np
 
 from cohortium.core.parameters import Parameters
 from cohortium.errors import CohortiumError, DataError, MissingExtra
+from cohortium.node.first_record import first_record
 from cohortium.node.run_folder import GENERATOR, SEAL, VALIDATION, VALIDATION_PAGE, draft_of
 from cohortium.node.seals import FORMAT as SEAL_FORMAT
 from cohortium.node.seals import TIER
 from cohortium.node.work import Ward, pinned_schema
 from cohortium.reports.privacy import PrivacyRecord
-from cohortium.reports.record import LedgerRecord, ModelRecord, RunRecord, plain
-from cohortium.sim.cohorts import flow_of
+from cohortium.reports.record import ModelRecord, plain
 from cohortium.sim.folder import write_together
 from cohortium.sim.synth_program import SynthProgram, generator_file
 from cohortium.sim.synthesis import SavedGenerator
@@ -146,26 +146,8 @@ class OwnSynthesis:
             notes = self._notes()
         digest = (self.saved.state if learned else self.state).digest.hex()
         size = sum(array.size for array in self.saved.state.values()) if learned else 0
-        record = RunRecord(
-            status="",
-            outcome=self.ward.schema.outcome_kind,
-            sites=self.made.program.sites,
-            included=(),
-            model=ModelRecord(
-                name=study.model.name, digest=digest, strategy=plan_of(study).federation, n_parameters=size
-            ),
-            ledger=LedgerRecord(engine="", height=0, head=""),
-            seed=study.evaluation.seed,
-            versions={},
-            seconds=0.0,
-            name=study.name,
-            study=json.loads(study.canonical()),
-            study_digest=study.digest.hex(),
-            flow=flow_of(self.ward.gathered),
-            checks=self.ward.checks,
-            privacy=privacy,
-            notes=(*notes, *self.ward.cohort.warnings),
-        )
+        model = ModelRecord(name=study.model.name, digest=digest, strategy=plan_of(study).federation, n_parameters=size)
+        record = first_record(self.ward, sites=self.made.program.sites, model=model, privacy=privacy, notes=notes)
         return (
             record.to_json(),
             "a generator predicts nothing; every hospital judges its patients in its own validation",
