@@ -91,7 +91,7 @@ def mean_and_interval(values: Sequence[float]) -> tuple[float, float]:
     return float(np.mean(values)), float(stdtrit(n - 1, 0.975) * np.std(values, ddof=1) / np.sqrt(n))
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print one row a task. Returns 0, or 1 where a run is not complete."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks clinical", description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=10)

@@ -1,6 +1,6 @@
 """CPU cost of one event in the round machine, at 83 sites and 20 rounds (target 50 us, limit 100 us).
 
-    python benchmarks/machine.py [sites] [rounds]
+    python -m benchmarks machine [sites] [rounds]
 
 Drives one machine through whole rounds in mode `all`: every commit, offer, payload and attestation of every site.
 """
@@ -36,7 +36,7 @@ def founding(sites: list[str], n_rounds: int) -> list[ev.Event]:
     events += [_recorded(2, "Approved", site=site, joiner=i) for i, site in enumerate(sites)]
     events.append(_recorded(3, "Readying", live=everyone))
     events += [_recorded(4, "Ready", site=site) for site in sites]
-    return [*events, _recorded(5, "Started", live=everyone, missing=0)]
+    return [*events, _recorded(5, "Started", live=everyone, missing=0, seed=bytes(32))]
 
 
 def one_round(number: int, sites: list[str], me: str) -> list[ev.Event]:
@@ -100,8 +100,13 @@ def microseconds_per_event(n_sites: int, n_rounds: int) -> tuple[float, int]:
     return spent / len(events) * 1e6, len(events)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Sites and rounds, if given."""
     n_sites = int(sys.argv[1]) if len(sys.argv) > 1 else 83
     n_rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 20
     cost, n_events = microseconds_per_event(n_sites, n_rounds)
     print(f"{n_sites} sites, {n_rounds} rounds, {n_events} events: {cost:.1f} us of CPU an event")
+
+
+if __name__ == "__main__":
+    main()

@@ -109,7 +109,7 @@ def _images(pixels: np.ndarray, labels: np.ndarray) -> Examples:
     return Examples(layout=layout, x=x, y=labels.reshape(-1).astype(np.float64))
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks networks")
     parser.add_argument("--seeds", type=int, default=3)

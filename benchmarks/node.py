@@ -1,6 +1,6 @@
 """CPU of the framework per site and round: nodes, machine, memory ledger and transport around toy work (target 3 ms).
 
-    python benchmarks/node.py [sites] [rounds]
+    python -m benchmarks node [sites] [rounds]
 
 Everything but training: signatures, envelopes, hashing, contract rules, merges of 4 numbers, recomputed by every site.
 The cost of opening the run (keys, approvals) is left out by taking the difference of two lengths.
@@ -24,9 +24,14 @@ def cpu_s(n_sites: int, n_rounds: int) -> float:
     return spent
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Sites and rounds, if given."""
     n_sites = int(sys.argv[1]) if len(sys.argv) > 1 else 10
     n_rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 20
     cpu_s(n_sites, 1)
     each = (cpu_s(n_sites, n_rounds + 1) - cpu_s(n_sites, 1)) / (n_sites * n_rounds)
     print(f"{n_sites} sites, {n_rounds} rounds: {each * 1e3:.2f} ms of CPU per site and round")
+
+
+if __name__ == "__main__":
+    main()

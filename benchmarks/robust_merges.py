@@ -99,7 +99,7 @@ def _left_out(turn: Turn, updates: Sequence[Update], f: int) -> np.ndarray:
     return out
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks robust_merges")
     parser.add_argument("--tasks", default="xray-easy")

@@ -248,7 +248,7 @@ def _summary(rows: Sequence[Row]) -> str:
     return "  ".join(said)
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks travelling")
     parser.add_argument("--tasks", default="xray-easy")

@@ -50,7 +50,7 @@ def one_seed(seed: int) -> dict[str, dict[str, dict[str, float]]]:
     return found
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print accuracy, Brier and calibration error: raw -> intercept -> intercept and slope."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks unseen_hospital")
     parser.add_argument("--seeds", type=int, default=10)
