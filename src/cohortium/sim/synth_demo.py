@@ -21,7 +21,7 @@ from cohortium.data.partition import by_column, take
 from cohortium.errors import CohortiumError
 from cohortium.reports.record import plain
 from cohortium.sim.folder import write_together
-from cohortium.sim.synth_census import count_by_swarm
+from cohortium.sim.synth_census import count_by_swarm, tell_apart_by_swarm
 from cohortium.sim.synth_tables import demo_study
 from cohortium.sim.synthesis import Fitted, train
 from cohortium.synth.exchange import fit_by_sums, fit_privately
@@ -83,7 +83,12 @@ def demonstrate(
         found,
         canaries=_canaries(fitted, sets[0], seed=seed),
         by_site=judge_by_site(
-            fitted.training, fitted.reserve, sets[0], seed=seed, counts=count_by_swarm(study, tables)
+            fitted.training,
+            fitted.reserve,
+            sets[0],
+            seed=seed,
+            counts=count_by_swarm(study, tables),
+            told_apart=tell_apart_by_swarm(study, tables, sets[0]),
         ),
         notes=("Invented patients of a simulator whose true effects are known; five sets were drawn.",),
     )

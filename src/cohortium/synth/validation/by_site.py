@@ -21,6 +21,7 @@ from cohortium.synth.validation.attacks import Risk, inference, linkability, ris
 from cohortium.synth.validation.by_sums import compare
 from cohortium.synth.validation.census import Census
 from cohortium.synth.validation.privacy import nearness
+from cohortium.synth.validation.told_apart import ToldApart
 
 __all__ = ["LEAST_RATE", "BySite", "SiteSaid", "judge_by_site"]
 
@@ -48,20 +49,22 @@ class SiteSaid:
 @dataclass(frozen=True, kw_only=True)
 class BySite:
     """parts: by name, against the training and the held-out rows. attacks: of all hospitals together; worst: by name,
-    the hospital with the highest risk and that risk."""
+    the hospital with the highest risk and that risk. told_apart: AUC of trees that all have grown (`ToldApart`)."""
 
     against_training: Mapping[str, float]
     against_holdout: Mapping[str, float]
     sites: Mapping[str, SiteSaid]
     attacks: Mapping[str, Risk]
     worst: Mapping[str, tuple[str, Risk]]
+    told_apart: float | None = None
 
     def document(self) -> dict[str, Any]:
         """For `--json`."""
         return {
             "against_training": dict(self.against_training),
             "against_holdout": dict(self.against_holdout),
-            "left_out": ["indistinguishability"],
+            "left_out": ["indistinguishability"] if self.told_apart is None else [],
+            "told_apart_auc": self.told_apart,
             "sites": {
                 name: {"n_training": one.n_training, "n_holdout": one.n_holdout, "identical_rows": one.identical,
                        "unique_copied": one.unique_copied, "nndr": one.nndr, "nndr_holdout": one.nndr_holdout,
@@ -82,16 +85,21 @@ def judge_by_site(
     *,
     seed: int,
     counts: tuple[Parameters, Parameters] | None = None,
+    told_apart: float | None = None,
 ) -> BySite:
     """All of it, each hospital's half on its own rows. training, reserve: by hospital.
 
-    counts: the finished census of both, where a swarm has taken it; else it is taken in a plain loop.
+    counts, told_apart: the finished census of both and the AUC of common trees, where a swarm has taken them. Without
+    counts both are taken in a plain loop.
     """
     facts = synthetic.facts
     census = Census(facts=facts)
     if counts is None:
         real = fit_by_sums(census, list(training.values()))
         out = fit_by_sums(census.like(real), list(reserve.values()))
+        judge = ToldApart(facts=facts, synthetic=synthetic)
+        trees = fit_by_sums(judge, list(training.values()))
+        told_apart = judge.auc(fit_by_sums(judge.asking(trees), list(reserve.values())))
     else:
         real, out = counts
     made = fit_by_sums(census.like(real), [synthetic])
@@ -111,6 +119,7 @@ def judge_by_site(
         sites=sites,
         attacks=together,
         worst=worst,
+        told_apart=told_apart,
     )
 
 

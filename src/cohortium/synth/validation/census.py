@@ -7,7 +7,7 @@
 
 Three exchanges of whole numbers: ranges, histograms on a fine grid, sums over pairs of columns. Numbers are compared on
 the grid (4,096 cells at most, ends where extremes are patients); the scores equal those of the pooled table on the same
-grid to rounding. Indistinguishability has no sums and is left out. Design: synthetic-data.md 7.7.
+grid to rounding. Indistinguishability has sums of its own: `told_apart`. Design: synthetic-data.md 7.7.
 """
 
 from __future__ import annotations

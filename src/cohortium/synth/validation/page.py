@@ -339,6 +339,8 @@ class ValidationPage:
             for name, (site, risk) in one.worst.items()
         )
         scores = ", ".join(f"{_PARTS.get(k, k)} {_number(v)}" for k, v in one.against_holdout.items() if k in _PARTS)
+        if one.told_apart is not None:
+            scores += f", told from synthetic rows by common trees with an AUC of {one.told_apart:.2f}"
         return [
             _Section(
                 title="Hospital by hospital",
