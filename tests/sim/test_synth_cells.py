@@ -3,7 +3,7 @@ import pytest
 from cohortium.data.mds_like import simulate
 from cohortium.data.partition import by_column, take
 from cohortium.data.table import Table
-from cohortium.sim.synth_cells import measure_cells
+from cohortium.sim.synth_cells import parts_of, score_parts, train_part
 from cohortium.sim.synth_tables import demo_study
 
 NAMES = ("site", "age", "TP53", "SF3B1", "SRSF2", "blasts", "hb", "os_years", "died")
@@ -15,15 +15,11 @@ def test_equal_states_get_equal_figures_and_what_fails_is_told():
     study = demo_study()
     plan = study.synth.model_copy(update={"genes": ["TP53", "SF3B1", "SRSF2"], "rules": [], "rounds": 1})
     one = study.with_plans(synth=plan, study=study.study.model_copy(update={"exclude": []}))
-    found = measure_cells(
-        one,
-        take(table, by_column(table, "site"), without=["site"]),
-        generator="bn",
-        strategies=("exact", "cyclic", "ensemble"),
-        settings=("central", "federated"),
-        draws=2,
-        seed=0,
-    )
+    tables = take(table, by_column(table, "site"), without=["site"])
+    wanted = parts_of(("central", "federated"), ("exact", "cyclic", "ensemble"))
+    assert wanted == ("central", "exact", "cyclic", "ensemble")
+    parts = [train_part(one, tables, generator="bn", part=part, seed=0) for part in wanted]
+    found = score_parts(one, tables, parts, generator="bn", draws=2, seed=0)
     central, federated = ({k: v for k, v in found.figures[s].items() if k != "seconds"}
                           for s in ("central", "federated"))  # fmt: skip
     assert central == pytest.approx(federated, nan_ok=True)

@@ -3,7 +3,8 @@
     found = bench(consortium("sim"), generators=("bn",), strategies=("exact", "sharing"), seeds=3)
     found.document()["bn"]["federated"]["csf"]["skill"]
 
-One job is one generator and one seed; two processes share the jobs out where there are several.
+One job trains one generator by one strategy (or reference) with one seed, or scores all of a generator's side by side;
+processes share the jobs out.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from cohortium.data.partition import by_column, iid, take
 from cohortium.data.readers import read
 from cohortium.data.table import Table
 from cohortium.errors import UsageError
-from cohortium.sim.synth_cells import Cells, measure_cells
+from cohortium.sim.synth_cells import Cells, Trained, parts_of, score_parts, train_part
 from cohortium.sim.synth_tables import bench_study, demo_study
 from cohortium.synth.federate import FEDERATIONS
 from cohortium.synth.federate.cells import REFERENCES
@@ -225,18 +226,24 @@ def bench(
     found = Bench(data=data, seeds=seeds, partition=partition)
     asked = [(generator, seed) for seed in range(seeds) for generator in generators]
     by_name = {name: tuple(_plain(name) if wanted is None else wanted) for name in generators}
-    one = partial(_one, world, settings=tuple(settings), draws=draws)
-    if jobs == 1 or len(asked) == 1:
-        for generator, seed in asked:
-            found.add(one(generator, seed, strategies=by_name[generator]))
-            say(f"seed {seed}: {generator}")
+    waiting = {
+        (name, seed): [partial(_trained, world, name, seed, part) for part in parts_of(settings, by_name[name])]
+        for name, seed in asked
+    }
+    scored = partial(_scored, world, draws=draws)
+    if jobs == 1:
+        for (name, seed), parts in waiting.items():
+            found.add(scored([part() for part in parts], name, seed))
+            say(f"seed {seed}: {name}")
         return found
     pool: Executor
     with ProcessPoolExecutor(max_workers=jobs, mp_context=get_context("spawn")) as pool:
-        waiting = [pool.submit(one, name, seed, strategies=by_name[name]) for name, seed in asked]
-        for (generator, seed), cells in zip(asked, waiting, strict=True):
-            found.add(cells.result())
-            say(f"seed {seed}: {generator}")
+        slowest_first = sorted(waiting, key=lambda one: GENERATORS.resolve(one[0]).learns_by == "sums")
+        training = {one: [pool.submit(part) for part in waiting[one]] for one in slowest_first}
+        scoring = {one: pool.submit(scored, [part.result() for part in training[one]], *one) for one in slowest_first}
+        for name, seed in asked:
+            found.add(scoring[name, seed].result())
+            say(f"seed {seed}: {name}")
     return found
 
 
@@ -245,9 +252,14 @@ def _plain(generator: str) -> tuple[str, ...]:
     return ("exact",) if GENERATORS.resolve(generator).learns_by == "sums" else ("fedavg",)
 
 
-def _one(world: Consortium, generator: str, seed: int, **how: Any) -> Cells:
+def _trained(world: Consortium, generator: str, seed: int, part: str) -> Trained:
     tables, study = world(seed)
-    return measure_cells(study, tables, generator=generator, seed=seed, **how)
+    return train_part(study, tables, generator=generator, part=part, seed=seed)
+
+
+def _scored(world: Consortium, parts: Sequence[Trained], generator: str, seed: int, *, draws: int) -> Cells:
+    tables, study = world(seed)
+    return score_parts(study, tables, parts, generator=generator, draws=draws, seed=seed)
 
 
 def _opened(

@@ -33,7 +33,7 @@ from cohortium.synth.validation.fidelity import classic_pair
 from cohortium.synth.validation.privacy import judge_privacy
 from cohortium.synth.validation.utility import utility
 
-__all__ = ["Cells", "measure_cells"]
+__all__ = ["Cells", "Trained", "parts_of", "score_parts", "train_part"]
 
 _ROUNDS_SHOWN = 5
 
@@ -56,6 +56,21 @@ class Cells:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Trained:
+    """One part of a generator's cells: what came of `central`, of `isolated`, or of one strategy.
+
+    states, seconds: by setting, of CPU. curves: states round by round. refused: why there are none. shared: as `Cells`.
+    """
+
+    part: str
+    states: Mapping[str, Parameters] = field(default_factory=dict)
+    curves: Mapping[str, Sequence[Parameters]] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    refused: str = ""
+    shared: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class _World:
     study: Study
     tables: Mapping[str, Table]
@@ -67,27 +82,37 @@ class _World:
     seed: int
 
 
-def measure_cells(
-    study: Study,
-    tables: Mapping[str, Table],
-    *,
-    generator: str,
-    strategies: Sequence[str],
-    settings: Sequence[str],
-    draws: int,
-    seed: int,
+def parts_of(settings: Sequence[str], strategies: Sequence[str]) -> tuple[str, ...]:
+    """What is trained for these settings: references first, then the strategies."""
+    return (*(name for name in REFERENCES if name in settings), *(strategies if "federated" in settings else ()))
+
+
+def train_part(study: Study, tables: Mapping[str, Table], *, generator: str, part: str, seed: int) -> Trained:
+    """One part of `parts_of`. It needs no other, so that parts can be trained side by side."""
+    world = _world(study, tables, generator=generator, seed=seed)
+    return _reference(world, part) if part in REFERENCES else _federated(world, part)
+
+
+def score_parts(
+    study: Study, tables: Mapping[str, Table], parts: Sequence[Trained], *, generator: str, draws: int, seed: int
 ) -> Cells:
-    """All figures of one generator and one seed."""
+    """All figures of one generator and one seed, from all its parts."""
     world = _world(study, tables, generator=generator, seed=seed)
     found = Cells(generator=generator, sites={site: len(rows) for site, rows in world.training.items()})
-    states, curves, seconds = _references(world, settings)
-    if "federated" in settings:
-        for strategy in strategies:
-            _federated(found, world, strategy, states, curves, seconds)
+    states: dict[str, Parameters] = {}
+    for one in parts:
+        states |= one.states
+        if one.refused:
+            found.refused[one.part] = one.refused
+        if one.shared is not None:
+            found.shared[one.part] = one.shared
+        if "federated" in one.states:
+            found.main = one.part
     if "central" in states and "federated" in states and world.generator.learns_by == "sums":
         found.equal = states["federated"].digest == states["central"].digest
     drawn = _drawn(world, states)
     scores = score_all(world.pooled, world.reserve, drawn, draws=draws, seed=seed)
+    seconds = {name: spent for one in parts for name, spent in one.seconds.items()}
     for name, state in states.items():
         rows, scored = drawn[_key(state)], scores[_key(state)]
         found.figures[name] = _figures(scored, world, rows, private=not name.startswith("isolated:"))
@@ -96,7 +121,7 @@ def measure_cells(
     alone = [values for name, values in found.figures.items() if name.startswith("isolated:")]
     if alone:
         found.figures["isolated"] = {key: float(np.nanmean([one[key] for one in alone])) for key in alone[0]}
-    _curves(found, world, curves)
+    _curves(found, world, {name: curve for one in parts for name, curve in one.curves.items()})
     return found
 
 
@@ -124,36 +149,22 @@ def _world(study: Study, tables: Mapping[str, Table], *, generator: str, seed: i
     )
 
 
-def _references(
-    world: _World, settings: Sequence[str]
-) -> tuple[dict[str, Parameters], dict[str, list[Parameters]], dict[str, float]]:
-    """States, states by round, and CPU seconds of the settings that need no swarm."""
-    states: dict[str, Parameters] = {}
-    seconds: dict[str, float] = {}
-    for name in REFERENCES:
-        if name not in settings:
-            continue
-        began = time.process_time()
-        made = FEDERATIONS.resolve(name)(plan=FederationPlan())
-        rng = np.random.default_rng([world.seed, 3])
-        states |= made.fits(world.generator, world.training, rng=rng)
-        if name == "central":
-            seconds[name] = time.process_time() - began
-    return states, {name: [state] for name, state in states.items()}, seconds
+def _reference(world: _World, name: str) -> Trained:
+    began = time.process_time()
+    made = FEDERATIONS.resolve(name)(plan=FederationPlan())
+    states = made.fits(world.generator, world.training, rng=np.random.default_rng([world.seed, 3]))
+    return Trained(
+        part=name,
+        states=states,
+        curves={key: [state] for key, state in states.items()},
+        seconds={name: time.process_time() - began} if name == "central" else {},
+    )
 
 
-def _federated(
-    found: Cells,
-    world: _World,
-    strategy: str,
-    states: dict[str, Parameters],
-    curves: dict[str, list[Parameters]],
-    seconds: dict[str, float],
-) -> None:
-    """Train by one strategy; the first that is `exact` or `fedavg` stands as `federated`."""
+def _federated(world: _World, strategy: str) -> Trained:
+    """`exact` and `fedavg` stand as `federated`."""
     if why := cell_refused(world.study.model.name, world.generator.learns_by, strategy):
-        found.refused[strategy] = why
-        return
+        return Trained(part=strategy, refused=why)
     plan, privacy = world.study.synth, world.study.privacy
     assert plan is not None  # noqa: S101
     study = world.study.with_plans(synth=plan.model_copy(update={"federation": strategy}))
@@ -165,16 +176,16 @@ def _federated(
     try:
         fitted = train(study, world.tables, gathered=world.gathered, watch=seen.append)
     except RunFailed as failed:
-        found.refused[strategy] = failed.hint or str(failed)
-        return
+        return Trained(part=strategy, refused=failed.hint or str(failed))
     fitted.ledger.close()
     name = "federated" if strategy in ("exact", "fedavg") else strategy
-    states[name], seconds[name] = fitted.saved.state, time.process_time() - began
-    if name == "federated":
-        found.main = strategy
-    if strategy in SINGLE and strategy != "cyclic":
-        found.shared[strategy] = fitted.shared
-    curves[name] = _by_round(world, study, fitted, seen)
+    return Trained(
+        part=strategy,
+        states={name: fitted.saved.state},
+        curves={name: _by_round(world, study, fitted, seen)},
+        seconds={name: time.process_time() - began},
+        shared=fitted.shared if strategy in SINGLE and strategy != "cyclic" else None,
+    )
 
 
 def _by_round(world: _World, study: Study, fitted: Fitted, seen: Sequence[Parameters]) -> list[Parameters]:
