@@ -6,6 +6,7 @@ ceiling, so that equal states give equal figures.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -120,7 +121,7 @@ def score_parts(
             found.figures[name]["seconds"] = seconds[name]
     alone = [values for name, values in found.figures.items() if name.startswith("isolated:")]
     if alone:
-        found.figures["isolated"] = {key: float(np.nanmean([one[key] for one in alone])) for key in alone[0]}
+        found.figures["isolated"] = {key: _mean([one[key] for one in alone]) for key in alone[0]}
     _curves(found, world, {name: curve for one in parts for name, curve in one.curves.items()})
     return found
 
@@ -192,6 +193,12 @@ def _by_round(world: _World, study: Study, fitted: Fitted, seen: Sequence[Parame
     federation = build_federation(study, world.generator, n_sites=len(world.tables))
     found = states_by_round(federation, world.generator, seen, list(world.training.values()))
     return [*found[-_ROUNDS_SHOWN:]] or [fitted.saved.state]
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Of those there are; NaN where there is none, as of genes where nobody looked."""
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
 
 
 def _key(state: Parameters) -> str:
