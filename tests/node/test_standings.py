@@ -1,12 +1,14 @@
 """Verdicts that stand, folded from the ledger, and what a node does about them."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from cohortium.core.seams import LedgerEvent
 from cohortium.core.verdicts import CODES, Verdict
-from cohortium.node.standings import left_out, standings_of, worth_saying
+from cohortium.node.run_folder import EVIDENCE, STATEMENTS
+from cohortium.node.standings import left_out, standings_of, unsigned, what_to_sign, worth_saying
 from cohortium.quality.decide import Table
 from cohortium.swarm.ports import Judged
 
@@ -48,11 +50,15 @@ def test_a_node_votes_for_what_asks_for_something_and_for_what_ends_such_a_verdi
     assert [one.site for one in worth_saying(said, events(verdict("lund", "quarantine")))] == ["lund", "porto", "ulm"]
 
 
+def keep(folder, table):
+    told = {**json.loads(table.canonical()), "digest": table.digest.hex(), "evidence": []}
+    (folder / EVIDENCE).write_text(json.dumps(told))
+    return folder
+
+
 @pytest.fixture
 def kept(tmp_path):
-    path = tmp_path / "evidence.json"
-    path.write_text(json.dumps({**json.loads(TABLE.canonical()), "digest": TABLE.digest.hex(), "evidence": []}))
-    return path
+    return keep(tmp_path, TABLE)
 
 
 def test_who_is_left_out_follows_from_the_table_this_node_keeps(kept):
@@ -63,7 +69,35 @@ def test_who_is_left_out_follows_from_the_table_this_node_keeps(kept):
 def test_without_the_table_or_with_another_nobody_is_left_out(kept, tmp_path):
     standings = standings_of(events(verdict("porto", "repair")))
     assert left_out(standings, lambda run: tmp_path / "absent") == frozenset()
-    kept.write_text(kept.read_text().replace('"left_out": false', '"left_out": true'))
+    table = kept / EVIDENCE
+    table.write_text(table.read_text().replace('"left_out": false', '"left_out": true'))
     assert left_out(standings, lambda run: kept) == frozenset()
-    kept.write_text("{")
+    table.write_text("{")
     assert left_out(standings, lambda run: kept) == frozenset()
+
+
+def test_where_a_subgroup_is_at_stake_nobody_is_left_out_before_a_person_here_has_signed_that_very_table(tmp_path):
+    asks = replace(TABLE, verdicts=tuple(replace(one, to_sign=one.left_out) for one in TABLE.verdicts))
+    folder, statements = keep(tmp_path, asks), tmp_path / STATEMENTS
+    args = {"run": 1, "round": 3, "subject": "porto", "verdict": CODES["repair"], "evidence": asks.digest}
+    standings = standings_of(events(("HarmVerdict", args)))
+
+    def found():
+        return left_out(standings, lambda run: folder), unsigned(standings, lambda run: folder)
+
+    assert found() == (frozenset(), {"porto"})
+    assert what_to_sign("porto", run=1, verdict=standings["porto"].word) == (
+        "the verdict of run 1 on 'porto' waits for a person here, since a twentieth or more of a registered subgroup "
+        "is there: cohortium audit harm sign 1 --site porto --verdict repair"
+    )
+    signed = {"signed": "repair", "subject": "porto", "table": asks.digest.hex()}
+    for other in ({**signed, "table": TABLE.digest.hex()}, {**signed, "subject": "ulm"}, {"answer": "confirmed"}):
+        statements.write_text(json.dumps(other) + "\n")
+        assert found() == (frozenset(), {"porto"})
+    for broken in ("{", "7", '{"subject": "porto"}'):
+        statements.write_text(broken + "\n")
+        assert found() == (frozenset(), {"porto"}), "what cannot be read is no signature"
+    statements.write_text(json.dumps(signed) + "\n")
+    assert found() == ({"porto"}, frozenset())
+    keep(folder, TABLE)
+    assert found() == (frozenset(), frozenset()), "this node has computed another table"

@@ -10,13 +10,13 @@ import pytest
 from cohortium.core.seams import Receipt
 from cohortium.errors import LedgerRefused, UsageError
 from cohortium.ledger.transactions import open_transaction
-from cohortium.node.run_folder import EVIDENCE
-from cohortium.node.standings import standings_of
-from cohortium.node.statements import STATEMENTS, make_statement
+from cohortium.node.run_folder import EVIDENCE, STATEMENTS
+from cohortium.node.standings import read_table, standings_of
+from cohortium.node.statements import make_statement
 from cohortium.quality.protection import question
 
 SITES = [f"site-{k}" for k in range(6)]
-ACCUSED = "site-3"
+ACCUSED, MISCODED = "site-3", "site-5"
 ASKED = {"detector": "out-of-bag", "on_harm": "report", "halves": 6, "passes": 1, "repairs": ["units"]}
 ANNA = {"person": "A. Silva", "role": "data manager"}
 
@@ -88,6 +88,74 @@ def test_more_than_half_eliminate_and_nobody_signs_against_itself_or_twice(world
 
     six.play(main)
     assert standings_of(six.ledger.events(0))[ACCUSED].guilty
+
+
+@pytest.mark.slow
+def test_a_site_whose_cases_are_called_controls_is_asked_and_a_person_answers(world):
+    six = world(*SITES, on_disk=False)
+    cases = six.tables[MISCODED].take(np.flatnonzero(six.tables[MISCODED].column("label")))
+    six.tables[MISCODED] = cases.with_column("label", np.zeros(len(cases)))
+    pinned = six.study(privacy={"secure_aggregation": False}, quality=ASKED)
+
+    async def answer(by, coding="corrected"):
+        request = {"do": "answer", "run": 1, "coding": coding, **ANNA}
+        return await six.services[by].commands.handlers()["answer"](request)
+
+    async def main(world):
+        await world.propose("site-0", pinned)
+        await world.ended()
+        told = await answer(MISCODED)
+        assert told["question"] == question(len(cases), majority=0)
+        with pytest.raises(UsageError, match="asks 'site-0' nothing"):
+            await answer("site-0")
+
+    six.play(main)
+    (line,) = (six.homes[MISCODED].runs / "1" / STATEMENTS).read_text().splitlines()
+    seal = hashlib.sha256(b"cohortium-statement-1" + line.encode()).digest()
+    (said,) = [e.args for e in six.ledger.events(0) if e.name == "Audited"]
+    assert (said["site"], said["tier"], said["verdict"], bytes(said["digest"])) == (MISCODED, 2, 2, seal)
+    assert MISCODED not in standings_of(six.ledger.events(0)), "a question accuses nobody"
+
+
+@pytest.mark.slow
+def test_with_a_subgroup_at_stake_a_site_trains_until_people_at_most_of_the_sites_have_signed(world):
+    six = world(*SITES, on_disk=False)
+    label = np.asarray(six.tables[ACCUSED].column("label"))
+    six.tables[ACCUSED] = six.tables[ACCUSED].with_column("label", 1.0 - label)
+    sections = {"privacy": {"secure_aggregation": False}, "cohort": {"subgroups": ["sex"]}}
+    audit = six.study(**sections, quality=ASKED)
+    training = six.study(**sections, **six.weights(rounds=8, min_sites=4))
+
+    async def sign(by):
+        request = {"do": "sign", "run": 1, "site": ACCUSED, "verdict": "quarantine", **ANNA}
+        await six.services[by].commands.handlers()["sign"](request)
+
+    async def main(world):
+        await world.propose("site-0", audit)
+        await world.ended()
+        assert standings_of(six.ledger.events(0))[ACCUSED].word == "quarantine"
+
+        world.slow_down(20.0)
+        await world.propose("site-0", training)
+        await world.round_open_of(2, "site-0", 2)
+        run = world.run("site-0", 2)
+        asked = [line for line in run.watch()[0] if line["event"] == "unsigned"]
+        assert [line["site"] for line in asked] == [ACCUSED]
+        assert asked[0]["why"].endswith(f"cohortium audit harm sign 1 --site {ACCUSED} --verdict quarantine")
+        for by in ("site-0", "site-1", "site-2"):
+            await sign(by)
+        await world.round_open_of(2, "site-0", 4)
+        assert ACCUSED in run.view.live, "three of six are not most"
+        await sign("site-4")
+        await world.until(lambda: ACCUSED not in run.view.live)
+        await world.ended(number=2)
+        assert ACCUSED not in run.view.live
+        assert [(one.site, one.reason) for one in run.view.departures] == [(ACCUSED, "harm")], "it does not come back"
+
+    six.play(main)
+    table, _ = read_table(six.homes["site-0"].runs / "1" / EVIDENCE)
+    assert [one["site"] for one in table["verdicts"] if one["to_sign"]] == [ACCUSED]
+    assert six.record("site-0")["quality"]["sites"][ACCUSED]["to_sign"]
 
 
 class Calls:

@@ -131,7 +131,7 @@ def table(
     from cohortium.node.home import Home
     from cohortium.node.own_agreement import follows
     from cohortium.node.run_folder import EVIDENCE
-    from cohortium.node.standings import read_table
+    from cohortium.node.standings import read_table, signed_here, what_to_sign
 
     node, screen = Home.open(home), Screen(as_json=as_json)
     folder = node.runs / str(run)
@@ -155,6 +155,9 @@ def table(
     rows = [(one["site"], one["kind"], f"{one['posterior'] / 1e6:.2f}", str(votes.get(one["site"], 0)), one["reason"])
             for one in held["verdicts"]]  # fmt: skip
     screen.table(("site", "verdict", "harm", "votes", "why"), rows)
+    for one in held["verdicts"]:
+        if one.get("to_sign") and not any(of == digest.hex() for _, of in signed_here(folder, one["site"])):
+            screen.warn(what_to_sign(one["site"], run=run, verdict=one["kind"]))
     if not same:
         raise VerificationFailed(f"the ledger's verdicts of run {run} rest on another table than this node's")
     if not drawn:

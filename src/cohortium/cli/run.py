@@ -220,6 +220,8 @@ def _sentence(line: dict[str, Any]) -> str:
             return line["blocked"] or f"waits for this site: cohortium run approve {line['run']}"
         case "halted":
             return f"stopped here: {line['why']}"
+        case "unsigned":
+            return str(line["why"])
     return ""
 
 

@@ -55,7 +55,8 @@ class Evidence:
     less likely than not; flagged: those more likely wrong than right. majority: the more frequent class. auroc and
     ranking: how well these models rank the site's patients, and by how many standard errors above chance; shortfall: by
     how many below what they expect of these patients; 0.5, 0 and 0 for one-class sites.
-    repair: the name that gained most, or empty; gain: nats, rounded down to 8, 16, 32 or 64.
+    repair: the name that gained most, or empty; gain: nats, rounded down to 8, 16, 32 or 64. at_stake: whether the site
+    holds a twentieth or more of a registered subgroup.
     """
 
     site: str
@@ -73,6 +74,7 @@ class Evidence:
     shortfall: float = 0.0
     repair: str = ""
     gain: int = 0
+    at_stake: bool = False
 
     def __post_init__(self) -> None:
         if self.n < LEAST_PUBLISHED:
@@ -93,7 +95,8 @@ class Verdict:
     posterior: probability that the labels are reversed or unrelated to the patients, 0 to 1. channel: the hypothesis
     that explains them best. reason: one sentence in words. repair, gain: what would mend the data, as in `Evidence`.
     look: shown to site and committee, weight unchanged. question: what a person at the site should confirm, or empty.
-    left_out: whether the site's records have no weight until something changes.
+    left_out: whether the site's records have no weight until something changes. to_sign: whether part of a registered
+    subgroup would be left out with them, so that between hospitals it has no effect before a person has signed.
     """
 
     site: str
@@ -106,6 +109,7 @@ class Verdict:
     look: bool = False
     question: str = ""
     left_out: bool = False
+    to_sign: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in _KINDS:
@@ -118,6 +122,8 @@ class Verdict:
             raise ValueError(f"verdict '{self.kind}' with repair {self.repair!r}")
         if self.left_out != self.convicted and self.kind != "repair":
             raise ValueError(f"verdict '{self.kind}' with left_out = {self.left_out}")
+        if self.to_sign and not self.left_out:
+            raise ValueError(f"verdict '{self.kind}' leaves nobody out, and asks for a signature")
 
     @property
     def convicted(self) -> bool:

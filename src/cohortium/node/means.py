@@ -25,9 +25,9 @@ from cohortium.ledger.opening import NodeLedger
 from cohortium.ledger.transactions import sign_call
 from cohortium.node.chronicle import Chronicle, PeerBell
 from cohortium.node.run import Run
-from cohortium.node.run_folder import EVIDENCE, Ending, RunFolder
+from cohortium.node.run_folder import Ending, RunFolder
 from cohortium.node.settings import NodeSettings
-from cohortium.node.standings import left_out, standings_of, worth_saying
+from cohortium.node.standings import left_out, standings_of, unsigned, what_to_sign, worth_saying
 from cohortium.node.studies import Library
 from cohortium.node.work import audits
 from cohortium.sim.swarm import policy_of
@@ -128,7 +128,15 @@ class Means:
         """The sites that take no part in this training: a verdict of an audit stands against their data."""
         if audits(study):
             return frozenset()
-        return left_out(standings_of(self.chronicle.events()), lambda run: self.folder(run).path / EVIDENCE)
+        return left_out(standings_of(self.chronicle.events()), lambda run: self.folder(run).path)
+
+    def waiting(self, study: Study) -> dict[str, str]:
+        """The sites that would be kept out, had a person here signed it: what is asked for, in a sentence."""
+        if audits(study):
+            return {}
+        standings = standings_of(self.chronicle.events())
+        found = unsigned(standings, lambda run: self.folder(run).path)
+        return {s: what_to_sign(s, run=standings[s].run, verdict=standings[s].word) for s in sorted(found)}
 
 
 class LateGuard:
@@ -190,8 +198,7 @@ class Seat:
             )
 
         work = means.work(self.crew)
-        self._out, self._ready = means.kept_out, getattr(work, "prepare", self.crew.prepare)
-        self._site = means.site
+        self._means, self._run, self._ready = means, run, getattr(work, "prepare", self.crew.prepare)
         charter = Charter(
             consortium=ledger.genesis.consortium,
             contract=ledger.contract,
@@ -227,8 +234,13 @@ class Seat:
         self.node = Node(means.site, charter, ports, means.pace_of(study))
 
     def _prepare(self) -> None:
-        """Read the own data, unless a verdict stands against them; once they are mended, the node comes back itself."""
-        if self._site in self._out(self.study):
+        """Read the own data, unless a verdict stands against them; once they are mended, the node comes back itself.
+
+        Where people sign first, the others' have: it does not stand in its own way before it was voted out.
+        """
+        me = self._means.site
+        voted_out = any((gone.site, gone.reason) == (me, "harm") for gone in self._run.view.departures)
+        if me in self._means.kept_out(self.study) or (voted_out and me in self._means.waiting(self.study)):
             sentence = (
                 "an audit's verdict stands against this site's data; appeal, or mend them and announce the new ones"
             )

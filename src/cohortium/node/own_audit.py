@@ -110,6 +110,7 @@ def _quality(
                 gain=one.gain,
                 look=one.look,
                 question=one.question,
+                to_sign=one.to_sign,
             )
             for one in table.verdicts
         },

@@ -30,6 +30,7 @@ __all__ = [
     "GENERATOR",
     "SCORES",
     "SEAL",
+    "STATEMENTS",
     "SUSPECTS",
     "VALIDATION",
     "VALIDATION_PAGE",
@@ -41,6 +42,7 @@ __all__ = [
 ]
 
 EVIDENCE, SUSPECTS, SCORES = "evidence.json", "suspects.csv", "scores.json"
+STATEMENTS = "statements.jsonl"
 GENERATOR, SEAL = "generator.safetensors", "seal.json"
 VALIDATION, VALIDATION_PAGE = "validation.json", "validation.html"
 FINDINGS = (EVIDENCE, SUSPECTS, SCORES, GENERATOR, SEAL, VALIDATION, VALIDATION_PAGE)

@@ -400,13 +400,21 @@ class Runs:
             await seat.close()
 
     async def _keep_out(self, run: Run, study: Study) -> None:
-        """Vote out of a training whom an audit's standing verdict leaves out: this site's word, one of many."""
-        means, said, looked = self._means, set[tuple[str, int]](), None
+        """Vote out of a training whom an audit's standing verdict leaves out: this site's word, one of many.
+
+        Where a person here has to sign first, that is said once.
+        """
+        means, said, looked, asked = self._means, set[tuple[str, int]](), None, set[str]()
         while not run.view.ended:
             number = run.view.round.number if run.view.round is not None else 0
             seen = (run.view.state, number, frozenset(run.view.live))  # the whole chain is not read at every event
             new, looked = seen != looked, seen
             if new and seen[0] in (RunState.READYING, RunState.RUNNING) and means.site in run.view.live:
+                for site, why in means.waiting(study).items():
+                    if site in run.view.live - asked - {means.site}:
+                        asked.add(site)
+                        run.say("unsigned", site=site, why=why)
+                        means.log("warn", "a verdict waits for a signature", run=run.number, site=site, why=why)
                 for site in sorted(means.kept_out(study) & run.view.live - {means.site}):
                     if (site, number) in said:
                         continue

@@ -2,7 +2,8 @@
 
 A verdict stands until the next one, or until the site brings a new version of its data. A site is left out of trainings
 where a standing verdict says so: the ledger holds its kind and the digest of the table, the rest is read from the
-evidence this node keeps of that audit. Where the two differ, nothing is done.
+evidence this node keeps of that audit. Where the two differ, nothing is done. Where part of a registered subgroup would
+be left out as well, nothing is done before a person here has signed that verdict of that very table (`statements.py`).
 """
 
 from __future__ import annotations
@@ -15,13 +16,28 @@ from typing import Any
 
 from cohortium.core.seams import LedgerEvent
 from cohortium.core.verdicts import CODES, VERDICTS
+from cohortium.node.run_folder import EVIDENCE, STATEMENTS
 from cohortium.quality.decide import digest_of
 from cohortium.swarm.ports import Judged
 
-__all__ = ["APPEALS", "Standing", "left_out", "read_table", "standings_of", "worth_saying"]
+__all__ = [
+    "APPEALS",
+    "SIGNED",
+    "Standing",
+    "left_out",
+    "read_table",
+    "signed_here",
+    "standings_of",
+    "unsigned",
+    "what_to_sign",
+    "worth_saying",
+]
 
 APPEALS = {"coding-confirmed": 1, "population-differs": 2, "device-differs": 3, "repaired": 4, "error": 5}
 """Grounds of an appeal, and the contract's words for them."""
+
+SIGNED = ("repair", "quarantine", "eliminate")
+"""Verdicts that a person can sign."""
 
 _GUILTY = frozenset(CODES[kind] for kind in ("repair", "quarantine", "eliminate"))
 _MAX_BYTES = 4 << 20
@@ -69,18 +85,63 @@ def worth_saying(said: Sequence[Judged], events: Iterable[LedgerEvent]) -> tuple
     return tuple(one for one in said if one.verdict in _GUILTY or one.site in accused)
 
 
-def left_out(standings: dict[str, Standing], evidence: Callable[[int], Path]) -> frozenset[str]:
-    """The sites whose data take no part in a training. evidence: of a run, as this node keeps it."""
-    return frozenset(site for site, one in standings.items() if one.guilty and _says(one, site, evidence(one.run)))
+def left_out(standings: dict[str, Standing], folder: Callable[[int], Path]) -> frozenset[str]:
+    """The sites whose data take no part in a training. folder: of a run at this node."""
+    return frozenset(site for site, waits in _accused(standings, folder).items() if not waits)
 
 
-def _says(standing: Standing, site: str, path: Path) -> bool:
-    """Whether the table behind a standing verdict leaves the site out."""
+def unsigned(standings: dict[str, Standing], folder: Callable[[int], Path]) -> frozenset[str]:
+    """The sites that would be left out had a person here signed it."""
+    return frozenset(site for site, waits in _accused(standings, folder).items() if waits)
+
+
+def what_to_sign(site: str, *, run: int, verdict: str) -> str:
+    """What a person at this node is asked for, in one sentence."""
+    return (
+        f"the verdict of run {run} on '{site}' waits for a person here, since a twentieth or more of a registered"
+        f" subgroup is there: cohortium audit harm sign {run} --site {site} --verdict {verdict}"
+    )
+
+
+def _accused(standings: dict[str, Standing], folder: Callable[[int], Path]) -> dict[str, bool]:
+    """The sites that standing verdicts leave out, and whether a signature is lacking here."""
+    found = {}
+    for site, one in standings.items():
+        if not one.guilty:
+            continue
+        at = folder(one.run)
+        try:
+            table, digest = read_table(at / EVIDENCE)
+            told = next(verdict for verdict in table["verdicts"] if verdict["site"] == site)
+            if digest == one.evidence and told["left_out"]:
+                found[site] = bool(told.get("to_sign")) and not _is_signed(at, site, digest)
+        except (OSError, ValueError, KeyError, TypeError, StopIteration):
+            continue
+    return found
+
+
+def _is_signed(folder: Path, site: str, digest: bytes) -> bool:
+    """Whether a person here has signed a verdict of this table on the site; what cannot be read is no signature."""
     try:
-        table, digest = read_table(path)
-        return digest == standing.evidence and any(one["site"] == site and one["left_out"] for one in table["verdicts"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return any(table == digest.hex() for _, table in signed_here(folder, site))
+    except (OSError, ValueError):
         return False
+
+
+def signed_here(folder: Path, site: str) -> frozenset[tuple[str, str]]:
+    """What people here have signed about a site in that run: verdicts, each with the digest of its table.
+
+    Raises OSError, ValueError.
+    """
+    try:
+        lines = (folder / STATEMENTS).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return frozenset()
+    try:
+        said = [one for one in map(json.loads, lines) if one.get("subject") == site]
+        return frozenset((str(one["signed"]), str(one["table"])) for one in said)
+    except (AttributeError, KeyError) as wrong:
+        raise ValueError(f"'{folder / STATEMENTS}' holds other lines than statements") from wrong
 
 
 def read_table(path: Path) -> tuple[dict[str, Any], bytes]:

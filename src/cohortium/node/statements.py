@@ -7,6 +7,8 @@ The statement with the name stays at this hospital (`runs/RUN/statements.jsonl`,
 whoever asks; the ledger gets its salted digest as this site's audit record of tier 2 in that run (1: confirmed or
 signed, 2: corrected). A signature under `eliminate` is this site's vote for it as well: the contract takes it against a
 site whose quarantine stands and that has not appealed, more than half make it stand, and the accused has no vote.
+Where a verdict leaves part of a registered subgroup out, this site's node votes nobody out before a person here has
+signed it (`standings.py`).
 """
 
 from __future__ import annotations
@@ -20,15 +22,13 @@ from typing import Any, Final
 from cohortium.core.verdicts import CODES
 from cohortium.errors import LedgerRefused, UsageError
 from cohortium.node.home import Home
-from cohortium.node.run_folder import EVIDENCE
-from cohortium.node.standings import read_table, standings_of
+from cohortium.node.run_folder import EVIDENCE, STATEMENTS
+from cohortium.node.standings import SIGNED, read_table, signed_here, standings_of
 from cohortium.node.voting import Registrar, cast
 
-__all__ = ["ANSWERS", "SIGNED", "STATEMENTS", "make_statement"]
+__all__ = ["ANSWERS", "make_statement"]
 
 ANSWERS: Final = {"confirmed": 1, "corrected": 2}
-SIGNED: Final = ("repair", "quarantine", "eliminate")
-STATEMENTS: Final = "statements.jsonl"
 
 _TIER, _ELIMINATION_ROUND, _LONGEST = 2, 1, 80
 _WHY: Final = {
@@ -90,7 +90,7 @@ def _sign(
         try:
             cast(ledger, home.keys.ledger, "record_harm", run, _ELIMINATION_ROUND, str(site), CODES[verdict], digest)
         except LedgerRefused as refused:
-            if refused.reason != "once" or _is_signed(home, run, str(site)):
+            if refused.reason != "once" or _may_be_kept(home, run, str(site)):
                 raise  # else the vote stands and the node failed before its statement was kept
     content = {"run": run, "signed": verdict, "site": home.site, "subject": site, "table": digest.hex(), **said}
     receipt, seal = _record(ledger, home, run, 1, content)
@@ -99,14 +99,11 @@ def _sign(
             "stands": stands.word if stands else "", "statement": seal.hex(), "height": receipt}  # fmt: skip
 
 
-def _is_signed(home: Home, run: int, subject: str) -> bool:
+def _may_be_kept(home: Home, run: int, subject: str) -> bool:
     """Whether somebody's statement for an elimination is kept here; what cannot be read counts as kept."""
     try:
-        lines = [json.loads(line) for line in (home.runs / str(run) / STATEMENTS).read_text().splitlines()]
-        return any((one.get("signed"), one.get("subject")) == ("eliminate", subject) for one in lines)
-    except FileNotFoundError:
-        return False
-    except (OSError, ValueError, AttributeError):
+        return any(word == "eliminate" for word, _ in signed_here(home.runs / str(run), subject))
+    except (OSError, ValueError):
         return True
 
 

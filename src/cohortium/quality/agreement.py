@@ -10,7 +10,7 @@ Design: harmful-data.md 5.7.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,6 +23,7 @@ from cohortium.errors import UsageError
 from cohortium.quality.decide import Table
 from cohortium.quality.pool import as_examples, pool_of
 from cohortium.quality.shown_models import ShownModels
+from cohortium.quality.stakes import registered
 
 __all__ = ["Agreement", "agreements", "judge_agreement", "table_of"]
 
@@ -65,13 +66,17 @@ class Agreement:
 
 def table_of(auditor: ShownModels, state: Parameters) -> Table:
     """The verdicts of a finished audit: the same bytes at every node."""
-    return judge_agreement(auditor.sites, auditor.aurocs(state), silent=auditor.silent(state))
+    aurocs, silent = auditor.aurocs(state), auditor.silent(state)
+    return judge_agreement(auditor.sites, aurocs, silent=silent, to_sign=registered(state))
 
 
-def judge_agreement(sites: Sequence[str], aurocs: Floats, *, silent: Collection[str] = ()) -> Table:
+def judge_agreement(
+    sites: Sequence[str], aurocs: Floats, *, silent: Collection[str] = (), to_sign: bool = False
+) -> Table:
     """Verdicts from A (n, n), the AUROC of i's model at j; NaN in rows and columns of sites that were not scored.
 
-    Those have one class, or are `silent`: have not answered to the end.
+    Those have one class, or are `silent`: have not answered to the end. to_sign: the study registers subgroups; of nine
+    sites or fewer each is taken to hold a twentieth of one.
 
     A site with a negative entry of the leading eigenvector and a mean agreement below -.1: labels reversed, repair
     `label-polarity`. A positive one with a mean below .05 among those not named: `look`. Fewer than three two-class
@@ -96,7 +101,8 @@ def judge_agreement(sites: Sequence[str], aurocs: Floats, *, silent: Collection[
     for place, at in enumerate(np.flatnonzero(scored)):
         trusted = off[place] & ~turned
         mean = _mean(matrix[place, trusted]) if trusted.any() else 0.0
-        found[int(at)] = _verdict(sites[int(at)], turned=bool(turned[place]), mean=mean, others=int(trusted.sum()))
+        one = _verdict(sites[int(at)], turned=bool(turned[place]), mean=mean, others=int(trusted.sum()))
+        found[int(at)] = replace(one, to_sign=to_sign and one.left_out)
     verdicts = [found.get(at) or _unranked(site, silent=site in silent) for at, site in enumerate(sites)]
     return Table(
         status="decided",

@@ -75,7 +75,8 @@ def decide(
         elif site not in known:
             verdicts.append(_too_few(site, auroc))
         else:
-            verdicts.append(_judge(known[site], others=len(sites) - 1, rules=rules))
+            found = _judge(known[site], others=len(sites) - 1, rules=rules)
+            verdicts.append(replace(found, to_sign=known[site].at_stake and found.left_out))
     return Table(status=status, auroc=auroc, slope=slope, verdicts=tuple(verdicts))
 
 

@@ -17,7 +17,7 @@ Integers = NDArray[np.int64]
 
 FIELDS = (
     "n", "two_class", "majority", "sound", "reversed", "shifted", "novelty", "contradicted", "flagged", "auroc",
-    "ranking", "shortfall", "repair", "gain",
+    "ranking", "shortfall", "repair", "gain", "at_stake",
 )  # fmt: skip
 """Columns of the evidence table; numbers that are not counts in millionths, `repair` counts from 1 in the library."""
 
@@ -46,7 +46,7 @@ def read_row(site: str, row: Integers, *, repairs: Sequence[str]) -> Evidence | 
     told = dict(zip(FIELDS, (int(v) for v in row), strict=True))
     if not row.any():
         return None
-    for name in ("two_class", "majority"):
+    for name in ("two_class", "majority", "at_stake"):
         if told[name] not in (0, 1):
             raise ValueError(f"{name} is 0 or 1, got {told[name]}")
     if not 0 <= told["repair"] <= len(repairs) or not 0 <= told["flagged"] <= told["n"]:
@@ -60,6 +60,7 @@ def read_row(site: str, row: Integers, *, repairs: Sequence[str]) -> Evidence | 
         site=site,
         n=told["n"],
         two_class=bool(told["two_class"]),
+        at_stake=bool(told["at_stake"]),
         repair=repairs[told["repair"] - 1] if told["repair"] else "",
         **{name: told[name] for name in ("majority", "contradicted", "flagged", "gain")},
         **{name: told[name] / _MICRO for name in sorted(_REAL)},  # type: ignore[arg-type]

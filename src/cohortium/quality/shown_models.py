@@ -27,6 +27,7 @@ from cohortium.quality.halves import stream_of
 from cohortium.quality.pool import Pool, Scale, flat, scale_of, scale_sums
 from cohortium.quality.protection import ranking
 from cohortium.quality.slots import EXACT, begin, logits, newton, slot_sums
+from cohortium.quality.stakes import SUBGROUPS, counted
 
 __all__ = ["EXCHANGES", "MICRO", "ShownModels"]
 
@@ -60,7 +61,7 @@ class ShownModels:
         """What the sites of the pool answer: sums, then their own rows."""
         stage = _stage(state)
         if stage == _SCALE:
-            return Parameters(scale_sums(pool.x))
+            return Parameters({**scale_sums(pool.x), **counted(pool.examples.values())})
         table = np.zeros((len(self.sites), self._width(state)), dtype=np.int64)
         for site, examples in pool.examples.items():
             if stage == _RANKINGS and not np.asarray(state["probes"])[site, 0]:
@@ -77,7 +78,8 @@ class ShownModels:
         stage = _stage(state)
         if stage == _SCALE:
             scale = scale_of(total)
-            return showing(state | scale.write() | _clock(_PROBES))
+            stakes = Parameters({name: total[name] for name in (SUBGROUPS,) if name in total})
+            return showing(state | scale.write() | stakes | _clock(_PROBES))
         state |= Parameters({_NAMES[stage]: total[_NAMES[stage]]}) | _clock(stage + 1)
         return state if stage == _PROBES else state.without([SHOWN])
 

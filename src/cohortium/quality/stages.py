@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,7 @@ from cohortium.quality.novelty import CELLS, cell_of, distances, site_oddity, sp
 from cohortium.quality.pool import Pool, Scale, scale_of, scale_sums
 from cohortium.quality.rows import FIELDS, read_row, row_of
 from cohortium.quality.slots import EXACT, ROUGH, X_BITS, Slots, begin, logits, newton, slot_sums, weights_of
+from cohortium.quality.stakes import SUBGROUPS, counted, holds_a_stake
 
 __all__ = ["BIND", "DONE", "EVIDENCE", "AuditPlan", "Auditor", "Where"]
 
@@ -141,7 +142,7 @@ class Auditor:
         """The rows' part of the sums the state asks for."""
         where = Where.read(state)
         asked: Mapping[int, Callable[[Parameters, Where, Pool], Mapping[str, Integers]]] = {
-            SCALE: lambda state, where, pool: scale_sums(pool.x),
+            SCALE: lambda state, where, pool: {**scale_sums(pool.x), **counted(pool.examples.values())},
             WHOLE: self._whole,
             COUNT: self._counts,
             TRAIN: self._training,
@@ -248,6 +249,7 @@ class Auditor:
         for site in pool.examples:
             name, scale = self.plan.sites[site], Scale.read(state)
             if (one := published(name, site, pool, judged, models, scale, self.repairs)) is not None:
+                one = replace(one, at_stake=holds_a_stake(pool.examples[site], state))
                 table[site] = row_of(one, repairs=self.plan.repairs, silent=silent)
         return table
 
@@ -306,7 +308,8 @@ class Auditor:
         scale = scale_of(total)
         d = len(scale.mean)
         whole = begin(1, d, rng=stream_of(lot_of(state), "whole")).write("whole")
-        return state | scale.write() | whole | Where(stage=WHOLE).write()
+        stakes = Parameters({name: total[name] for name in (SUBGROUPS,) if name in total})
+        return state | scale.write() | stakes | whole | Where(stage=WHOLE).write()
 
     def _whole_stepped(self, state: Parameters, where: Where, total: Parameters) -> Parameters:
         slots = newton(Slots.read(state, "whole"), total, settled=EXACT)

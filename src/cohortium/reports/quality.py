@@ -16,7 +16,8 @@ class SiteVerdict:
 
     posterior: probability that the labels are reversed, or unrelated to the patients. look: shown to people, weight
     unchanged. question: what a person at the site should confirm. gain: of the repair, nats, rounded down. votes: other
-    sites that put this verdict on the ledger; only verdicts that ask for something are put there.
+    sites that put this verdict on the ledger; only verdicts that ask for something are put there. to_sign: part of a
+    registered subgroup would be left out, so that between hospitals a person signs before a node votes the site out.
     """
 
     verdict: str
@@ -27,6 +28,7 @@ class SiteVerdict:
     look: bool = False
     question: str = ""
     votes: int = 0
+    to_sign: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,10 @@ _EFFECTS = {
     "quarantine": "a convicted site does not train until its data are mended or cleared",
     "eliminate": "a convicted site does not train; it is eliminated if a paired trial shows that this helps",
 }
+_TO_SIGN = (
+    "a twentieth or more of a registered subgroup is there, so between hospitals a person signs before a node votes the"
+    " site out"
+)
 _WORDS = {
     "keep": "keep",
     "keep-shifted": "keep: different, not harmful",
@@ -158,6 +162,10 @@ def _verdict(one: SiteVerdict) -> str:
 def _to_do(one: SiteVerdict, *, repaired: bool) -> str:
     if repaired:
         return "repaired for this run; at the hospital, mend the data where they are kept"
+    return _advice(one) + ("; " + _TO_SIGN if one.to_sign else "")
+
+
+def _advice(one: SiteVerdict) -> str:
     if one.question:
         return one.question
     if one.repair:

@@ -260,6 +260,7 @@ def _told(one: Verdict, audit: _Audit) -> SiteVerdict:
         look=one.look,
         question=one.question,
         votes=audit.votes(one.site),
+        to_sign=one.to_sign,
     )
 
 
