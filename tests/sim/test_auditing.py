@@ -31,7 +31,7 @@ DETECTOR = OutOfBag(halves=6, passes=1)
 
 ALLOWED = {
     "count", "sum", "square", "loss", "gradient", "hessian", "used", "cases", "others", "five", "n", "products",
-    "cells", "sites", "roots", "told", "influence", "table",
+    "cells", "sites", "roots", "told", "influence", "table", "subgroups",
 }  # fmt: skip
 
 
@@ -52,7 +52,8 @@ def consortium(names):
         y = (np.arange(24) % 2).astype(float)
         x = rng.normal(size=(24, 3))
         x[:, 0] += 2.5 * (y - 0.5)
-        found[name] = Examples(layout=LAYOUT, x=x, y=1.0 - y if name == "site-03" else y)
+        sex = {"sex": (np.arange(24) // 2 % 2).astype(np.int8)}
+        found[name] = Examples(layout=LAYOUT, x=x, y=1.0 - y if name == "site-03" else y, subgroups=sex)
     return found
 
 
@@ -74,6 +75,7 @@ def test_under_masks_a_reversed_site_is_found_and_named_on_the_ledger(masked):
     assert result.status == "decided"
     assert result.left_out == ("site-03",)
     assert result.sites["site-03"].repair == "label-polarity"
+    assert [name for name, one in result.sites.items() if one.to_sign] == ["site-03"], "an eighth of each sex is there"
     assert result.cost.exchanges == sum(event.name == "Final" for event in run.events)
 
 
