@@ -25,6 +25,7 @@ def row(verdict, **facts):
 def test_every_verdict_says_what_to_do():
     assert row(GOOD) == ("bonn", "keep", "0.02", "labels and patients agree", "nothing", "0")
     assert "appeal" in row(replace(GOOD, verdict="quarantine", posterior=0.97))[4]
+    assert "a person signs before a node" in row(replace(GOOD, verdict="quarantine", to_sign=True))[4]
     assert "look at the records" in row(replace(GOOD, look=True))[4]
     assert row(replace(GOOD, question="please confirm the coding"))[4] == "please confirm the coding"
     mended = row(replace(GOOD, verdict="repair", repair="label-polarity"), again={"bonn": GOOD})
