@@ -24,5 +24,5 @@ if __name__ == "__main__":
     if not asked or asked[0] not in names():
         print("\n".join(f"{name:20} {what}" for name, what in names().items()))
         sys.exit(0 if not asked else 2)
-    sys.argv = asked
+    sys.argv = [f"python -m benchmarks {asked[0]}", *asked[1:]]  # the first is what its usage says
     sys.exit(import_module(f"benchmarks.{asked[0]}").main())  # by its name: functions go to other processes

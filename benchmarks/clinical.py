@@ -93,7 +93,7 @@ def mean_and_interval(values: Sequence[float]) -> tuple[float, float]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print one row a task. Returns 0, or 1 where a run is not complete."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks clinical", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--tasks", default=",".join(DATASETS))
     parser.add_argument("--json", type=Path)

@@ -38,7 +38,7 @@ _COLUMNS = 1000
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="benchmarks leakage", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--patients", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--json", action="store_true")

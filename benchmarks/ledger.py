@@ -13,6 +13,7 @@ the whole run (CPU), and for etcd the time of an append alone and of the first o
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import statistics
 import sys
@@ -200,7 +201,9 @@ def on_anvil(rounds: int, base: float) -> None:
 
 def main() -> None:
     """Print one line an engine."""
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("rounds", nargs="?", type=int, default=20)
+    rounds = parser.parse_args().rounds
     base = bare()
     print(f"sign + recover: {base:.3f} ms CPU")
     for engine in TARGET_MS:

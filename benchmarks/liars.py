@@ -74,7 +74,7 @@ def summary(runs: Sequence[dict[str, float]]) -> dict[str, float]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks liars", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", default="flchain")
     parser.add_argument("--shapes", default="twelve,pd83")
     parser.add_argument("--seeds", default="0-9", help="FIRST-LAST")

@@ -5,7 +5,7 @@
 Drives one machine through whole rounds in mode `all`: every commit, offer, payload and attestation of every site.
 """
 
-import sys
+import argparse
 import time
 from hashlib import sha256
 
@@ -101,9 +101,11 @@ def microseconds_per_event(n_sites: int, n_rounds: int) -> tuple[float, int]:
 
 
 def main() -> None:
-    """Sites and rounds, if given."""
-    n_sites = int(sys.argv[1]) if len(sys.argv) > 1 else 83
-    n_rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 20
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("n_sites", nargs="?", type=int, default=83, metavar="sites")
+    parser.add_argument("n_rounds", nargs="?", type=int, default=20, metavar="rounds")
+    asked = parser.parse_args()
+    n_sites, n_rounds = asked.n_sites, asked.n_rounds
     cost, n_events = microseconds_per_event(n_sites, n_rounds)
     print(f"{n_sites} sites, {n_rounds} rounds, {n_events} events: {cost:.1f} us of CPU an event")
 

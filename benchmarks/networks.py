@@ -111,7 +111,7 @@ def _images(pixels: np.ndarray, labels: np.ndarray) -> Examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table asked for."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks networks")
+    parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--strategies", default=",".join(STRATEGIES))

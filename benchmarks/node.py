@@ -6,7 +6,7 @@ Everything but training: signatures, envelopes, hashing, contract rules, merges 
 The cost of opening the run (keys, approvals) is left out by taking the difference of two lengths.
 """
 
-import sys
+import argparse
 import time
 
 from cohortium.sim.faults import Scenario
@@ -25,9 +25,11 @@ def cpu_s(n_sites: int, n_rounds: int) -> float:
 
 
 def main() -> None:
-    """Sites and rounds, if given."""
-    n_sites = int(sys.argv[1]) if len(sys.argv) > 1 else 10
-    n_rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 20
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("n_sites", nargs="?", type=int, default=10, metavar="sites")
+    parser.add_argument("n_rounds", nargs="?", type=int, default=20, metavar="rounds")
+    asked = parser.parse_args()
+    n_sites, n_rounds = asked.n_sites, asked.n_rounds
     cpu_s(n_sites, 1)
     each = (cpu_s(n_sites, n_rounds + 1) - cpu_s(n_sites, 1)) / (n_sites * n_rounds)
     print(f"{n_sites} sites, {n_rounds} rounds: {each * 1e3:.2f} ms of CPU per site and round")

@@ -306,7 +306,7 @@ TASKS = {
 
 def main() -> None:
     """Run what was asked and print it."""
-    parser = argparse.ArgumentParser(prog="benchmarks privacy", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("step", "utility", "audit"))
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--tasks", default="heart")

@@ -101,7 +101,7 @@ def _left_out(turn: Turn, updates: Sequence[Update], f: int) -> np.ndarray:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table asked for."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks robust_merges")
+    parser = argparse.ArgumentParser()
     parser.add_argument("--tasks", default="xray-easy")
     parser.add_argument("--scenarios", default="S3,S4")
     parser.add_argument("--seeds", type=int, default=5)

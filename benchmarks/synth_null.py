@@ -52,7 +52,7 @@ def _noisy(rows: Rows, rng: np.random.Generator) -> Rows:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks synth_null")
+    parser = argparse.ArgumentParser()
     parser.add_argument("--sizes", default="264:112,1200:300", help="training:held out, by commas")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--json", action="store_true")

@@ -95,7 +95,7 @@ def figures(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks synth_private")
+    parser = argparse.ArgumentParser()
     parser.add_argument("--data", default="sim,aml")
     parser.add_argument("--epsilon", default="1,2,4,8,16")
     parser.add_argument("--seeds", type=int, default=5)

@@ -48,7 +48,7 @@ def one_seed(sizes: list[int], *, seed: int, draws: int) -> dict[int, dict[str, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks synth_size")
+    parser = argparse.ArgumentParser()
     parser.add_argument("--sizes", default="300,900,2000,4427")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--draws", type=int, default=3)

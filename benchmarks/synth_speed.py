@@ -73,7 +73,7 @@ def climbed(codes: np.ndarray, sizes: tuple[int, ...]) -> tuple[float, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks synth_speed")
+    parser = argparse.ArgumentParser()
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--pgmpy", default=sys.executable)
     options = parser.parse_args()

@@ -138,7 +138,7 @@ def summary(runs: list[Mapping[str, Floats]]) -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks synth_truth")
+    parser = argparse.ArgumentParser()
     parser.add_argument("--repeats", type=int, default=100)
     parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--sets", type=int, default=5)

@@ -131,7 +131,7 @@ USES: dict[str, Callable[[str, int, argparse.Namespace], Figures]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks synth_uses")
+    parser = argparse.ArgumentParser()
     parser.add_argument("use", choices=list(USES))
     parser.add_argument("--data", default=",".join(WORLDS))
     parser.add_argument("--seeds", type=int, default=5)

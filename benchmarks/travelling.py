@@ -250,7 +250,7 @@ def _summary(rows: Sequence[Row]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table asked for."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks travelling")
+    parser = argparse.ArgumentParser()
     parser.add_argument("--tasks", default="xray-easy")
     parser.add_argument("--scenarios", default="S1+S2,S3,S4")
     parser.add_argument("--seeds", type=int, default=10)

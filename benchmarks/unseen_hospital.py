@@ -52,7 +52,7 @@ def one_seed(seed: int) -> dict[str, dict[str, dict[str, float]]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print accuracy, Brier and calibration error: raw -> intercept -> intercept and slope."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks unseen_hospital")
+    parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=10)
     asked = parser.parse_args(arguments)
     if data_folder() is None:
