@@ -16,6 +16,12 @@ def test_help_and_version_succeed(arguments, capsys):
     assert capsys.readouterr().out
 
 
+def test_usage_names_an_argument_as_its_help_does(capsys):
+    for words, usage in (("simulate", "[OPTIONS] STUDY.toml"), ("audit harm sign", "[OPTIONS] RUN")):
+        run([*words.split(), "--help"])
+        assert f"{words} {usage} " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("arguments", [[], ["nope"], ["demo", "--sites", "1"], ["simulate"], ["simulate", "--nope"]])
 def test_a_wrong_command_line_ends_with_two(arguments, capsys):
     assert run(arguments) == 2

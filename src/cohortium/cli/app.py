@@ -7,9 +7,10 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from cohortium import __version__
 from cohortium.cli import audit, demo, evaluate, lab, node, report, simulate, study, synth
@@ -41,6 +42,23 @@ app.add_typer(runs.app, name="run", help="Runs between hospitals: propose, appro
 app.add_typer(lab.app, name="lab", help="A whole consortium of real processes on this machine.")
 app.add_typer(node.app, name="node", help="This hospital's own node: keys, members, checks.")
 app.add_typer(synth.app, name="synth", help="Synthetic patients: learn, draw, judge.")
+
+
+class _Command(TyperCommand):
+    """One whose usage names an argument as its help does: `RUN`, where newer versions of typer say `{RUN}`."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
+
+def _commands(of: typer.Typer) -> Iterator[Any]:
+    yield from of.registered_commands
+    for group in of.registered_groups:
+        yield from _commands(group.typer_instance) if group.typer_instance else ()
+
+
+for _one in _commands(app):
+    _one.cls = _Command
 
 
 def _version(asked: bool) -> None:
