@@ -30,8 +30,8 @@ from cohortium.ledger import ENGINES
 from cohortium.models import MODELS
 from cohortium.quality import DETECTORS
 from cohortium.reports.glossary import GLOSSARY
+from cohortium.reports.outline import CHECKED_IN
 from cohortium.reports.record import RunRecord
-from cohortium.reports.summary import CHECKED_IN
 from cohortium.strategies import STRATEGIES
 from cohortium.swarm.reasons import REASONS
 from cohortium.transport import TRANSPORTS

@@ -115,8 +115,10 @@ def test_hospitals_under_masks_hold_the_generator_of_the_simulation_bit_for_bit(
     for site, folder in folders(three).items():
         assert not (folder / "model.safetensors").exists()
         assert not (folder / VALIDATION).exists()
-        assert any("too few held-out rows to judge" in note for note in three.record(site)["notes"])
-        assert "same generator.safetensors" in (folder / "report.html").read_text()
+        assert "too few held-out rows to judge" in three.record(site)["checks"][0]["found"]
+        page = (folder / "report.html").read_text()
+        assert "same generator.safetensors" in page
+        assert "Does it help?" not in page
         sent = [json.loads(line) for line in (folder / "egress.jsonl").read_text().splitlines()]
         assert {one["what"] for one in sent if one["kind"] == "offer"} == {"keys", "masked", "shares", "unmask"}
     assert set(seals(three)[1].values()) == {3}, "nothing was judged, so nothing has passed"
@@ -138,6 +140,10 @@ def test_each_hospital_judges_the_same_table_on_its_own_patients_and_all_by_sums
         assert set(reports[site]["verdict"]) == {"fidelity", "utility", "privacy"}
         assert list(reports[site]["by_site"]["sites"]) == [site]
         assert "http:" not in (folder / VALIDATION_PAGE).read_text()
+        said = three.record(site)["checks"][0]
+        words = ", ".join(f"{topic} {reports[site]['verdict'][topic]}" for topic in ("fidelity", "utility", "privacy"))
+        assert said["id"] == "validation"
+        assert f"judged on this hospital's own: {words}; see validation.html" in said["found"]
     assert reports["bonn"]["by_site"]["against_holdout"] == reports["lund"]["by_site"]["against_holdout"]
     assert found["porto"]["report"] == ""
     assert verdicts["porto"] == 3

@@ -96,3 +96,16 @@ def deployed_record(small_record):
             "porto": SharedFigures(missing="left the run (train, silent)"),
         },
     )
+
+
+@pytest.fixture
+def generator_record(small_record):
+    """A run that learned a generator of synthetic patients: nothing was predicted, so nothing was measured."""
+    return replace(
+        small_record,
+        study={"synth": {"generator": "bn"}},
+        model=replace(small_record.model, name="bn", strategy="exact"),
+        test=Results(),
+        rounds=tuple(replace(one, metrics={}) for one in small_record.rounds),
+        checks=(Check(id="validation", level="warn", found="fidelity pass, utility pass, privacy warn"),),
+    )

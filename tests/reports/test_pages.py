@@ -49,6 +49,18 @@ def test_the_page_has_its_sections_and_no_others(heart_record):
     assert set(re.findall(r'href="#(\w+)"', page)) <= set(ids)
 
 
+def test_the_page_of_a_generator_says_nothing_of_predictions(generator_record):
+    page = Report(generator_record).html()
+    heads = re.findall(r"<h2>(.*?)</h2>", page)
+    assert heads == ["1 Summary", "2 Patients", "3 Training", "4 Privacy", "5 Ledger", "6 Words, method, limits"]
+    ids = re.findall(r'<section id="(\w+)"', page)
+    assert set(re.findall(r'href="#(\w+)"', page)) <= set(ids)
+    shown = page[: page.index('<script type="application/json"')]
+    assert "validation: fidelity pass, utility pass, privacy warn" in shown
+    for word in ("own models", "alibration", "AUROC", "attacked", "95 % interval", "test patients"):
+        assert word not in shown, word
+
+
 def test_same_record_same_bytes(heart_record):
     assert Report(heart_record).html() == Report(RunRecord.from_json(heart_record.to_json())).html()
 
@@ -210,7 +222,7 @@ def test_a_site_left_out_by_the_audit_is_named_where_its_patients_are_missing(sm
     )
     page = Report(replace(small_record, quality=audited)).html()
     for part in page.split('<section id="')[2:4]:
-        assert "Left out by the audit (section 6): porto. These sites did not train" in part
+        assert "Left out by the audit (“Harmful data”): porto. These sites did not train" in part
     assert "Left out by the audit" not in Report(small_record).html()
 
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 from cohortium.reports.comparison import Gain
 from cohortium.reports.fairness import Gap
 from cohortium.reports.measure import Measure
-from cohortium.reports.record import CurveRecord, Presence
+from cohortium.reports.record import CurveRecord
 from cohortium.reports.scope import scoped
 from cohortium.reports.sections import Sections
 
@@ -11,8 +11,8 @@ from cohortium.reports.sections import Sections
 def test_a_whole_record_fills_every_section(heart_record):
     sections = Sections(heart_record)
     for name in ("overall", "at_home", "gains", "gain_table", "exam", "elsewhere", "matrix", "recalibration_table",
-                 "operating_table", "subgroup_table", "gap_table", "flow_table", "flow_figure", "missing",
-                 "rounds_table", "time_line", "members", "merges"):  # fmt: skip
+                 "operating_table", "subgroup_table", "gap_table", "rounds_table",
+                 "time_line", "members", "merges"):  # fmt: skip
         assert getattr(sections, name)() is not None, name
     assert len(sections.calibration()) == 4
     assert len(sections.curves()) == 2
@@ -25,26 +25,19 @@ def test_a_small_record_leaves_out_what_it_does_not_hold(small_record):
         replace(
             small_record,
             rounds=(),
-            flow={},
             test=replace(small_record.test, swarm={}),
             timings=replace(small_record.timings, spans=()),
         )
     )
     for name in ("overall", "at_home", "gains", "gain_table", "exam", "elsewhere", "matrix", "recalibration_table",
-                 "operating_table", "subgroup_table", "gap_table", "flow_table", "flow_figure", "missing",
-                 "presence_table", "rounds_table", "time_line", "members", "merges", "survival"):  # fmt: skip
+                 "operating_table", "subgroup_table", "gap_table", "rounds_table",
+                 "time_line", "members", "merges", "survival"):  # fmt: skip
         assert getattr(sections, name)() is None, name
     assert sections.curves() == sections.calibration() == sections.matrix_holes() == ()
 
 
-def test_withheld_counts_are_said_and_not_drawn(heart_record):
+def test_withheld_cells_are_said(heart_record):
     sections = Sections(scoped(heart_record, "consortium"))
-    assert sections.flow_figure() is None
-    assert sections.missing() is None
-    assert sections.presence_table() is not None
-    cells = [cell for row in sections.flow_table().rows for cell in row]
-    assert "withheld" in cells
-    assert "<5" in cells
     assert any("withheld: small numbers" in hole for hole in sections.matrix_holes())
 
 
@@ -59,14 +52,12 @@ def test_a_gain_prints_its_test_or_its_reason(heart_record):
     assert table.rows[0][1] == "not available: n = 7"
 
 
-def test_survival_and_presence_words(small_record):
+def test_survival_is_drawn_in_its_unit(small_record):
     curve = CurveRecord(
         name="low risk", time=(1.0, 2.0), survival=(0.9, 0.8), low=(0.8, 0.7), high=(1.0, 0.9), at_risk=(50, 30)
     )
-    presence = Presence(features=("age", "chol"), missing={"bonn": (0.0, None)}, word={"bonn": ("present", "absent")})
-    sections = Sections(replace(small_record, curves=(curve,), time_unit="years", presence=presence))
+    sections = Sections(replace(small_record, curves=(curve,), time_unit="years"))
     assert "time (years)" in sections.survival().svg
-    assert sections.presence_table().rows == (("chol", "absent"),)
 
 
 def test_gaps_name_both_groups(small_record):

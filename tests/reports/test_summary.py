@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 
 from cohortium.reports.measure import Measure
-from cohortium.reports.summary import CHECKED_IN, Limits, headline_measure, named, run_checks, state, three_sentences
+from cohortium.reports.outline import CHECKED_IN
+from cohortium.reports.summary import Limits, headline_measure, named, run_checks, state, three_sentences
 
 
 def levels(record, **more):

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from cohortium.core.check import Check, Level
 from cohortium.core.parameters import Parameters
 from cohortium.errors import CohortiumError, DataError, MissingExtra
 from cohortium.node.first_record import first_record
@@ -141,15 +142,16 @@ class OwnSynthesis:
         """The site's part of the run's record as JSON, and why its figures may not leave; files are drafted."""
         study, learned = self.ward.study, not self.missing
         notes: tuple[str, ...] = (self.missing,)
+        checks: tuple[Check, ...] = ()
         if learned:
             self._draft(folder)
-            notes = self._notes()
+            notes, checks = self._notes(), (_check(*self._found),)
         digest = (self.saved.state if learned else self.state).digest.hex()
         size = sum(array.size for array in self.saved.state.values()) if learned else 0
         model = ModelRecord(name=study.model.name, digest=digest, strategy=plan_of(study).federation, n_parameters=size)
         record = first_record(self.ward, sites=self.made.program.sites, model=model, privacy=privacy, notes=notes)
         return (
-            record.to_json(),
+            replace(record, checks=(*checks, *record.checks)).to_json(),
             "a generator predicts nothing; every hospital judges its patients in its own validation",
         )
 
@@ -218,12 +220,9 @@ class OwnSynthesis:
 
     def _notes(self) -> tuple[str, ...]:
         """What a reader of the page must know."""
-        found, why = self._found
-        verdict = f"the validation could not be made here: {why}" if found is None else _verdict(found)
         said = [
             f"a generator of synthetic patients was learned (digest {self.seal['generator'][:16]}); every hospital has"
             f" the same {GENERATOR}; to draw: cohortium synth sample FOLDER -n {self.saved.n_real} -o FILE",
-            verdict,
             _PUBLISH,
         ]
         if getattr(self.made.federation, "judge", None) is not None:
@@ -247,9 +246,19 @@ class OwnSynthesis:
         return said
 
 
-def _verdict(found: Judgement) -> str:
-    words = ", ".join(f"{topic} {word}" for topic, word in found.verdict.items())
-    return f"patients drawn from it, judged on this hospital's own: {words}; see {VALIDATION_PAGE}"
+def _check(found: Judgement | None, why: str) -> Check:
+    """The verdict on patients drawn from the generator, as the page of the run says it."""
+    if found is None:
+        return Check(id="validation", level="skipped", found=f"the validation could not be made here: {why}")
+    held = found.verdict
+    words = ", ".join(f"{topic} {word}" for topic, word in held.items())
+    level: Level = "fail" if "fail" in held.values() else "ok" if {*held.values()} == {"pass"} else "warn"
+    return Check(
+        id="validation",
+        level=level,
+        found=f"patients drawn from the generator, judged on this hospital's own: {words}; see {VALIDATION_PAGE}",
+        fix="" if held["privacy"] == "pass" else "give nobody patients drawn from it",
+    )
 
 
 def _json(document: Mapping[str, Any]) -> bytes:

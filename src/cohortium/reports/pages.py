@@ -1,9 +1,8 @@
 """`Report`: a run record as one self-contained HTML page, written for a clinician-statistician.
 
-Sections: 1 Summary, 2 Does it help?, 3 Can it be used?, 4 Patients, 5 Training, 6 Harmful data, 7 Privacy, 8 Ledger,
-9 Words, method, limits. The page holds no script but the record as a `type="application/json"` block, refers to nothing
-outside itself and forbids it by policy; same record, same bytes. What it shows is chosen in `sections`; how, in
-`templates/`.
+Which sections and checks a page has is decided in `outline`, what each section shows in `sections`, how in
+`templates/`. The page holds no script but the record as a `type="application/json"` block, refers to nothing outside
+itself and forbids it by policy; same record, same bytes.
 """
 
 from __future__ import annotations
@@ -18,12 +17,14 @@ from markupsafe import Markup
 
 from cohortium.reports.drawing import FIGURE_CSS
 from cohortium.reports.glossary import label, words_for
+from cohortium.reports.outline import CHECKED_IN, TITLES, outline, purpose
+from cohortium.reports.patient_sections import PatientSections
 from cohortium.reports.privacy_sections import PrivacySections
 from cohortium.reports.quality_sections import QualitySections
 from cohortium.reports.record import RunRecord
 from cohortium.reports.scope import Scope, scoped
 from cohortium.reports.sections import Sections
-from cohortium.reports.summary import CHECKED_IN, run_checks, state, three_sentences
+from cohortium.reports.summary import run_checks, state, three_sentences
 
 __all__ = ["Report", "unbroken"]
 
@@ -57,7 +58,10 @@ class Report:
                 state=state(record),
                 sentences=three_sentences(record),
                 checks=[(check, *_SIGNS[check.level], CHECKED_IN.get(check.id, "")) for check in checks],
+                purpose=purpose(record),
+                outline={section: TITLES[section] for section in outline(record)},
                 sections=Sections(record),
+                patients=PatientSections(record),
                 quality=None if record.quality is None else QualitySections(record.quality),
                 privacy=None if record.privacy is None else PrivacySections(record.privacy, record.trained),
                 private=_private(record),
@@ -105,7 +109,8 @@ def unbroken(cell: str) -> str:
 
 def _names_used(record: RunRecord) -> set[str]:
     """Every name the page prints and a reader may want explained."""
-    names = {"swarm", "round", "ledger", "digest", "interval"}
+    names = {"swarm", "round", "ledger", "digest"}
+    names |= {"interval"} if "help" in outline(record) or record.quality is not None else set()
     names |= set(record.test.swarm) | set(record.test.single_mean)
     names |= {"pooled"} if record.test.pooled else set()
     names |= {"single_mean"} if record.test.single_mean else set()

@@ -12,7 +12,7 @@ from cohortium.reports.drawing import Figure
 from cohortium.reports.figures import Dot, Series
 from cohortium.reports.glossary import in_order, label
 from cohortium.reports.measure import Measure
-from cohortium.reports.record import Flow, RunRecord
+from cohortium.reports.record import RunRecord
 from cohortium.reports.summary import state
 
 __all__ = ["Sections", "Table"]
@@ -38,7 +38,7 @@ class Sections:
 
     record: RunRecord
 
-    # 2 Does it help?
+    # Does it help?
 
     def overall(self) -> Table | None:
         """All measures over all test rows: swarm, pooled, mean single site; between hospitals, of the own site only."""
@@ -167,7 +167,7 @@ class Sections:
         reasons = [cell.reason for row in found.cells for cell in row if cell.value is None]
         return tuple(f"{reason} ({reasons.count(reason)} cells)" for reason in dict.fromkeys(reasons))
 
-    # 3 Can it be used?
+    # Can it be used?
 
     def calibration(self) -> tuple[Figure, ...]:
         """One calibration curve per site, before and after its recalibration."""
@@ -256,76 +256,7 @@ class Sections:
             return None
         return Table(caption="Largest gaps", columns=("Attribute", "Measure", "Between", "Difference"), rows=rows)
 
-    # 4 Patients
-
-    def flow_table(self) -> Table | None:
-        """Records of each site from file to part."""
-        held = sorted(self.record.flow.items())
-        if not held:
-            return None
-        left = list(dict.fromkeys(rule for _, f in held for rule in (*f.skipped, *f.excluded)))
-        rows = tuple(
-            (
-                site,
-                _count(f.read, "read", f),
-                *(_count({**f.skipped, **f.excluded}.get(rule, 0), _path(f, rule), f) for rule in left),
-                _count(f.train, "train", f),
-                _count(f.calibration, "calibration", f),
-                _count(f.test, "test", f),
-                _share(f),
-            )
-            for site, f in held
-        )
-        columns = ("Site", "Read", *(rule.replace("_", " ") for rule in left), "Training", "Calibration", "Test")
-        return Table(caption="Records by site", columns=(*columns, "With the outcome"), rows=rows)
-
-    def flow_figure(self) -> Figure | None:
-        """All sites together from file to test part; None where a count is withheld."""
-        flows = list(self.record.flow.values())
-        counts = [(f.read, f.train, f.calibration, f.test) for f in flows]
-        if not flows or any(n is None for row in counts for n in row):
-            return None
-        out: dict[str, int] = {}
-        for f in flows:
-            for rule, n in (*f.skipped.items(), *f.excluded.items()):
-                out[rule.replace("_", " ")] = out.get(rule.replace("_", " "), 0) + (n or 0)
-        read, train, calibration, test = (sum(n or 0 for n in column) for column in zip(*counts, strict=True))
-        boxes = (("read", read), ("kept", train + calibration + test), ("in the test part", test))
-        aside = [tuple(out.items()), (("training", train), ("calibration", calibration))]
-        return figures.flow("Records of all sites", boxes, aside)
-
-    def missing(self) -> Figure | None:
-        """Share of missing values by site and column, where any value is missing."""
-        found = self.record.presence
-        if found is None or any(v is None for row in found.missing.values() for v in row):
-            return None
-        sites = sorted(found.missing)
-        kept = [j for j in range(len(found.features)) if any((found.missing[s][j] or 0) > 0 for s in sites)][:60]
-        if not kept:
-            return None
-        values = [[found.missing[site][j] for site in sites] for j in kept]
-        return figures.heat_map(
-            "Missing values",
-            [found.features[j] for j in kept],
-            sites,
-            values,
-            sentence="Share of missing values of each column (row) at each site (column); darker is more.",
-        )
-
-    def presence_table(self) -> Table | None:
-        """Present, sparse or absent, where exact shares are withheld."""
-        found = self.record.presence
-        if found is None or not found.word or self.missing() is not None:
-            return None
-        sites = sorted(found.word)
-        rows = tuple(
-            (feature, *(found.word[site][j] for site in sites))
-            for j, feature in enumerate(found.features)
-            if any(found.word[site][j] != "present" for site in sites)
-        )
-        return Table(caption="Columns with missing values", columns=("Column", *sites), rows=rows) if rows else None
-
-    # 5 Training
+    # Training
 
     def curves(self) -> tuple[Figure, ...]:
         """One figure per metric: the merged model at every site over the rounds, and the mean of the sites."""
@@ -389,7 +320,7 @@ class Sections:
         ]
         return tuple((name, value) for name, value in held if value)
 
-    # 6 Ledger
+    # Ledger
 
     def members(self) -> Table | None:
         """Members and the study each approved."""
@@ -471,26 +402,6 @@ def _model(model: str) -> str:
 
 def _curve(name: str, bins: Sequence[Bin], style: int) -> Series:
     return Series(name=name, x=[b.predicted for b in bins], y=[b.observed for b in bins], style=style)
-
-
-def _path(flow: Flow, rule: str) -> str:
-    return f"skipped/{rule}" if rule in flow.skipped else f"excluded/{rule}"
-
-
-def _count(n: int | None, name: str, flow: Flow) -> str:
-    if n is not None:
-        return f"{n:,}"
-    return ("withheld" if name == "read" else "<5") if name in flow.withheld else "–"
-
-
-def _share(flow: Flow) -> str:
-    kept = [flow.train, flow.calibration, flow.test]
-    if flow.positive is None:
-        return "withheld" if "positive" in flow.withheld else "–"
-    if any(n is None for n in kept):
-        return "withheld"
-    total = sum(n or 0 for n in kept)
-    return f"{flow.positive:,} ({100 * flow.positive / total:.0f} %)" if total else "–"
 
 
 def _site_metrics(per_site: dict[str, dict[str, float | None]]) -> list[str]:

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from cohortium.core.check import Check
 from cohortium.reports.comparison import LOSS, Exam
 from cohortium.reports.glossary import label
+from cohortium.reports.outline import applies, purpose
 from cohortium.reports.panel import LOWER_IS_BETTER, PRIMARY
 from cohortium.reports.privacy import PrivateStudy
 from cohortium.reports.record import RunRecord
 
-__all__ = ["CHECKED_IN", "Limits", "headline_measure", "named", "run_checks", "state", "three_sentences"]
+__all__ = ["Limits", "headline_measure", "named", "run_checks", "state", "three_sentences"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,22 +27,6 @@ class Limits:
     loss: float = LOSS
     slope_low: float = 0.8
     slope_high: float = 1.2
-
-
-CHECKED_IN = {
-    "run-complete": "training",
-    "gain": "help",
-    "accuracy": "use",
-    "slope": "use",
-    "within": "help",
-    "attested": "ledger",
-    "verified": "ledger",
-    "harm": "quality",
-    "leakage": "privacy",
-    "budget": "privacy",
-    "randomness": "training",
-}
-"""Check -> section of the page that shows what it looked at."""
 
 
 def state(record: RunRecord) -> str:
@@ -61,9 +46,10 @@ def headline_measure(record: RunRecord) -> str:
 
 def three_sentences(record: RunRecord) -> tuple[str, str, str]:
     """What was done, whether it helped, whether it can be used: each one sentence."""
-    if record.quality is not None and record.quality.on_harm == "audit":
+    what = purpose(record)
+    if what == "audit":
         return _audited(record)
-    if record.study.get("synth"):
+    if what == "generator":
         return _generated(record)
     return _done(record), _helped(record), _usable(record)
 
@@ -73,7 +59,7 @@ def _audited(record: RunRecord) -> tuple[str, str, str]:
     sites, exchanges = _count(len(record.sites), "site"), _count(len(record.included), "exchange")
     return (
         f"{sites} audited their data together in {exchanges} of sums; no model was trained.",
-        "An audit helps nobody by itself: section 6 says whose data should be looked at, and why.",
+        "An audit helps nobody by itself: 'Harmful data' says whose data should be looked at, and why.",
         "Its probes are for the audit alone and are used for no patient.",
     )
 
@@ -174,7 +160,7 @@ def _usable(record: RunRecord) -> str:
     if slope is not None and slope.value is not None:
         text += f"; its risks have a calibration slope of {slope.value:.2f} (1 is right)"
     if record.calibration:
-        text += ", and each site should use its own recalibration and threshold (section 3)"
+        text += ", and each site should use its own recalibration and threshold (see 'Can it be used?')"
         if worse := _made_worse(record):
             text += f"; on the test patients recalibration made the risks worse at {named(worse)}"
     return f"{text}."
@@ -197,22 +183,9 @@ def _count(n: int, thing: str) -> str:
 
 
 def run_checks(record: RunRecord, limits: Limits | None = None) -> tuple[Check, ...]:
-    """The report's own checks, in the order of its sections; the record's other checks follow behind them."""
+    """The report's own checks that apply, in the order of its sections; the record's others follow behind them."""
     asked = limits or Limits()
-    made: tuple[Callable[[RunRecord, Limits], Check], ...] = (
-        _run_complete,
-        _gain,
-        _within,
-        _accuracy,
-        _slope,
-        _attested,
-        _verified,
-        _harm,
-        _leakage,
-        _budget,
-        _randomness,
-    )
-    return tuple(make(record, asked) for make in made)
+    return tuple(make(record, asked) for check, make in _MAKERS.items() if applies(check, record))
 
 
 def _run_complete(record: RunRecord, _: Limits) -> Check:
@@ -223,7 +196,7 @@ def _run_complete(record: RunRecord, _: Limits) -> Check:
         return Check(id="run-complete", level="ok", found=f"every merge holds every site{_but(record)}")
     left_out = sorted({site for names in record.included for site in set(record.trained) - set(names)})
     found = f"the run is {record.status}; {_count(len(short), 'merge')} without {named(left_out)}"
-    return Check(id="run-complete", level="warn", found=found, fix="see who was missing, and why, in section 5")
+    return Check(id="run-complete", level="warn", found=found, fix="see who was missing, and why, in 'Training'")
 
 
 def _gain(record: RunRecord, limits: Limits) -> Check:
@@ -277,7 +250,7 @@ def _accuracy(record: RunRecord, limits: Limits) -> Check:
         return Check(id="accuracy", level="skipped", found="no site has both an own and a recalibrated accuracy")
     if worse:
         text = f"after recalibration accuracy is more than {limits.loss} below the own model's at {named(worse)}"
-        fix = "look at calibration and threshold in section 3"
+        fix = "look at calibration and threshold in 'Can it be used?'"
         return Check(id="accuracy", level="fail" if beyond else "warn", found=text, fix=fix)
     text = f"after recalibration no site's accuracy is more than {limits.loss} below its own model's"
     return Check(id="accuracy", level="ok", found=text)
@@ -331,17 +304,17 @@ def _harm(record: RunRecord, _: Limits) -> Check:
     if open_ and found.on_harm == "audit":
         text = f"the data of {named(open_)} look harmful; no model was trained"
         return Check(
-            id="harm", level="warn", found=text, fix="look at section 6: repair, appeal, or a new data version"
+            id="harm", level="warn", found=text, fix="look at 'Harmful data': repair, appeal, or a new data version"
         )
     if open_:
         text = f"the data of {named(open_)} look harmful, and they trained the model"
         return Check(
-            id="harm", level="warn", found=text, fix='look at section 6; quality.on_harm = "repair" acts on it'
+            id="harm", level="warn", found=text, fix="look at 'Harmful data'; quality.on_harm = 'repair' acts on it"
         )
     if found.left_out:
         text = f"the data of {named(list(found.left_out))} are in quarantine and did not train the model"
         return Check(
-            id="harm", level="warn", found=text, fix="look at section 6: repair, appeal, or a new data version"
+            id="harm", level="warn", found=text, fix="look at 'Harmful data': repair, appeal, or a new data version"
         )
     if found.repaired:
         repairs = ", ".join(f"{site} ({name})" for site, name in sorted(found.repaired.items()))
@@ -357,7 +330,8 @@ def _leakage(record: RunRecord, _: Limits) -> Check:
         return Check(id="leakage", level="ok", found="attacks on the model stay below what was agreed")
     said = [one for one in audit.attacks if not one.site and one.verdict == audit.verdict]
     if audit.verdict == "fail":
-        text = f"attacks on the model succeed: {said[0].reason if said else 'see section 7'}"
+        why = said[0].reason if said else "see 'Privacy'"
+        text = f"attacks on the model succeed: {why}"
         return Check(id="leakage", level="fail", found=text, fix="do not release the model; train with privacy.dp")
     needed = max((one.needed or 0 for one in said), default=0)
     more = f"; about {needed:,} patients would decide" if needed else ""
@@ -370,7 +344,7 @@ def _budget(record: RunRecord, _: Limits) -> Check:
     if not spending:
         text = "no differential privacy: nothing formal is promised to patients"
         if record.private_study is not None:
-            text += f"; the private study beside it is in section 7{_spent_in(record.private_study)}"
+            text += f"; the private study beside it is in 'Privacy'{_spent_in(record.private_study)}"
         return Check(id="budget", level="skipped", found=text)
     over = [one.site for one in spending if one.total > one.cap]
     worst = max(spending, key=lambda one: one.total / one.cap if one.cap else 0.0)
@@ -392,3 +366,18 @@ def _randomness(record: RunRecord, _: Limits) -> Check:
     if record.randomness == "operating system":
         return Check(id="randomness", level="ok", found="keys, masks and noise come from the operating system")
     return Check(id="randomness", level="skipped", found=f"randomness is {record.randomness}: nothing here is secret")
+
+
+_MAKERS: dict[str, Callable[[RunRecord, Limits], Check]] = {
+    "run-complete": _run_complete,
+    "gain": _gain,
+    "within": _within,
+    "accuracy": _accuracy,
+    "slope": _slope,
+    "attested": _attested,
+    "verified": _verified,
+    "harm": _harm,
+    "leakage": _leakage,
+    "budget": _budget,
+    "randomness": _randomness,
+}
