@@ -85,8 +85,8 @@ class GlmOptions(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Logistic:
-    """P(outcome = 1) by logistic regression.
+class _Regression:
+    """What both are: a mean by the link's inverse of a linear predictor.
 
     l2: penalty per patient. max_rounds: exchanges at most. learn: `sums` or `weights`; by weights also
     learning_rate and batch_size (0 = all rows).
@@ -98,7 +98,8 @@ class Logistic:
     learning_rate: float = 0.1
     batch_size: int = 0
 
-    outcome: ClassVar[OutcomeKind] = "binary"
+    outcome: ClassVar[OutcomeKind]
+    name: ClassVar[str]
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -110,7 +111,7 @@ class Logistic:
 
     def initial(self, layout: Layout, *, rng: np.random.Generator) -> Parameters:
         """All coefficients 0. Raises DataError for another outcome, or too many columns to learn by sums."""
-        return _initial(self, layout, model_name="logistic")
+        return _initial(self, layout, model_name=self.name)
 
     def fit(
         self, start: Parameters, examples: Examples, *, instructions: Instructions, rng: np.random.Generator
@@ -136,7 +137,7 @@ class Logistic:
         return linear_gradients(self)
 
     def advance(self, start: Parameters, total: Parameters) -> Parameters:
-        """Judge the point, propose the next."""
+        """Judge the point, propose the next; the first step for counts moves the intercept to the mean."""
         return _advance(self, start, total)
 
     def finished(self, parameters: Parameters) -> bool:
@@ -144,7 +145,7 @@ class Logistic:
         return self.learn == "sums" and newton.over(parameters)
 
     def predict(self, parameters: Parameters, examples: Examples) -> Floats:
-        """P(1), (n,)."""
+        """Expected outcome, (n,): P(1) or a count."""
         return predicted_mean(parameters, examples)
 
     def parts(self, parameters: Parameters) -> Mapping[str, tuple[str, ...]]:
@@ -153,67 +154,25 @@ class Logistic:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Poisson:
+class Logistic(_Regression):
+    """P(outcome = 1) by logistic regression.
+
+    l2: penalty per patient. max_rounds: exchanges at most. learn: `sums` or `weights`; by weights also
+    learning_rate and batch_size (0 = all rows).
+    """
+
+    outcome: ClassVar[OutcomeKind] = "binary"
+    name: ClassVar[str] = "logistic"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Poisson(_Regression):
     """Expected counts by Poisson regression with log link. Options as `Logistic`."""
 
-    l2: float = 0.01
-    max_rounds: int = 25
-    learn: Literal["sums", "weights"] = "sums"
     learning_rate: float = 0.01
-    batch_size: int = 0
 
     outcome: ClassVar[OutcomeKind] = "count"
-
-    def __post_init__(self) -> None:
-        check_options(self)
-
-    @property
-    def learns_by(self) -> Literal["sums", "weights"]:
-        """As `learn` says."""
-        return self.learn
-
-    def initial(self, layout: Layout, *, rng: np.random.Generator) -> Parameters:
-        """All coefficients 0. Raises DataError for another outcome, or too many columns to learn by sums."""
-        return _initial(self, layout, model_name="poisson")
-
-    def fit(
-        self, start: Parameters, examples: Examples, *, instructions: Instructions, rng: np.random.Generator
-    ) -> Fitted:
-        """Loss, gradient and second derivatives at the start; or gradient steps."""
-        if self.learn == "weights":
-            return self.fit_many([start], [examples], instructions=[instructions], rngs=[rng])[0]
-        return _sums(start, examples)
-
-    def fit_many(
-        self,
-        starts: Sequence[Parameters],
-        examples: Sequence[Examples],
-        *,
-        instructions: Sequence[Instructions],
-        rngs: Sequence[np.random.Generator],
-    ) -> list[Fitted]:
-        """Gradient steps of many sites at once."""
-        return learn_by_weights(self, starts, examples, instructions=instructions, rngs=rngs)
-
-    def patient_gradients(self, layout: Layout) -> LinearGradients:
-        """Clipped gradients, where `learn` is `weights`."""
-        return linear_gradients(self)
-
-    def advance(self, start: Parameters, total: Parameters) -> Parameters:
-        """Judge the point, propose the next; the first step moves the intercept to the mean."""
-        return _advance(self, start, total)
-
-    def finished(self, parameters: Parameters) -> bool:
-        """By sums: converged, or out of rounds."""
-        return self.learn == "sums" and newton.over(parameters)
-
-    def predict(self, parameters: Parameters, examples: Examples) -> Floats:
-        """Expected count, (n,)."""
-        return predicted_mean(parameters, examples)
-
-    def parts(self, parameters: Parameters) -> Mapping[str, tuple[str, ...]]:
-        """The intercept is what a site may keep to itself."""
-        return {"head": ("intercept",)}
+    name: ClassVar[str] = "poisson"
 
 
 def check_options(model: GlmOptions) -> None:
