@@ -230,7 +230,7 @@ def inference(covariance: Floats) -> dict[str, object]:
     return {"standard_errors": np.sqrt(np.maximum(np.diagonal(covariance), 0.0)), "covariance": kept}
 
 
-def _initial(model: Logistic | Poisson, layout: Layout, *, model_name: str) -> Parameters:
+def _initial(model: _Regression, layout: Layout, *, model_name: str) -> Parameters:
     start = zeros(model, layout, name=model_name)
     if model.learn == "weights":
         return start
@@ -251,7 +251,7 @@ def _sums(start: Parameters, examples: Examples) -> Fitted:
     return Fitted(parameters=derivative_sums(start, examples), n_samples=len(examples))
 
 
-def _advance(model: Logistic | Poisson, start: Parameters, total: Parameters) -> Parameters:
+def _advance(model: _Regression, start: Parameters, total: Parameters) -> Parameters:
     theta = point_of(start)
     search = Search.read(start, theta)
     n, refused = (int(v) for v in total["rows"])
