@@ -30,8 +30,8 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Scaling:
-    """One exchange of exact sums for the global moments. clip: in sd."""
+class Standard:
+    """(x - mean) / sd with the mean and sd of all sites' training rows. clip: in sd."""
 
     clip: float = 5.0
     learns_by: ClassVar[Literal["sums"]] = "sums"
@@ -42,9 +42,7 @@ class _Scaling:
 
     def initial(self, layout: Layout, *, rng: np.random.Generator) -> Parameters:
         """`step`, and for each of p columns or channels `mean`, `sd`, `keep` (0 = dropped)."""
-        p = n_columns(layout)
-        arrays = {"step": np.zeros(1, dtype=np.int64), "mean": np.zeros(p), "sd": np.ones(p)}
-        return Parameters({**arrays, "keep": np.ones(p, dtype=np.uint8)})
+        return _initial(layout)
 
     def fit(
         self, start: Parameters, examples: Examples, *, instructions: Instructions, rng: np.random.Generator
@@ -60,6 +58,14 @@ class _Scaling:
         """After one exchange."""
         return int(parameters["step"][0]) >= 1
 
+    def own(self, parameters: Parameters, training: Examples) -> Parameters:
+        """Nothing: the shared moments are enough."""
+        return Parameters()
+
+    def apply(self, parameters: Parameters, examples: Examples, *, own: Parameters) -> Examples:
+        """Scaled and clipped columns."""
+        return _scaled(parameters, examples, floats(parameters, "mean"), floats(parameters, "sd"), clip=self.clip)
+
     def layout(self, parameters: Parameters, layout: Layout) -> Layout:
         """The kept columns."""
         return _kept(parameters, layout)
@@ -74,21 +80,88 @@ class _Scaling:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standard(_Scaling):
-    """(x - mean) / sd with the mean and sd of all sites' training rows. clip: in sd."""
+class Shrunk:
+    """Scaling by site moments drawn to the global ones: mean (n m_site + weight m)/(n + weight), variance alike.
+
+    weight: as many records the global moments count for. A site without rows uses the global moments.
+    """
+
+    weight: float = 10.0
+    clip: float = 5.0
+    learns_by: ClassVar[Literal["sums"]] = "sums"
+    max_rounds: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        check_positive("weight", self.weight)
+        check_positive("clip", self.clip)
+
+    def initial(self, layout: Layout, *, rng: np.random.Generator) -> Parameters:
+        """As `Standard`."""
+        return _initial(layout)
+
+    def fit(
+        self, start: Parameters, examples: Examples, *, instructions: Instructions, rng: np.random.Generator
+    ) -> Fitted:
+        """Exact sums of values and squares."""
+        return Fitted(parameters=moment_sums(examples), n_samples=len(examples))
+
+    def advance(self, start: Parameters, total: Parameters) -> Parameters:
+        """The global moments and kept columns."""
+        return _advance(total)
+
+    def finished(self, parameters: Parameters) -> bool:
+        """After one exchange."""
+        return int(parameters["step"][0]) >= 1
 
     def own(self, parameters: Parameters, training: Examples) -> Parameters:
-        """Nothing: the shared moments are enough."""
-        return Parameters()
+        """This site's `mean` and `sd`, shrunk to the global ones; they never leave."""
+        return _own(parameters, training, weight=self.weight)
 
     def apply(self, parameters: Parameters, examples: Examples, *, own: Parameters) -> Examples:
-        """Scaled and clipped columns."""
-        return _scaled(parameters, examples, floats(parameters, "mean"), floats(parameters, "sd"), clip=self.clip)
+        """Scaled by the site's own moments and clipped."""
+        return _scaled(parameters, examples, floats(own, "mean"), floats(own, "sd"), clip=self.clip)
+
+    def layout(self, parameters: Parameters, layout: Layout) -> Layout:
+        """The kept columns."""
+        return _kept(parameters, layout)
+
+    def predict(self, parameters: Parameters, examples: Examples) -> Floats:
+        """Never: a preparation has no outcome."""
+        raise InvariantBroken("scaling predicts nothing")
+
+    def parts(self, parameters: Parameters) -> Mapping[str, tuple[str, ...]]:
+        """None."""
+        return {}
 
 
 @dataclass(frozen=True, kw_only=True)
-class PerSite(_Scaling):
+class PerSite:
     """Scaling by each site's own mean and sd; global ones for columns of which it holds less than two values."""
+
+    clip: float = 5.0
+    learns_by: ClassVar[Literal["sums"]] = "sums"
+    max_rounds: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        check_positive("clip", self.clip)
+
+    def initial(self, layout: Layout, *, rng: np.random.Generator) -> Parameters:
+        """As `Standard`."""
+        return _initial(layout)
+
+    def fit(
+        self, start: Parameters, examples: Examples, *, instructions: Instructions, rng: np.random.Generator
+    ) -> Fitted:
+        """Exact sums of values and squares."""
+        return Fitted(parameters=moment_sums(examples), n_samples=len(examples))
+
+    def advance(self, start: Parameters, total: Parameters) -> Parameters:
+        """The global moments and kept columns."""
+        return _advance(total)
+
+    def finished(self, parameters: Parameters) -> bool:
+        """After one exchange."""
+        return int(parameters["step"][0]) >= 1
 
     def own(self, parameters: Parameters, training: Examples) -> Parameters:
         """This site's `mean` and `sd`; they never leave."""
@@ -98,29 +171,29 @@ class PerSite(_Scaling):
         """Scaled by the site's own moments and clipped."""
         return _scaled(parameters, examples, floats(own, "mean"), floats(own, "sd"), clip=self.clip)
 
+    def layout(self, parameters: Parameters, layout: Layout) -> Layout:
+        """The kept columns."""
+        return _kept(parameters, layout)
 
-@dataclass(frozen=True, kw_only=True)
-class Shrunk(PerSite):
-    """Scaling by site moments drawn to the global ones: mean (n m_site + weight m)/(n + weight), variance alike.
+    def predict(self, parameters: Parameters, examples: Examples) -> Floats:
+        """Never: a preparation has no outcome."""
+        raise InvariantBroken("scaling predicts nothing")
 
-    weight: as many records the global moments count for. A site without rows uses the global moments.
-    """
-
-    weight: float = 10.0
-
-    def __post_init__(self) -> None:
-        check_positive("weight", self.weight)
-        super().__post_init__()
-
-    def own(self, parameters: Parameters, training: Examples) -> Parameters:
-        """This site's `mean` and `sd`, shrunk to the global ones; they never leave."""
-        return _own(parameters, training, weight=self.weight)
+    def parts(self, parameters: Parameters) -> Mapping[str, tuple[str, ...]]:
+        """None."""
+        return {}
 
 
 def check_positive(name: str, value: float) -> None:
     """Raise ValueError naming the option unless it is a positive, finite number."""
     if not 0 < value < float("inf"):
         raise ValueError(f"{name} must be positive and finite, got {value}")
+
+
+def _initial(layout: Layout) -> Parameters:
+    p = n_columns(layout)
+    arrays = {"step": np.zeros(1, dtype=np.int64), "mean": np.zeros(p), "sd": np.ones(p)}
+    return Parameters({**arrays, "keep": np.ones(p, dtype=np.uint8)})
 
 
 def _advance(total: Parameters) -> Parameters:

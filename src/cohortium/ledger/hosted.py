@@ -14,23 +14,24 @@ a restart, is `LedgerUnreachable` and no fork: asked again later, it goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Final, NoReturn, TypeAlias
+from typing import Annotated, Any, Final, NoReturn, TypeAlias
 
 import msgspec
 
 from cohortium.core.identity import SIGNATURE_BYTES, LedgerKey
-from cohortium.core.seams import Head, Receipt
+from cohortium.core.seams import Head, LedgerEvent, Receipt
 from cohortium.errors import FrameError, LedgerError, LedgerForked, LedgerRefused, LedgerUnreachable, SignatureError
 from cohortium.ledger.blocks import Block, read_header
 from cohortium.ledger.entries import MAX_ENTRY_BYTES, open_entry, sign_entry
 from cohortium.ledger.export import SignedHead, sign_head
-from cohortium.ledger.follower import Follower
 from cohortium.ledger.genesis import Genesis
 from cohortium.ledger.local import LocalLedger
 from cohortium.ledger.replica import Replica
-from cohortium.ledger.transactions import MAX_TRANSACTION_BYTES, once
+from cohortium.ledger.shared_replica import SharedReplica
+from cohortium.ledger.transactions import MAX_TRANSACTION_BYTES, check_entry, once, open_transaction
 
 __all__ = ["MAX_ANSWER_BYTES", "MAX_REQUEST_BYTES", "HostedLedger", "LedgerHost"]
 
@@ -125,14 +126,21 @@ class LedgerHost:
         return _Page(tuple(told), head.height, head.hash, signed.signature, more)
 
 
-class HostedLedger(Follower):
-    """A follower's ledger: everything is read from its own replica, only writing needs the host."""
+class HostedLedger:
+    """A follower's ledger: everything is read from its own replica, only writing needs the host.
+
+    One conversation with the host at a time (`_turn`). The chain's own lock is never held while the host is asked, so
+    reading what is here waits for nobody: the event loop that carries the answer may read meanwhile.
+    """
 
     def __init__(
         self, replica: Replica, *, clock: Callable[[], float], key: LedgerKey, ask: Callable[[bytes], bytes]
     ) -> None:
-        super().__init__(replica, clock=clock, key=key)
+        self._chain = SharedReplica(replica)
+        self._clock = clock
+        self._key = key
         self._ask = ask
+        self._turn = threading.RLock()
 
     @classmethod
     def found(
@@ -154,6 +162,26 @@ class HostedLedger(Follower):
         """The replica in a file, at its last block."""
         return cls(Replica.open(path), clock=clock, key=key, ask=ask)
 
+    @property
+    def genesis(self) -> Genesis:
+        """Where the consortium began."""
+        return self._chain.genesis
+
+    @property
+    def chain_id(self) -> int:
+        """What every transaction is bound to."""
+        return self.genesis.chain_id
+
+    @property
+    def contract(self) -> bytes:
+        """The contract's address (20 bytes)."""
+        return self.genesis.contract
+
+    def nonce(self, address: bytes) -> int:
+        """The number of an account's next transaction, after asking the host for news."""
+        self.sync()
+        return self._chain.nonce(address)
+
     def submit(self, signed: bytes) -> Receipt:
         """Have the host put a transaction into a block, and replay it. Refused before it travels, where possible.
 
@@ -162,11 +190,55 @@ class HostedLedger(Follower):
         """
         return once(signed, lambda: self._put(signed), self._receipt_of)
 
+    def call(self, function: str, args: tuple[object, ...] = ()) -> tuple[Any, ...]:
+        """Read without changing anything, after asking the host for news."""
+        self.sync()
+        return self._chain.call(function, args)
+
+    def events(self, from_height: int = 0) -> Iterable[LedgerEvent]:
+        """All events from that height on, ordered, no gaps, after asking the host for news."""
+        self.sync()
+        return self._chain.events(from_height)
+
+    def events_here(self, from_height: int = 0) -> Iterable[LedgerEvent]:
+        """The same without asking anybody: of the blocks that this site has executed itself."""
+        return self._chain.events(from_height)
+
+    def head(self) -> Head:
+        """The newest block that this site has executed itself."""
+        return self._chain.head()
+
+    def hash_at(self, height: int) -> bytes | None:
+        """The hash of the block at a height, None where the chain here is shorter."""
+        return self._chain.hash_at(height)
+
+    def sync(self) -> bool:
+        """Fetch and execute the host's newer blocks; whether there were any. Raises LedgerUnreachable, LedgerForked."""
+        with self._turn:
+            before = self._chain.head().height
+            while self._follow():
+                pass
+            return self._chain.head().height > before
+
+    def export(self, path: Path, *, heads: Sequence[SignedHead] = ()) -> None:
+        """Write all of it as JSON lines for `archive.verify`. heads: members' signatures under the head."""
+        self._chain.export(path, heads)
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._chain.close()
+
     def _put(self, raw: bytes) -> Receipt:
+        replica, genesis = self._chain.replica, self.genesis
         with self._turn:
             self.sync()
-            transaction = self._check(raw, self._key.address)
-            entry = sign_entry(self._key, chain_id=self.chain_id, claimed_s=int(self._clock()), raw=raw)
+            transaction = open_transaction(raw, chain_id=genesis.chain_id)
+            sender = transaction.sender
+            with self._chain.lock:
+                active, nonce = replica.is_active(sender), replica.nonce(sender)
+            signer = self._key.address
+            check_entry(transaction, contract=genesis.contract, active=active, nonce=nonce, signer=signer)
+            entry = sign_entry(self._key, chain_id=genesis.chain_id, claimed_s=int(self._clock()), raw=raw)
             answer = self._answer(_Submit(entry))
             if isinstance(answer, _Refused):
                 self.sync()  # an earlier attempt may have come through meanwhile
@@ -180,6 +252,10 @@ class HostedLedger(Follower):
                     f"the host says block {answer.height} holds the transaction, but does not show it"
                 )
             return receipt
+
+    def _receipt_of(self, raw: bytes) -> Receipt | None:
+        with self._chain.lock:
+            return self._chain.replica.receipt_of(raw)
 
     def _follow(self) -> bool:
         """Execute one page of the host's blocks; whether there are more."""

@@ -17,23 +17,25 @@ has lost entries and is waited for.
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from cohortium.core.identity import LedgerKey
-from cohortium.core.seams import Receipt
+from cohortium.core.seams import Head, LedgerEvent, Receipt
 from cohortium.errors import FrameError, LedgerForked, LedgerRefused, LedgerUnreachable, SignatureError
 from cohortium.ledger.chain_file import Kept
 from cohortium.ledger.entries import Entry, open_entry, pack_entry, sign_entry
 from cohortium.ledger.etcd import EtcdClient, EtcdLog
-from cohortium.ledger.follower import Follower
+from cohortium.ledger.export import SignedHead
 from cohortium.ledger.genesis import Genesis
 from cohortium.ledger.http_json import ClientTls
 from cohortium.ledger.median_time import Claims
 from cohortium.ledger.replica import Replica
-from cohortium.ledger.transactions import once
+from cohortium.ledger.shared_replica import SharedReplica
+from cohortium.ledger.transactions import Transaction, check_entry, once, open_transaction
 
 __all__ = ["Log", "ReplicatedLedger"]
 
@@ -55,19 +57,24 @@ class Log(Protocol):
     def close(self) -> None: ...
 
 
-class ReplicatedLedger(Follower):
-    """One site's replica of the log. skipped: entries that made no block since this start, by reason."""
+class ReplicatedLedger:
+    """One site's replica of the log. skipped: entries that made no block since this start, by reason.
+
+    One conversation with etcd at a time (`_turn`); the chain's own lock is never held over it, so that reading what is
+    here waits for nobody.
+    """
 
     def __init__(self, replica: Replica, *, log: Log, clock: Callable[[], float], key: LedgerKey) -> None:
-        super().__init__(replica, clock=clock, key=key)
         self.skipped: Counter[str] = Counter()
-        self._log = log
+        self._chain = SharedReplica(replica)
+        self._log, self._clock, self._key = log, clock, key
         self._claims = Claims(genesis_s=replica.genesis.time)
         self._number = 0  # of the newest entry taken, skipped ones included
         self._last: bytes | None = None  # that entry; after a restart it is rebuilt from its block
         for kept in replica.newest_kept():
             self._claims.tell(kept.sender, kept.claimed_s)
             self._number = kept.number
+        self._turn = threading.RLock()
         self._awaited, self._verdict = 0, ""  # number of the entry being submitted, why it was skipped
 
     @classmethod
@@ -99,6 +106,26 @@ class ReplicatedLedger(Follower):
         replica = Replica.open(path)
         return cls(replica, log=_log(replica.genesis, endpoints, tls), clock=clock, key=key)
 
+    @property
+    def genesis(self) -> Genesis:
+        """Where the consortium began."""
+        return self._chain.genesis
+
+    @property
+    def chain_id(self) -> int:
+        """What every transaction is bound to."""
+        return self.genesis.chain_id
+
+    @property
+    def contract(self) -> bytes:
+        """The contract's address (20 bytes)."""
+        return self.genesis.contract
+
+    def nonce(self, address: bytes) -> int:
+        """The number of an account's next transaction, after reading the log's news."""
+        self.sync()
+        return self._chain.nonce(address)
+
     def submit(self, signed: bytes) -> Receipt:
         """Have a transaction ordered, and execute up to it. Refused before it is written, where possible.
 
@@ -108,11 +135,48 @@ class ReplicatedLedger(Follower):
         with self._turn:
             return once(signed, lambda: self._put(signed), self._receipt_of)
 
+    def call(self, function: str, args: tuple[object, ...] = ()) -> tuple[Any, ...]:
+        """Read without changing anything, after reading the log's news."""
+        self.sync()
+        return self._chain.call(function, args)
+
+    def events(self, from_height: int = 0) -> Iterable[LedgerEvent]:
+        """All events from that height on, ordered, no gaps, after reading the log's news."""
+        self.sync()
+        return self._chain.events(from_height)
+
+    def events_here(self, from_height: int = 0) -> Iterable[LedgerEvent]:
+        """All events from that height on that this site has executed so far; nobody is asked."""
+        return self._chain.events(from_height)
+
+    def head(self) -> Head:
+        """The newest block that this site has executed itself."""
+        return self._chain.head()
+
+    def hash_at(self, height: int) -> bytes | None:
+        """The hash of the block at a height, None where the chain here is shorter."""
+        return self._chain.hash_at(height)
+
+    def sync(self) -> bool:
+        """Read and execute the log's newer entries; whether a block came of it.
+
+        Raises LedgerUnreachable, LedgerForked.
+        """
+        with self._turn:
+            before = self._chain.head().height
+            while self._follow():
+                pass
+            return self._chain.head().height > before
+
+    def export(self, path: Path, *, heads: Sequence[SignedHead] = ()) -> None:
+        """Write all of it as JSON lines for `archive.verify`. heads: members' signatures under the head."""
+        self._chain.export(path, heads)
+
     def close(self) -> None:
         """Let file and connection go; whoever waits for etcd gives up first."""
         self._log.close()
         with self._turn:
-            super().close()
+            self._chain.close()
 
     def _put(self, raw: bytes) -> Receipt:
         self.sync()
@@ -133,6 +197,20 @@ class ReplicatedLedger(Follower):
         if self._verdict:
             raise LedgerRefused(self._verdict, function=transaction.function)
         raise LedgerUnreachable(f"entry {number} was written to the log, but etcd does not show it")
+
+    def _receipt_of(self, raw: bytes) -> Receipt | None:
+        with self._chain.lock:
+            return self._chain.replica.receipt_of(raw)
+
+    def _check(self, raw: bytes, signer: bytes) -> Transaction:
+        """What a transaction says, if it makes a block as things stand. Raises LedgerRefused."""
+        replica, genesis = self._chain.replica, self.genesis
+        transaction = open_transaction(raw, chain_id=genesis.chain_id)
+        sender = transaction.sender
+        with self._chain.lock:
+            active, nonce = replica.is_active(sender), replica.nonce(sender)
+        check_entry(transaction, contract=genesis.contract, active=active, nonce=nonce, signer=signer)
+        return transaction
 
     def _follow(self) -> bool:
         """Execute one page of the log; whether there may be more."""

@@ -85,8 +85,8 @@ class GlmOptions(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Regression:
-    """What both are: a mean by the link's inverse of a linear predictor.
+class Logistic:
+    """P(outcome = 1) by logistic regression.
 
     l2: penalty per patient. max_rounds: exchanges at most. learn: `sums` or `weights`; by weights also
     learning_rate and batch_size (0 = all rows).
@@ -98,8 +98,7 @@ class _Regression:
     learning_rate: float = 0.1
     batch_size: int = 0
 
-    outcome: ClassVar[OutcomeKind]
-    name: ClassVar[str]
+    outcome: ClassVar[OutcomeKind] = "binary"
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -111,7 +110,7 @@ class _Regression:
 
     def initial(self, layout: Layout, *, rng: np.random.Generator) -> Parameters:
         """All coefficients 0. Raises DataError for another outcome, or too many columns to learn by sums."""
-        return _initial(self, layout, model_name=self.name)
+        return _initial(self, layout, model_name="logistic")
 
     def fit(
         self, start: Parameters, examples: Examples, *, instructions: Instructions, rng: np.random.Generator
@@ -137,7 +136,7 @@ class _Regression:
         return linear_gradients(self)
 
     def advance(self, start: Parameters, total: Parameters) -> Parameters:
-        """Judge the point, propose the next; the first step for counts moves the intercept to the mean."""
+        """Judge the point, propose the next."""
         return _advance(self, start, total)
 
     def finished(self, parameters: Parameters) -> bool:
@@ -145,7 +144,7 @@ class _Regression:
         return self.learn == "sums" and newton.over(parameters)
 
     def predict(self, parameters: Parameters, examples: Examples) -> Floats:
-        """Expected outcome, (n,): P(1) or a count."""
+        """P(1), (n,)."""
         return predicted_mean(parameters, examples)
 
     def parts(self, parameters: Parameters) -> Mapping[str, tuple[str, ...]]:
@@ -154,25 +153,67 @@ class _Regression:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Logistic(_Regression):
-    """P(outcome = 1) by logistic regression.
-
-    l2: penalty per patient. max_rounds: exchanges at most. learn: `sums` or `weights`; by weights also
-    learning_rate and batch_size (0 = all rows).
-    """
-
-    outcome: ClassVar[OutcomeKind] = "binary"
-    name: ClassVar[str] = "logistic"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Poisson(_Regression):
+class Poisson:
     """Expected counts by Poisson regression with log link. Options as `Logistic`."""
 
+    l2: float = 0.01
+    max_rounds: int = 25
+    learn: Literal["sums", "weights"] = "sums"
     learning_rate: float = 0.01
+    batch_size: int = 0
 
     outcome: ClassVar[OutcomeKind] = "count"
-    name: ClassVar[str] = "poisson"
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    @property
+    def learns_by(self) -> Literal["sums", "weights"]:
+        """As `learn` says."""
+        return self.learn
+
+    def initial(self, layout: Layout, *, rng: np.random.Generator) -> Parameters:
+        """All coefficients 0. Raises DataError for another outcome, or too many columns to learn by sums."""
+        return _initial(self, layout, model_name="poisson")
+
+    def fit(
+        self, start: Parameters, examples: Examples, *, instructions: Instructions, rng: np.random.Generator
+    ) -> Fitted:
+        """Loss, gradient and second derivatives at the start; or gradient steps."""
+        if self.learn == "weights":
+            return self.fit_many([start], [examples], instructions=[instructions], rngs=[rng])[0]
+        return _sums(start, examples)
+
+    def fit_many(
+        self,
+        starts: Sequence[Parameters],
+        examples: Sequence[Examples],
+        *,
+        instructions: Sequence[Instructions],
+        rngs: Sequence[np.random.Generator],
+    ) -> list[Fitted]:
+        """Gradient steps of many sites at once."""
+        return learn_by_weights(self, starts, examples, instructions=instructions, rngs=rngs)
+
+    def patient_gradients(self, layout: Layout) -> LinearGradients:
+        """Clipped gradients, where `learn` is `weights`."""
+        return linear_gradients(self)
+
+    def advance(self, start: Parameters, total: Parameters) -> Parameters:
+        """Judge the point, propose the next; the first step moves the intercept to the mean."""
+        return _advance(self, start, total)
+
+    def finished(self, parameters: Parameters) -> bool:
+        """By sums: converged, or out of rounds."""
+        return self.learn == "sums" and newton.over(parameters)
+
+    def predict(self, parameters: Parameters, examples: Examples) -> Floats:
+        """Expected count, (n,)."""
+        return predicted_mean(parameters, examples)
+
+    def parts(self, parameters: Parameters) -> Mapping[str, tuple[str, ...]]:
+        """The intercept is what a site may keep to itself."""
+        return {"head": ("intercept",)}
 
 
 def check_options(model: GlmOptions) -> None:
@@ -230,7 +271,7 @@ def inference(covariance: Floats) -> dict[str, object]:
     return {"standard_errors": np.sqrt(np.maximum(np.diagonal(covariance), 0.0)), "covariance": kept}
 
 
-def _initial(model: _Regression, layout: Layout, *, model_name: str) -> Parameters:
+def _initial(model: Logistic | Poisson, layout: Layout, *, model_name: str) -> Parameters:
     start = zeros(model, layout, name=model_name)
     if model.learn == "weights":
         return start
@@ -251,7 +292,7 @@ def _sums(start: Parameters, examples: Examples) -> Fitted:
     return Fitted(parameters=derivative_sums(start, examples), n_samples=len(examples))
 
 
-def _advance(model: _Regression, start: Parameters, total: Parameters) -> Parameters:
+def _advance(model: Logistic | Poisson, start: Parameters, total: Parameters) -> Parameters:
     theta = point_of(start)
     search = Search.read(start, theta)
     n, refused = (int(v) for v in total["rows"])

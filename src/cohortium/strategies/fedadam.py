@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cohortium.core.parameters import Parameters
 from cohortium.core.update import Aggregate, Fitted, Instructions, Turn, Update
@@ -29,8 +28,6 @@ from cohortium.strategies.local_training import (
 )
 
 __all__ = ["FedAdam"]
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,15 +75,12 @@ class FedAdam:
         m_old, v_old = as_floats(turn.state.under("m")), as_floats(turn.state.under("v"))
         m, v, step = dict(m_old), dict(v_old), {}
         for name, change in mean_difference(turn, aggregate).items():
+            square = change * change
             m[name] = self.beta_1 * m_old[name] + (1 - self.beta_1) * change
-            v[name] = self.second_moment(v_old[name], change * change)
+            v[name] = self.beta_2 * v_old[name] + (1 - self.beta_2) * square
             step[name] = self.rate * m[name] / (np.sqrt(v[name]) + self.tau)
         state = turn.state | Parameters(m).prefixed("m") | Parameters(v).prefixed("v")
         return moved(turn.start, step), state
-
-    def second_moment(self, old: Floats, square: Floats) -> Floats:
-        """v after a change of this square."""
-        return self.beta_2 * old + (1 - self.beta_2) * square
 
     def personal(self, turn: Turn) -> Parameters:
         """The shared model."""
