@@ -158,9 +158,10 @@ def test_a_noisy_generator_books_each_exchange_as_what_it_is():
     assert terms.planned() == (*terms.of_exchange(0), *terms.of_exchange(1)) == terms.of_first(2)
 
 
+@pytest.mark.parametrize("name", ["vae_bgm", "ctgan"])
 @pytest.mark.parametrize("mode", ["local", "distributed"])
-def test_a_network_books_its_sums_and_then_its_steps(mode):
-    study = _generator("vae_bgm", epsilon=4.0, mode=mode)
+def test_a_network_books_its_sums_and_then_its_steps(mode, name):
+    study = _generator(name, epsilon=4.0, mode=mode)
     study = study.with_plans(synth=study.synth.model_copy(update={"rounds": 4, "options": {"private_steps": 10}}))
     terms = terms_of(study, n_sites=5)
     assert (terms.steps, terms.steps_a_round) == ((12, 3) if mode == "local" else (10, 1))
@@ -183,7 +184,8 @@ def test_a_network_books_its_sums_and_then_its_steps(mode):
         ("bn", {"epsilon": 3.0}, "adds no noise"),
         ("marginal_dp", {"unit": "site", "accept_site_level": True}, "for patients"),
         ("marginal_dp", {"delta": 1e-4}, "at most 1e-05"),
-        ("ctgan", {"epsilon": 3.0}, "choose 'marginal_dp' or 'vae_bgm'"),
+        ("copula", {"epsilon": 3.0}, "choose 'marginal_dp', 'vae_bgm' or 'ctgan'"),
+        ("ctgan", {"epsilon": 3.0}, "federation 'exact' shows more of a network"),
         ("vae_bgm", {"epsilon": 3.0}, "federation 'exact' shows more of a network"),
     ],
 )

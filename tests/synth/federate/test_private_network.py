@@ -22,6 +22,7 @@ from cohortium.swarm.program import Program  # noqa: E402
 from cohortium.synth.facts import Facts  # noqa: E402
 from cohortium.synth.federate import private_network  # noqa: E402
 from cohortium.synth.federate.private_network import PrivateNetwork, finished_private, private_stages  # noqa: E402
+from cohortium.synth.generators.ctgan import Ctgan  # noqa: E402
 from cohortium.synth.generators.vae_bgm import VaeBgm  # noqa: E402
 from cohortium.synth.rows import Rows  # noqa: E402
 
@@ -197,3 +198,86 @@ def test_a_liar_makes_nobody_draw_more_patients_than_a_limit(learner, sites, mon
     assert spoilt["sums/n"][0] > 1e9
     state = learner.advance(spoilt, total)
     assert int(state["foundation/n"][0]) == 1600
+
+
+@pytest.fixture(scope="module")
+def gan(sites):
+    """A GAN, after its noisy sums."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(private_network, "LEAST_DRAWN", 1500)
+    generator = Ctgan(facts=sites[0].facts, hidden=16, critic_hidden=16, noise=8, steps=20, private_steps=6)
+    learner = PrivateNetwork(generator=generator, terms=TERMS)
+    state = learner.initial(None, rng=np.random.default_rng(0))
+    for at in range(2):
+        state, _ = exchange(learner, state, sites, at=at)
+    yield learner, state
+    patch.undo()
+
+
+def test_a_gans_patients_are_in_noisy_sums_of_its_critic_alone(gan, sites):
+    learner, founded = gan
+    state, answers = exchange(learner, founded, sites, at=2)
+    critic = {name for name in founded.under("way") if name.startswith("critic.")}
+    whole = set(founded.under("way"))
+    assert critic < whole
+    for one in answers:
+        assert set(one.under("sum")) == critic
+        assert set(one.under("public")) == whole
+        assert all(array.dtype.kind == "i" for array in one.values())
+    n = [int(one[PATIENTS][0]) for one in answers]
+    name = "generator.out.bias"
+    mean = sum(np.asarray(one[f"public/{name}"], dtype=np.float64) for one in answers) / sum(n) / 2.0**24
+    np.testing.assert_allclose(state[f"moment.0/{name}"], 0.5 * mean, rtol=1e-9)  # nothing else moves the generator
+    assert state["way/generator.out.bias"].any()
+    assert state["way/critic.0.weight"].any()
+
+
+def test_a_patient_more_moves_what_a_gans_site_sends_by_no_more_than_the_sensitivity(gan, sites):
+    learner, founded = gan
+    asked = TERMS.asked(2, clipping_norm=1.0, entropy=lambda n: bytes(n))
+    every = replace(asked, sample_rate=1.0)
+    size = sum(array.size for name, array in founded.under("way").items() if name.startswith("critic."))
+
+    class Fixed:
+        """Chance that is the same for a patient in any company."""
+
+        def integers(self, low, high, n):
+            return np.full(n, (low + high) // 2)
+
+        def random(self, shape, dtype=np.float64):
+            return np.full(shape, 0.5, dtype)
+
+        def standard_normal(self, shape, dtype):
+            return np.zeros(shape, dtype)
+
+        standard_exponential = standard_normal
+
+    def told(rows, norm):
+        steps = replace(every, clipping_norm=norm)
+        answer, _ = learner.answer(founded, rows, np.arange(len(rows)), steps=steps, rng=Fixed())
+        flat = {label: np.concatenate([np.asarray(a, np.float64).ravel() for a in answer.under(label).values()])
+                for label in ("sum", "public")}  # fmt: skip
+        return flat, answer
+
+    norm = 0.05
+    (more, _), (fewer, _) = (told(sites[0].take(np.arange(k)), norm) for k in (39, 38))
+    grid = Grid(n=size, norm=norm)
+    assert 0.5 * grid.sensitivity < np.linalg.norm(more["sum"] - fewer["sum"]) <= grid.sensitivity
+    assert np.array_equal(more["public"], fewer["public"])  # 39 and 38 are both told as 30
+    assert np.linalg.norm(told(sites[0].take(np.arange(39)), 2 * norm)[0]["sum"] / Grid(n=size, norm=2 * norm).units
+                          - told(sites[0].take(np.arange(38)), 2 * norm)[0]["sum"] / Grid(n=size, norm=2 * norm).units
+                          ) > 1.5 * grid.sensitivity / grid.units  # fmt: skip
+
+
+def test_a_gan_trains_at_the_sites_in_mode_local_and_only_its_generator_is_left(gan, sites):
+    learner, founded = gan
+    terms = replace(TERMS, mode="local", steps_a_round=6)
+    local = PrivateNetwork(generator=learner.generator, terms=terms, warmed=learner.warmed)
+    start = founded.without([n for n in founded if n.startswith("moment.")])
+    state, answers = exchange(local, start, sites, at=2, terms=terms)
+    assert local.finished(state)
+    assert {n for n in answers[0] if n != PATIENTS} == {f"way/{n}" for n in founded.under("way")}
+    made = finished_private(local.generator, terms, state)
+    assert local.generator.finished(made)
+    assert not [name for name in made if "critic" in name]
+    assert len(local.generator.sample(made, 20, rng=np.random.default_rng(0))) == 20

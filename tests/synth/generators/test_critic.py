@@ -49,6 +49,28 @@ def test_the_gradient_of_loss_and_penalty_is_that_of_the_tape(held):
         np.testing.assert_allclose(ours, theirs, atol=1e-6, rtol=1e-5, err_msg=name)
 
 
+def test_the_penalty_alone_is_that_of_the_tape(held):
+    middle = next(pairs()).reshape(-1, 28).requires_grad_()
+    slope = torch.autograd.grad(judged(held, middle).sum(), middle, create_graph=True)[0]
+    wanted = PENALTY * ((slope.norm(dim=1) - 1) ** 2).mean()
+    by_tape = torch.autograd.grad(wanted, list(held.values()), allow_unused=True, materialize_grads=True)
+    with torch.no_grad():
+        loss, by_hand = CRITIC.penalty(held, middle.detach(), Halves())
+    assert loss == pytest.approx(float(wanted.detach()), rel=1e-6)
+    for name, ours, theirs in zip(CRITIC.names, by_hand, by_tape, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6, rtol=1e-5, err_msg=name)
+
+
+def test_inputs_and_slopes_of_the_layers_make_the_gradient_of_the_judgements(held):
+    shown = next(pairs()).reshape(-1, 28)
+    by_tape = torch.autograd.grad(-judged(held, shown).sum(), list(held.values()))
+    with torch.no_grad():
+        inputs, slopes = CRITIC.passed(held, shown, -1.0, Halves())
+    by_hand = [one for a, g in zip(inputs, slopes, strict=True) for one in (g.t() @ a, g.sum(0))]
+    for ours, theirs in zip(by_hand, by_tape, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-9)
+
+
 def test_what_the_generator_is_told_is_the_gradient_by_its_patients(held):
     fake = next(pairs()).requires_grad_()
     wanted = -judged(held, fake.reshape(-1, 28)).mean()

@@ -1,86 +1,53 @@
 import numpy as np
-import pytest
 
-torch = pytest.importorskip("torch", reason="torch is not installed")
+from cohortium.core.private import PrivateSteps
+from cohortium.models.optimisers import OptimiserPlan
+from cohortium.privacy.dp.clipping import Clipped
+from cohortium.synth.generators.private_steps import stepped, stepped_privately, still
 
-from cohortium.core.private import PrivateSteps  # noqa: E402
-from cohortium.models.optimisers import OptimiserPlan  # noqa: E402
-from cohortium.privacy.dp.clipping import Clipped  # noqa: E402
-from cohortium.synth.generators.cells import Cells  # noqa: E402
-from cohortium.synth.generators.private_steps import PrivatePatients, stepped_privately  # noqa: E402
-from cohortium.synth.generators.vae_network import VaeNetwork  # noqa: E402
+PLANS = {"from.": OptimiserPlan(name="sgd", learning_rate=0.5), "beside.": OptimiserPlan(name="sgd", learning_rate=0.1)}
 
 
-class Still:
-    """A stream whose draws are all the mean."""
+class Alike:
+    """Patients who all pull one array by the same, and another array that needs none of them."""
 
-    def standard_normal(self, size, dtype):
-        return np.zeros(size, dtype)
+    names = ("from.w",)
 
+    def __init__(self):
+        self.seen, self.held = [], []
 
-@pytest.fixture(scope="module")
-def patients(world):
-    network = VaeNetwork(Cells.of(world.generator, world.state), 16, 4, 0.0, 1.0)
-    rows = world.training.take(np.arange(40))
-    return PrivatePatients(network, network.targets(network.cells.encode(rows)))
+    def clipped(self, weights, chosen, *, norm, chance):
+        self.seen.append((len(chosen), norm))
+        return Clipped(sums={"from.w": np.full(3, float(len(chosen)), dtype=np.float32)}, n_whole=0)
 
-
-@pytest.fixture
-def weights(patients):
-    return {name: np.array(array) for name, array in patients.network.initial(np.random.default_rng(0)).items()}
+    def public(self, weights, *, norm, chance):
+        self.held.append((float(weights["from.w"][0]), norm))
+        return {"from.w": np.full(3, 0.25, dtype=np.float32), "beside.w": np.ones(2, dtype=np.float32)}
 
 
-def by_hand(patients, weights, row, norm):
-    """One patient's gradient, built whole and cut."""
-    held = {name: torch.from_numpy(array.copy()).requires_grad_() for name, array in weights.items()}
-    batch = patients.targets.take(torch.tensor([row]))
-    found = torch.autograd.grad(patients.network.loss(held, batch, Still()), [held[n] for n in patients.network.names])
-    length = float(torch.sqrt(sum((one**2).sum() for one in found)))
-    factor = min(1.0, norm / length)
-    return (
-        {n: one.numpy() * factor for n, one in zip(patients.network.names, found, strict=True)},
-        length <= norm,
-        length,
-    )
-
-
-def test_the_sum_is_that_of_gradients_built_one_by_one_and_cut(patients, weights):
-    norm = float(np.median([by_hand(patients, weights, row, 1e9)[2] for row in range(12)]))
-    alone = [by_hand(patients, weights, row, norm) for row in range(12)]
-    found = patients.clipped(weights, np.arange(12), norm=norm, chance=Still())
-    assert 0 < found.n_whole == sum(whole for _, whole, _ in alone) < 12
-    for name in weights:
-        np.testing.assert_allclose(found.sums[name], sum(one[name] for one, _, _ in alone), rtol=1e-3, atol=1e-3)
-
-
-def test_no_patient_moves_the_sum_by_more_than_the_norm(patients, weights):
-    with_all, without = (patients.clipped(weights, np.arange(k), norm=0.5, chance=Still()) for k in (10, 9))
-    moved = sum(float(((with_all.sums[n] - without.sums[n]) ** 2).sum()) for n in weights)
-    assert 0.49 < np.sqrt(moved) < 0.5001
-
-
-def test_an_empty_draw_is_nothing(patients, weights):
-    found = patients.clipped(weights, np.zeros(0, dtype=np.int64), norm=1.0, chance=Still())
-    assert found.n_whole == 0
-    assert all(not array.any() for array in found.sums.values())
-
-
-def test_all_steps_are_taken_and_what_they_make_goes_on():
+def test_all_steps_are_taken_by_patients_and_by_what_needs_none():
     steps = PrivateSteps(sample_rate=1.0, steps=7, clipping_norm=2.0, noise_multiplier=1e-4,
                          entropy=np.random.default_rng(0).bytes)  # fmt: skip
-    seen = []
-
-    def clipped(held, rows, norm):
-        seen.append((len(rows), norm))
-        return Clipped(sums={"w": np.full(3, 20.0, dtype=np.float32)}, n_whole=0)  # 1 a patient
-
-    start = {"w": np.zeros(3, dtype=np.float32)}
-    plan = OptimiserPlan(name="sgd", learning_rate=0.5)
-    after = []
-    made, norm = stepped_privately(start, np.arange(20), steps=steps, plan=plan, clipped=clipped,
-                                   after=lambda held: after.append(float(held["w"][0])))  # fmt: skip
-    np.testing.assert_allclose(made["w"], -3.5, rtol=1e-2)
-    assert [n for n, _ in seen] == [20] * 7
+    start = {"from.w": np.zeros(3, dtype=np.float32), "beside.w": np.zeros(2, dtype=np.float32)}
+    patients = Alike()
+    made, norm = stepped_privately(start, np.arange(20), steps=steps, plans=PLANS, patients=patients, chance=None)
+    np.testing.assert_allclose(made["from.w"], -7 * 0.5 * (1 + 0.25), rtol=1e-3)
+    np.testing.assert_allclose(made["beside.w"], -0.7, rtol=1e-6)
     assert norm == 2.0
-    assert after == sorted(after, reverse=True)
-    assert not start["w"].any()
+    assert [n for n, _ in patients.seen] == [20] * 7
+    before, cut_to = zip(*patients.held, strict=True)
+    assert before[0] == 0  # both gradients are of the same weights
+    assert list(before) == sorted(before, reverse=True)
+    assert set(cut_to) == {norm for _, norm in patients.seen}  # invented patients are cut as real ones are
+    assert not start["from.w"].any()
+
+
+def test_each_array_moves_by_its_own_plan_and_only_if_it_has_a_gradient():
+    plans = PLANS | {"beside.": OptimiserPlan(name="adam", learning_rate=0.1)}
+    weights = {"from.w": np.zeros(2), "beside.w": np.zeros(2), "beside.b": np.zeros(1)}
+    moments = still(plans, weights)
+    assert len(moments) == 2
+    stepped(plans, weights, {"from.w": np.ones(2), "beside.w": np.full(2, 7.0)}, moments, number=1)
+    np.testing.assert_allclose(weights["from.w"], -0.5)
+    np.testing.assert_allclose(weights["beside.w"], -0.1)
+    assert weights["beside.b"] == 0

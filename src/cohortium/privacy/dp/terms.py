@@ -45,7 +45,7 @@ COUNTING_MODELS = ("kaplan-meier",)
 NOISY_GENERATORS = {"marginal_dp": (1.0, 3.0**-0.5)}
 """Generators by noisy sums, and the noise of each exchange in units of the run's multiplier."""
 
-PRIVATE_NETWORKS = {"vae_bgm": 200}
+PRIVATE_NETWORKS = {"vae_bgm": 200, "ctgan": 100}
 """Network generators that train with noise, and their noisy steps unless the study says `private_steps`."""
 
 FOUNDATION_SHARE = 0.8
@@ -192,7 +192,8 @@ def generator_refusals(study: Study, *, n_sites: int | None) -> list[Problem]:
         sentence = f"generator '{name}' learns with noise only; say epsilon and delta under [privacy.dp]"
         return [Problem("privacy.dp", sentence)] if name in NOISY_GENERATORS else []
     if name not in NOISY_GENERATORS and name not in PRIVATE_NETWORKS:
-        able = " or ".join(f"'{one}'" for one in (*NOISY_GENERATORS, *PRIVATE_NETWORKS))
+        *most, last = (f"'{one}'" for one in (*NOISY_GENERATORS, *PRIVATE_NETWORKS))
+        able = f"{', '.join(most)} or {last}"
         sentence = f"generator '{name}' adds no noise, so it can promise no epsilon; choose {able}"
         return [Problem("privacy.dp", sentence)]
     problems = []

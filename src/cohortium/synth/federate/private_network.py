@@ -14,6 +14,7 @@ training so far). Guarantee: the events of `PrivacyTerms` with its `sums`. Desig
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -25,13 +26,14 @@ from cohortium.core.parameters import Parameters
 from cohortium.core.private import PrivacyTerms, PrivateSteps
 from cohortium.core.update import Fitted, Instructions
 from cohortium.errors import PeerError, TrainingFailed, UsageError
-from cohortium.models import exact_optimiser
 from cohortium.privacy.dp.distributed import PATIENTS, mean_gradient, site_sums
+from cohortium.privacy.dp.grid import Grid
 from cohortium.privacy.dp.noise import SecretStream
 from cohortium.privacy.dp.sampling import PatientSampler, public_size
 from cohortium.strategies.exact_sums import ExactSums
 from cohortium.swarm.program import Stage
 from cohortium.synth.exchange import fit_by_sums
+from cohortium.synth.generators.private_steps import stepped, stepped_privately, still
 from cohortium.synth.rows import Rows, rows_of_examples
 
 __all__ = ["PrivateNetwork", "finished_private", "private_stages"]
@@ -40,8 +42,8 @@ LEAST_DRAWN = 20_000
 """Patients drawn from the noisy sums at least, so that drawing adds little noise of its own."""
 MOST_DRAWN = 200_000
 """And at most: the number comes from sums in which a liar may write anything."""
-_WAY_UNITS = 2.0**24
-_MOST_WAY = 2.0**12
+_UNITS = 2.0**24
+_MOST = 2.0**12
 _NONE = Parameters()
 
 Integers = NDArray[np.int64]
@@ -109,13 +111,12 @@ class PrivateNetwork:
             mean = mean_gradient(
                 total, sample_rate=self.terms.sample_rate, clipping_norm=self.terms.clipping_norm
             )  # fmt: skip
-            exact_optimiser.step(self.generator.private_plan, weights, mean, moments, number=trained)
+            for name, gradient in _averaged(total, "public").items():
+                mean[name] = mean.get(name, 0.0) + gradient
+            stepped(self.generator.private_plans, weights, mean, moments, number=trained)
         else:
-            patients = int(total[PATIENTS][0])
-            if patients < 1:
-                raise PeerError(f"the sites' numbers of patients add up to {patients}, expected at least 1")
-            for name in weights:
-                weights[name] += np.asarray(total[f"way/{name}"], dtype=np.float64) / (_WAY_UNITS * patients)
+            for name, away in _averaged(total, "way").items():
+                weights[name] += away
         found = dict(start.items()) | dict(Parameters(weights).prefixed("way").items())
         for k, moment in enumerate(moments):
             found |= dict(Parameters(moment).prefixed(f"moment.{k}").items())
@@ -151,10 +152,10 @@ class PrivateNetwork:
             return found
         foundation = self._foundation(marginal, sums)
         first = self.generator.begin(foundation, rng=_stream(foundation))
-        still = Parameters({name: np.zeros(array.shape) for name, array in first.items()})
-        found |= foundation.prefixed("foundation") | still.prefixed("way")
-        for k in range(self.generator.private_plan.n_moments if self.terms.shared else 0):
-            found |= still.prefixed(f"moment.{k}")
+        nowhere = Parameters({name: np.zeros(array.shape) for name, array in first.items()})
+        found |= foundation.prefixed("foundation") | nowhere.prefixed("way")
+        for k, moment in enumerate(still(self.generator.private_plans, first) if self.terms.shared else ()):
+            found |= Parameters(moment).prefixed(f"moment.{k}")
         return found
 
     def _foundation(self, marginal: Any, sums: Parameters) -> Parameters:
@@ -170,36 +171,54 @@ class PrivateNetwork:
         key = foundation.digest
         if key not in self.warmed:
             self.warmed.clear()
-            first = self.generator.begin(foundation, rng=_stream(foundation))
-            self.warmed[key] = self.generator.warm(first, foundation, rng=_stream(foundation))
+            self.warmed[key] = self.generator.private_start(foundation, rng=_stream(foundation))
         return self.warmed[key]
 
     def _shared(
         self, state: Parameters, rows: Rows, patient: Integers, steps: PrivateSteps, rng: np.random.Generator
     ) -> Parameters:
-        losses = self.generator.patients(state.under("foundation"), rows)
+        patients = self.generator.patients(state.under("foundation"), rows, rng=rng)
         weights = {name: np.array(array) for name, array in self.weights(state).items()}
+        size = sum(weights[name].size for name in patients.names)
         sums = site_sums(
-            steps, patient, size=sum(one.size for one in weights.values()), names=tuple(weights),
-            clipped=lambda chosen, norm: losses.clipped(weights, chosen, norm=norm, chance=rng),
+            steps, patient, size=size, names=patients.names,
+            clipped=lambda chosen, norm: patients.clipped(weights, chosen, norm=norm, chance=rng),
         )  # fmt: skip
-        return Parameters(sums)
+        norm = Grid(n=size, norm=steps.clipping_norm).clipped_to
+        public = patients.public(weights, norm=norm, chance=rng)
+        return Parameters(sums) | _in_units("public", public, n_patients=int(sums[PATIENTS][0]))
 
     def _local(
         self, state: Parameters, rows: Rows, patient: Integers, steps: PrivateSteps, rng: np.random.Generator
     ) -> tuple[Parameters, float]:
         weights = self.weights(state)
-        trained, norm = self.generator.train_privately(
-            weights, state.under("foundation"), rows, patient, steps=steps, rng=rng
-        )
+        trained, norm = stepped_privately(
+            weights, patient, steps=steps, plans=self.generator.private_plans,
+            patients=self.generator.patients(state.under("foundation"), rows, rng=rng), chance=rng,
+        )  # fmt: skip
         n = public_size(len(np.unique(patient)))
-        found: dict[str, object] = {PATIENTS: np.array([n], dtype=np.int64)}
-        for name, array in trained.items():
-            away = np.asarray(array, dtype=np.float64) - np.asarray(weights[name], dtype=np.float64)
-            if not np.isfinite(away).all():
-                raise TrainingFailed(f"array '{name}' is not finite after training", code="not_finite")
-            found[f"way/{name}"] = np.rint(np.clip(away, -_MOST_WAY, _MOST_WAY) * _WAY_UNITS).astype(np.int64) * n
-        return Parameters(found), norm
+        away = {n: np.asarray(a, np.float64) - np.asarray(weights[n], np.float64) for n, a in trained.items()}
+        return Parameters({PATIENTS: np.array([n], dtype=np.int64)}) | _in_units("way", away, n_patients=n), norm
+
+
+def _in_units(label: str, arrays: Mapping[str, NDArray[np.floating]], *, n_patients: int) -> Parameters:
+    """What a site sends of arrays that are averaged over patients: whole numbers. Raises TrainingFailed."""
+    found = {}
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise TrainingFailed(f"array '{name}' is not finite after training", code="not_finite")
+        units = np.rint(np.clip(np.asarray(array, np.float64), -_MOST, _MOST) * _UNITS).astype(np.int64)
+        found[f"{label}/{name}"] = units * n_patients
+    return Parameters(found)
+
+
+def _averaged(total: Parameters, label: str) -> dict[str, NDArray[np.float64]]:
+    """The means that sites' whole numbers add up to. Raises PeerError for a sum over nobody."""
+    patients = int(total[PATIENTS][0])
+    if patients < 1:
+        raise PeerError(f"the sites' numbers of patients add up to {patients}, expected at least 1")
+    whole = _UNITS * patients
+    return {name: np.asarray(units, dtype=np.float64) / whole for name, units in total.under(label).items()}
 
 
 def private_stages(generator: Any, terms: PrivacyTerms) -> tuple[Stage, ...]:

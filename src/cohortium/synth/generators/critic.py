@@ -58,34 +58,63 @@ class Critic:
         """The loss and its gradient by every array, in the order of the names. real, fake: (n, n_inputs)."""
         import torch
 
-        w1, b1, w2, b2, w3, b3 = (held[name] for name in NAMES)
         real, fake = (one.reshape(-1, self.pac * self.n_inputs) for one in (real, fake))
         n = len(real)
         share = torch.from_numpy(noise.random((n, 1), dtype=np.float32))
         whole = torch.cat([real, fake, share * real + (1 - share) * fake])
-        masks = [self._mask(3 * n, noise) for _ in range(2)]
+        towards = torch.full((2 * n, 1), 1.0 / n, dtype=held[NAMES[4]].dtype)
+        towards[:n] = -1.0 / n
+        return self._gradients(held, whole, towards, noise)
+
+    def penalty(
+        self, held: Mapping[str, Tensor], mixed: Tensor, noise: np.random.Generator
+    ) -> tuple[float, list[Tensor]]:
+        """What the slope at these mixtures adds to the loss, and its gradient by every array. mixed: (n, inputs)."""
+        return self._gradients(held, mixed, mixed[:0, :1], noise)
+
+    def passed(
+        self, held: Mapping[str, Tensor], shown: Tensor, towards: float, noise: np.random.Generator
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Each layer's inputs, and the slopes at its outputs of `towards` times each judgement. shown: (n, inputs)."""
+        import torch
+
+        w1, b1, w2, b2, w3, _ = (held[name] for name in NAMES)
+        h1 = torch.addmm(b1, shown, w1.t())
+        a1 = self._slopes(h1, self._mask(len(shown), noise))
+        h2 = torch.addmm(b2, h1 * a1, w2.t())
+        a2 = self._slopes(h2, self._mask(len(shown), noise))
+        d2 = (towards * w3) * a2
+        d1 = (d2 @ w2) * a1
+        return [shown, h1 * a1, h2 * a2], [d1, d2, torch.full((len(shown), 1), towards, dtype=w3.dtype)]
+
+    def _gradients(
+        self, held: Mapping[str, Tensor], whole: Tensor, towards: Tensor, noise: np.random.Generator
+    ) -> tuple[float, list[Tensor]]:
+        """Of the judgements of the first rows, each times its `towards`, and of the penalty at all others."""
+        import torch
+
+        w1, b1, w2, b2, w3, b3 = (held[name] for name in NAMES)
+        k, n = len(towards), len(whole) - len(towards)
+        masks = [self._mask(len(whole), noise) for _ in range(2)]
         h1 = torch.addmm(b1, whole, w1.t())
         a1 = self._slopes(h1, masks[0])
         z1 = h1 * a1
         h2 = torch.addmm(b2, z1, w2.t())
         a2 = self._slopes(h2, masks[1])
-        said = torch.addmm(b3, (h2 * a2)[: 2 * n], w3.t())
-        loss = said[n:].mean() - said[:n].mean()
-        towards = torch.full((2 * n, 1), 1.0 / n, dtype=w3.dtype)
-        towards[:n] = -1.0 / n
-        d2 = (towards * w3) * a2[: 2 * n]
-        d1 = (d2 @ w2) * a1[: 2 * n]
-        u2 = a2[2 * n :] * w3  # the gradient at the mixtures, backwards through both layers
-        u1 = a1[2 * n :] * (u2 @ w2)
+        said = torch.addmm(b3, (h2 * a2)[:k], w3.t())
+        d2 = (towards * w3) * a2[:k]
+        d1 = (d2 @ w2) * a1[:k]
+        u2 = a2[k:] * w3  # the gradient at the mixtures, backwards through both layers
+        u1 = a1[k:] * (u2 @ w2)
         gradient = u1 @ w1
         size = gradient.norm(dim=1, keepdim=True).clamp_min(1e-12)
-        loss = loss + PENALTY * ((size - 1) ** 2).mean()
+        loss = (said * towards).sum() + PENALTY * ((size - 1) ** 2).mean()
         pull = gradient.mul_(2 * PENALTY / n * (size - 1) / size)
-        back1 = a1[2 * n :] * (pull @ w1.t())
-        back2 = a2[2 * n :] * (back1 @ w2.t())
-        by_w1 = torch.cat([d1, u1]).t() @ torch.cat([whole[: 2 * n], pull])
-        by_w2 = torch.cat([d2, u2]).t() @ torch.cat([z1[: 2 * n], back1])
-        by_w3 = towards.t() @ (h2 * a2)[: 2 * n] + back2.sum(dim=0, keepdim=True)
+        back1 = a1[k:] * (pull @ w1.t())
+        back2 = a2[k:] * (back1 @ w2.t())
+        by_w1 = torch.cat([d1, u1]).t() @ torch.cat([whole[:k], pull])
+        by_w2 = torch.cat([d2, u2]).t() @ torch.cat([z1[:k], back1])
+        by_w3 = towards.t() @ (h2 * a2)[:k] + back2.sum(dim=0, keepdim=True)
         by_b1, by_b2, by_b3 = d1.sum(dim=0), d2.sum(dim=0), towards.sum(dim=0)
         return float(loss), [by_w1, by_b1, by_w2, by_b2, by_w3, by_b3]
 

@@ -13,6 +13,7 @@ the published tables. Design: synthetic-data.md 5.3.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -27,8 +28,10 @@ from cohortium.synth.generators.bn import BayesianNetwork
 from cohortium.synth.generators.calibration import drawn_codes, moved_flags, moved_levels
 from cohortium.synth.generators.critic import Critic
 from cohortium.synth.generators.gan_cells import GanCells, Modal
-from cohortium.synth.generators.gan_conditions import Asked, Conditions, Lists
+from cohortium.synth.generators.gan_conditions import Conditions, Lists, asked_as_they_are
 from cohortium.synth.generators.gan_network import GanNetwork
+from cohortium.synth.generators.judged_patients import JudgedPatients
+from cohortium.synth.generators.marginal_dp import MarginalDP
 from cohortium.synth.generators.modal_foundation import ModalFoundation
 from cohortium.synth.generators.network_training import Descent, Trained, n_invented, share_of
 from cohortium.synth.rows import Rows
@@ -60,6 +63,9 @@ class Ctgan:
     learning_rate: float = 5e-4
     critic_rate: float = 2e-3
     modes: Literal["histogram", "em"] = "histogram"
+    private_steps: int = 100
+    private_rate: float = 5e-4
+    private_critic_rate: float = 2e-3
 
     learns_by: ClassVar[Literal["weights"]] = "weights"
     reads_columns: ClassVar[bool] = False
@@ -68,13 +74,13 @@ class Ctgan:
     def __post_init__(self) -> None:
         for name, least, most in (("steps", 1, 1_000_000), ("warm_steps", 0, 1_000_000), ("batch", 1, 10_000),
                                   ("pac", 1, 100), ("noise", 1, 1024), ("hidden", 1, 4096),
-                                  ("critic_hidden", 1, 4096)):  # fmt: skip
+                                  ("critic_hidden", 1, 4096), ("private_steps", 1, 100_000)):  # fmt: skip
             value = getattr(self, name)
             if not (isinstance(value, int) and least <= value <= most):
                 raise ValueError(f"{name} must be a whole number from {least} to {most}, got {value!r}")
         if self.batch % self.pac:
             raise ValueError(f"batch must be a multiple of pac ({self.pac}), got {self.batch}")
-        for name in ("learning_rate", "critic_rate"):
+        for name in ("learning_rate", "critic_rate", "private_rate", "private_critic_rate"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be above 0 and at most 1, got {getattr(self, name)}")
         if not 0 <= self.dropout < 1:
@@ -131,6 +137,29 @@ class Ctgan:
         """Whether patients can be drawn."""
         return "network/generator.out.weight" in state
 
+    # --- under noise -------------------------------------------------------------------------------------------
+
+    def private_foundation(self) -> MarginalDP:
+        """What a private run learns first, by noisy sums. Raises ValueError where a number has no agreed range."""
+        if self.pac != 1:
+            raise ValueError(f"pac = {self.pac} judges patients together, so clipping bounds nothing; set pac = 1")
+        return MarginalDP(facts=self.facts, min_cell=self.min_cell)
+
+    def private_start(self, foundation: Parameters, *, rng: np.random.Generator) -> Parameters:
+        """Where the noisy steps begin: all `steps` taken on patients drawn from the foundation, which cost nothing."""
+        rows = self.foundation().sample(foundation, n_invented(foundation), rng=rng)
+        return self._trained(self.begin(foundation, rng=rng), foundation, rows, n_steps=self.steps, rng=rng).weights
+
+    @property
+    def private_plans(self) -> Mapping[str, OptimiserPlan]:
+        """How a noisy step is taken, by the beginning of array names."""
+        return _plans(self.private_critic_rate, self.private_rate)
+
+    def patients(self, foundation: Parameters, rows: Rows, *, rng: np.random.Generator) -> JudgedPatients:
+        """Rows as what a noisy step needs of them. rng: draws the modes."""
+        network = self._network(foundation)
+        return JudgedPatients(network, self._critic(network), network.cells.encode(rows, rng))
+
     # --- patients ----------------------------------------------------------------------------------------------
 
     def sample(self, state: Parameters, n: int, *, rng: np.random.Generator) -> Rows:
@@ -140,7 +169,7 @@ class Ctgan:
             raise UsageError("this generator is not finished; fit it to the end before sampling")
         network = self._network(state.under("foundation"))
         cells, heads, n_drawn = network.cells, network.heads, max(n, LEAST_DRAWN)
-        asked = _asked_as_they_are(cells, n_drawn, rng)
+        asked = asked_as_they_are(cells.named_margins, n_drawn, rng)
         noise = rng.standard_normal((n_drawn, self.noise))
         with one_thread():
             inputs = np.hstack([noise, network.question(asked, n_drawn)])
@@ -177,21 +206,23 @@ class Ctgan:
             raise DataError("no patient to learn from")
         network = self._network(foundation)
         critic, cells = self._critic(network), network.cells
-        plans = [OptimiserPlan(name="adam", learning_rate=rate, beta_1=0.5, beta_2=0.9)
-                 for rate in (self.critic_rate, self.learning_rate)]  # fmt: skip
+        plans = _plans(self.critic_rate, self.learning_rate)
         choice, noise = rng.spawn(2)
         modal = cells.encode(rows, choice)
         named = modal.codes[:, : len(cells.named)]
         n = int(foundation["n"][0])
-        conditions = Conditions.of([cells.margins[at] * n for at in range(len(cells.named))], codes=named)
+        conditions = Conditions.of([one * n for one in cells.named_margins], codes=named)
         lists = Lists.of(named, n_levels=max(cells.sizes, default=1)) if len(cells.named) else None
         losses: list[float] = []
         with one_thread():
             real = tensor(network.real(modal))
-            judge = Descent(plans[0], weights, critic.names, moments=moments, label="critic.", proximal=proximal)
-            maker = Descent(
-                plans[1], weights, network.names, moments=moments, label="generator.", proximal=proximal, decay=_DECAY
+            judge = Descent(
+                plans["critic."], weights, critic.names, moments=moments, label="critic.", proximal=proximal
             )
+            maker = Descent(
+                plans["generator."], weights, network.names, moments=moments, label="generator.", proximal=proximal,
+                decay=_DECAY,
+            )  # fmt: skip
             for _ in range(n_steps):
                 asked = conditions.draw(self.batch, choice)
                 fitting = choice.integers(0, len(rows), self.batch) if asked is None or lists is None else (
@@ -217,16 +248,6 @@ class Ctgan:
         )
 
 
-def _asked_as_they_are(cells: GanCells, n: int, rng: np.random.Generator) -> Asked | None:
-    """Questions whose levels are as frequent as in the data."""
-    named = len(cells.named)
-    usable = [at for at in range(named) if cells.sizes[at] > 1]
-    if not usable:
-        return None
-    variable = np.array(usable, dtype=np.int64)[rng.integers(0, len(usable), n)]
-    most = max(cells.sizes[at] for at in usable)
-    edges = np.ones((named, most))
-    for at in usable:
-        edges[at, : cells.sizes[at]] = np.cumsum(cells.margins[at])
-    level = (rng.random((n, 1)) >= edges[variable, :-1]).sum(axis=1)
-    return Asked(variable, level.astype(np.int64))
+def _plans(critic_rate: float, rate: float) -> dict[str, OptimiserPlan]:
+    return {label: OptimiserPlan(name="adam", learning_rate=one, beta_1=0.5, beta_2=0.9)
+            for label, one in (("critic.", critic_rate), ("generator.", rate))}  # fmt: skip

@@ -73,6 +73,11 @@ class GanCells:
             found.append(np.concatenate([weights * states[0], states[1:]]) if self.n_modes[k] else states)
         return tuple(found)
 
+    @property
+    def named_margins(self) -> tuple[Floats, ...]:
+        """Of the named variables alone, which can be asked for."""
+        return self.margins[: len(self.named)]
+
     @cached_property
     def sizes(self) -> tuple[int, ...]:
         """Levels of every variable."""

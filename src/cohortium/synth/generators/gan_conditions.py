@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Asked", "Conditions", "Lists"]
+__all__ = ["Asked", "Conditions", "Lists", "asked_as_they_are", "asked_of"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -74,3 +74,29 @@ class Lists:
         first, last = (self.starts[asked.variable, asked.level + k] for k in (0, 1))
         chosen = first + (rng.random(len(first)) * (last - first)).astype(np.int64)
         return np.asarray(self.order[asked.variable, chosen])
+
+
+def asked_as_they_are(margins: Sequence[Floats], n: int, rng: np.random.Generator) -> Asked | None:
+    """n questions whose levels are as frequent as among patients. margins: of the levels of every named variable."""
+    usable = _usable(margins)
+    if not len(usable):
+        return None
+    variable = usable[rng.integers(0, len(usable), n)]
+    edges = np.ones((len(margins), max(len(margins[at]) for at in usable)))
+    for at in usable:
+        edges[at, : len(margins[at])] = np.cumsum(margins[at])
+    level = (rng.random((n, 1)) >= edges[variable, :-1]).sum(axis=1)
+    return Asked(variable, level.astype(np.int64))
+
+
+def asked_of(codes: Integers, margins: Sequence[Floats], rng: np.random.Generator) -> Asked | None:
+    """For each patient a question about a variable of its own. codes: (n, variables), the named ones first."""
+    usable = _usable(margins)
+    if not len(usable):
+        return None
+    variable = usable[rng.integers(0, len(usable), len(codes))]
+    return Asked(variable, codes[np.arange(len(codes)), variable])
+
+
+def _usable(margins: Sequence[Floats]) -> Integers:
+    return np.array([at for at, one in enumerate(margins) if len(one) > 1], dtype=np.int64)

@@ -1,13 +1,14 @@
-"""Noisy steps of networks that generate patients: clipped gradients of each patient, and a training made of them.
+"""Noisy steps of networks that generate patients: what a network tells of its patients, and a training made of it.
 
-The loss of a patient is that of one row through four Linear layers, so a patient's gradient is known by its length
-without being built (`clip_linear`). Guarantee: that of `privacy.dp.local`, resp. of `privacy.dp.distributed`.
+A step has two gradients: one from patients, each cut to a norm and summed, which leaves with noise only, and one that
+needs no patient (`public`), of arrays patients do not touch or of invented patients. Guarantee: that of
+`privacy.dp.local`, resp. of `privacy.dp.distributed`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,39 +17,46 @@ from cohortium.core.parameters import Parameters
 from cohortium.core.private import PrivateSteps
 from cohortium.models import exact_optimiser
 from cohortium.models.optimisers import OptimiserPlan
-from cohortium.models.patient_gradients import Weights, nothing, shared_tensors
-from cohortium.models.torch_training import one_thread
-from cohortium.privacy.dp.clipping import Clipped, clip_linear
+from cohortium.models.patient_gradients import Weights
+from cohortium.privacy.dp.clipping import Clipped
 from cohortium.privacy.dp.local import train
-from cohortium.synth.generators.vae_network import Targets, VaeNetwork
 
-__all__ = ["PrivatePatients", "stepped_privately"]
+__all__ = ["PrivatePatients", "stepped", "stepped_privately", "still"]
 
 Integers = NDArray[np.int64]
-Held = dict[str, NDArray[np.floating]]
+Gradients = dict[str, NDArray[np.floating]]
+Moments = list[dict[str, NDArray[np.float64]]]
+Plans = Mapping[str, OptimiserPlan]
 
 
-@dataclass(frozen=True, eq=False)
-class PrivatePatients:
-    """Patients of one site as `vae_bgm` sees them."""
+class PrivatePatients(Protocol):
+    """Patients of one site as a network sees them, each row one."""
 
-    network: VaeNetwork
-    targets: Targets
+    @property
+    def names(self) -> Sequence[str]:
+        """Arrays whose gradient is of patients, in order."""
+        ...
 
     def clipped(self, weights: Weights, chosen: Integers, *, norm: float, chance: np.random.Generator) -> Clipped:
-        """Sums over these patients, each row one. chance: of codes and dropout, never of noise."""
-        if not len(chosen):
-            return nothing(weights)
-        import torch
+        """Sums over these patients. chance: of codes, dropout and questions, never of noise."""
+        ...
 
-        with one_thread():
-            held = {name: one.requires_grad_() for name, one in shared_tensors(weights).items()}
-            batch = self.targets.take(torch.from_numpy(chosen))
-            inputs, outputs = self.network.passed(held, batch, chance)
-            slopes = torch.autograd.grad(self.network.total_loss(outputs, batch), outputs)
-            sums, n_whole = clip_linear([one.detach() for one in inputs], slopes, norm=norm)
-        flat = [one for pair in sums for one in pair]
-        return Clipped(sums={n: s.numpy() for n, s in zip(self.network.names, flat, strict=True)}, n_whole=n_whole)
+    def public(self, weights: Weights, *, norm: float, chance: np.random.Generator) -> Gradients:
+        """The mean gradient of what needs no patient, by array name; invented patients are cut to the norm as well."""
+        ...
+
+
+def still(plans: Plans, weights: Weights) -> Moments:
+    """Moments before the first step."""
+    most = max(plan.n_moments for plan in plans.values())
+    return [{name: np.zeros(array.shape) for name, array in weights.items()} for _ in range(most)]
+
+
+def stepped(plans: Plans, weights: Gradients, gradients: Gradients, moments: Moments, *, number: int) -> None:
+    """One step in place. plans: by the beginning of the names they are for. Gradients are used up."""
+    for label, plan in plans.items():
+        mine = {name: gradient for name, gradient in gradients.items() if name.startswith(label)}
+        exact_optimiser.step(plan, weights, mine, moments, number=number)
 
 
 def stepped_privately(
@@ -56,21 +64,27 @@ def stepped_privately(
     patient: Integers,
     *,
     steps: PrivateSteps,
-    plan: OptimiserPlan,
-    clipped: Callable[[Held, Integers, float], Clipped],
-    after: Callable[[Held], None] = lambda held: None,
+    plans: Plans,
+    patients: PrivatePatients,
+    chance: np.random.Generator,
 ) -> tuple[Parameters, float]:
-    """(weights, clipping norm) after all noisy steps. clipped(weights, rows, norm); after: told each step's weights."""
-    held: Held = {name: np.array(array) for name, array in weights.items()}
-    moments = [{name: np.zeros(array.shape) for name, array in held.items()} for _ in range(plan.n_moments)]
-    taken = 0
+    """(weights, clipping norm) after all noisy steps at one site. patient: of each row."""
+    held: Gradients = {name: np.array(array) for name, array in weights.items()}
+    moments = still(plans, held)
+    taken, cut_to = 0, steps.clipping_norm
 
-    def learn(mean: Held) -> None:
+    def clipped(rows: Integers, norm: float) -> Clipped:
+        nonlocal cut_to
+        cut_to = norm
+        return patients.clipped(held, rows, norm=norm, chance=chance)
+
+    def learn(mean: Gradients) -> None:
         nonlocal taken
         taken += 1
-        exact_optimiser.step(plan, held, mean, moments, number=taken)
-        after(held)
+        public = patients.public(held, norm=cut_to, chance=chance)
+        whole = {name: mean.get(name, 0.0) + public.get(name, 0.0) for name in {**mean, **public}}
+        stepped(plans, held, whole, moments, number=taken)
 
-    size = sum(array.size for array in held.values())
-    norm = train(steps, patient, size=size, clipped=lambda rows, norm: clipped(held, rows, norm), learn=learn)
+    size = sum(held[name].size for name in patients.names)
+    norm = train(steps, patient, size=size, clipped=clipped, learn=learn)
     return Parameters(held), norm

@@ -12,6 +12,7 @@ network of this name; this one is ours. Design: synthetic-data.md 5.2.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -20,7 +21,6 @@ from numpy.typing import NDArray
 
 from cohortium.core import fixed_point as fp
 from cohortium.core.parameters import Parameters
-from cohortium.core.private import PrivateSteps
 from cohortium.errors import DataError, UsageError
 from cohortium.models.optimisers import OptimiserPlan
 from cohortium.models.torch_training import one_thread, require_torch
@@ -28,10 +28,10 @@ from cohortium.synth.facts import Facts
 from cohortium.synth.generators.bn import BayesianNetwork
 from cohortium.synth.generators.calibration import drawn_codes, moved_flags, moved_levels
 from cohortium.synth.generators.cells import Cells, Encoded, placed
+from cohortium.synth.generators.encoded_patients import EncodedPatients
 from cohortium.synth.generators.latent_mixture import LatentMixture, integer_layer
 from cohortium.synth.generators.marginal_dp import MarginalDP
 from cohortium.synth.generators.network_training import Descent, Trained, in_batches, n_invented, share_of
-from cohortium.synth.generators.private_steps import PrivatePatients, stepped_privately
 from cohortium.synth.generators.vae_network import LOG_VARIANCE, VaeNetwork
 from cohortium.synth.rows import Rows
 
@@ -139,32 +139,19 @@ class VaeBgm:
         """What a private run learns first, by noisy sums. Raises ValueError where a number has no agreed range."""
         return MarginalDP(facts=self.facts, min_cell=self.min_cell)
 
-    @property
-    def private_plan(self) -> OptimiserPlan:
-        """How a noisy step is taken."""
-        return OptimiserPlan(name="adam", learning_rate=self.private_rate)
+    def private_start(self, foundation: Parameters, *, rng: np.random.Generator) -> Parameters:
+        """Where the noisy steps begin."""
+        return self.warm(self.begin(foundation, rng=rng), foundation, rng=rng)
 
-    def patients(self, foundation: Parameters, rows: Rows) -> PrivatePatients:
+    @property
+    def private_plans(self) -> Mapping[str, OptimiserPlan]:
+        """How a noisy step is taken, by the beginning of array names."""
+        return {"": OptimiserPlan(name="adam", learning_rate=self.private_rate)}
+
+    def patients(self, foundation: Parameters, rows: Rows, *, rng: object) -> EncodedPatients:
         """Rows as what a noisy step needs of them."""
         network = self._network(foundation)
-        return PrivatePatients(network, network.targets(network.cells.encode(rows)))
-
-    def train_privately(
-        self,
-        weights: Parameters,
-        foundation: Parameters,
-        rows: Rows,
-        patient: NDArray[np.int64],
-        *,
-        steps: PrivateSteps,
-        rng: np.random.Generator,
-    ) -> tuple[Parameters, float]:
-        """(weights, clipping norm) after these noisy steps at one site. patient: of each row."""
-        losses = self.patients(foundation, rows)
-        return stepped_privately(
-            weights, patient, steps=steps, plan=self.private_plan,
-            clipped=lambda held, chosen, norm: losses.clipped(held, chosen, norm=norm, chance=rng),
-        )  # fmt: skip
+        return EncodedPatients(network, network.targets(network.cells.encode(rows)))
 
     # --- patients ----------------------------------------------------------------------------------------------
 
