@@ -9,6 +9,7 @@ from cohortium.data.table import Table
 from cohortium.errors import StudyError
 from cohortium.sim import synth_canary
 from cohortium.sim.synth_canary import canary_runs
+from cohortium.synth.federate import private_network
 
 COLUMNS = ("site", "age", "TP53", "SF3B1", "hb", "os_years", "died")
 
@@ -48,7 +49,28 @@ def test_a_generator_that_hands_on_its_rows_is_refuted(monkeypatch):
     assert found.bound > 1.2
 
 
-def test_a_private_network_is_not_tried_here():
+@pytest.mark.slow
+@pytest.mark.parametrize("generator", ["vae_bgm", "ctgan"])
+def test_canaries_do_not_refute_a_private_network(generator, monkeypatch):
+    pytest.importorskip("torch", reason="torch is not installed")
+    pytest.importorskip("dp_accounting", reason="dp-accounting is not installed: pip install 'cohortium[dp]'")
+    monkeypatch.setattr(private_network, "LEAST_DRAWN", 1500)
+    few = {
+        "vae_bgm": {"warm_epochs": 1, "latent": 4},
+        "ctgan": {"private_warm_steps": 20, "noise": 8, "critic_hidden": 16},
+    }[generator]
+    study, tables = small(
+        synth={"genes": ["TP53", "SF3B1"], "generator": generator, "federation": "fedavg", "rounds": 2,
+               "options": {"private_steps": 4, "hidden": 16} | few},
+        cohort={"ranges": {"age": [18, 100], "hb": [2, 20], "os_years": [0, 12]}},
+        privacy={"dp": {"epsilon": 1.0}, "secure_aggregation": False},
+    )  # fmt: skip
+    found = canary_runs(study, tables, runs=2, seed=1)
+    assert (found.epsilon, found.guesses.n_coins) == (1.0, 80)
+    assert not found.refuted
+
+
+def test_a_generator_that_cannot_keep_its_promise_is_refused():
     study, tables = small(privacy={"dp": {"epsilon": 4.0}, "secure_aggregation": False})
-    with pytest.raises(StudyError, match="choose 'marginal_dp'"):
+    with pytest.raises(StudyError, match="choose 'marginal_dp', 'vae_bgm' or 'ctgan'"):
         canary_runs(study, tables, runs=1, seed=0)

@@ -191,21 +191,26 @@ def test_a_private_generator_learns_through_the_swarm(mode):
     assert 0.01 < np.nanmean(drawn["TP53"]) < 0.3
 
 
-def private_network_study(**options):
+def private_network_study(generator="vae_bgm", **options):
+    few = {
+        "vae_bgm": {"warm_epochs": 1, "latent": 4},
+        "ctgan": {"private_warm_steps": 20, "noise": 8, "critic_hidden": 16},
+    }
     content = tomllib.loads(PRIVATE_TOML)
-    content["synth"] |= {"generator": "vae_bgm", "federation": "fedavg", "rounds": 2}
-    content["synth"]["options"] = {"private_steps": 4, "warm_epochs": 1, "hidden": 16, "latent": 4} | options
+    content["synth"] |= {"generator": generator, "federation": "fedavg", "rounds": 2}
+    content["synth"]["options"] = {"private_steps": 4, "hidden": 16} | few[generator] | options
     return content
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("generator", ["vae_bgm", "ctgan"])
 @pytest.mark.parametrize(("mode", "rounds"), [("distributed", 2 + 4), ("local", 2 + 2)])
-def test_a_private_network_learns_through_the_swarm_in_noisy_sums_only(mode, rounds, tmp_path, monkeypatch):
+def test_a_private_network_learns_through_the_swarm_in_noisy_sums_only(mode, rounds, generator, tmp_path, monkeypatch):
     pytest.importorskip("dp_accounting", reason="dp-accounting is not installed: pip install 'cohortium[dp]'")
     pytest.importorskip("torch", reason="torch is not installed")
     monkeypatch.setattr(private_network, "LEAST_DRAWN", 1500)
     privacy = {"secure_aggregation": mode == "distributed", "dp": {"mode": mode, "epsilon": 2.0}}
-    made = fit(study_of(private_network_study() | {"privacy": privacy}), private_tables(), out=tmp_path / "it")
+    made = fit(study_of(private_network_study(generator) | {"privacy": privacy}), private_tables(), out=tmp_path / "it")
     assert (made.status, made.rounds) == ("complete", rounds)
     opened = open_generator(tmp_path / "it")
     assert opened.n_real == max(round(float(made.saved.state["n"][0])), 1)
@@ -220,6 +225,9 @@ def test_a_private_network_needs_fedavg_and_ranges():
     assert check_synth(study_of(content), 3) == ()
     content["synth"]["federation"] = "similarity"
     assert "choose 'fedavg'" in str(check_synth(study_of(content), 3)[0])
+    content = private_network_study("ctgan", pac=10)
+    with pytest.raises(StudyError, match="judges patients together, so clipping bounds nothing; set pac = 1"):
+        train(study_of(content), private_tables())
     content = private_network_study()
     content["cohort"] = {}
     with pytest.raises(StudyError, match="have no range that everybody may know"):

@@ -12,8 +12,7 @@ from cohortium.core.check import Check
 from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
 from cohortium.data.table import Table
-from cohortium.privacy.dp.terms import advice as private_advice
-from cohortium.privacy.dp.terms import check_delta, terms_of
+from cohortium.privacy.dp.terms import advice, check_delta, terms_of
 from cohortium.privacy.secagg.terms import sentence_on
 from cohortium.quality.study import check_audited
 from cohortium.sim.cohorts import Gathered, gather
@@ -73,8 +72,7 @@ def _before_a_generator(study: Study, tables: Mapping[str, Table]) -> Preflight:
     for cohort in gathered.cohorts.values():
         check_delta(study, n_patients=cohort.n_rows("train"))
     build_federation(study, build_generator(study, gathered.schema), n_sites=len(gathered.cohorts))
-    warnings = tuple(sentence for cohort in gathered.cohorts.values() for sentence in cohort.warnings)
-    return _found(study, gathered, advice=warnings)
+    return _found(study, gathered, advice=(*_warnings(gathered), *_private_advice(study, gathered)))
 
 
 def _found(study: Study, gathered: Gathered, *, advice: tuple[str, ...], checks: tuple[Check, ...] = ()) -> Preflight:
@@ -99,10 +97,9 @@ def _site_row(site: str, gathered: Gathered) -> tuple[str, ...]:
 def _advice(study: Study, gathered: Gathered) -> tuple[str, ...]:
     learner = build_learner(study)
     strategy = build_strategy(study, learner)
-    sizes = {site: cohort.n_rows("train") for site, cohort in gathered.cohorts.items()}
+    sizes = _sizes(gathered)
     said = list(advise(strategy_name(study, learner), sizes, learns_by=strategy.learns_by))
-    said += [sentence for cohort in gathered.cohorts.values() for sentence in cohort.warnings]
-    said += private_advice(study, sizes, terms=terms_of(study, n_sites=len(sizes)))
+    said += [*_warnings(gathered), *_private_advice(study, gathered)]
     n, least = len(sizes), quorum(study, len(sizes))
     if n == 2:
         said.append("two sites: nobody can be voted out of a round, so a silent site pauses the run")
@@ -113,3 +110,16 @@ def _advice(study: Study, gathered: Gathered) -> tuple[str, ...]:
     if least <= n / 2:
         said.append(f"min_sites = {least} is not more than half of {n} sites: such a quorum can never act")
     return tuple(said)
+
+
+def _sizes(gathered: Gathered) -> dict[str, int]:
+    return {site: cohort.n_rows("train") for site, cohort in gathered.cohorts.items()}
+
+
+def _warnings(gathered: Gathered) -> tuple[str, ...]:
+    return tuple(sentence for cohort in gathered.cohorts.values() for sentence in cohort.warnings)
+
+
+def _private_advice(study: Study, gathered: Gathered) -> tuple[str, ...]:
+    sizes = _sizes(gathered)
+    return advice(study, sizes, terms=terms_of(study, n_sites=len(sizes)))

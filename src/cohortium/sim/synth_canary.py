@@ -19,13 +19,14 @@ from cohortium.core.parameters import Parameters
 from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
 from cohortium.data.table import Table
-from cohortium.errors import Problem, StudyError
-from cohortium.privacy.dp.terms import NOISY_GENERATORS
+from cohortium.errors import StudyError
+from cohortium.privacy.dp.terms import PRIVATE_NETWORKS, generator_refusals
 from cohortium.privacy.leakage.one_run import Guesses, ceiling
 from cohortium.sim.synthesis import gathered_rows
 from cohortium.synth.exchange import fit_by_sums, fit_network, fit_privately
+from cohortium.synth.federate.private_reference import fit_network_privately
 from cohortium.synth.rows import Rows, rows_of_examples
-from cohortium.synth.study import build_generator
+from cohortium.synth.study import build_generator, plan_of
 from cohortium.synth.validation.canary import N_CANARIES, Canaries, judge_canaries, plant
 
 __all__ = ["CanaryRuns", "canary_runs"]
@@ -84,16 +85,15 @@ def canary_runs(
     sites = [rows_of_examples(one.training, facts) for one in gathered.rows()]
     plan = study.privacy.dp
     epsilon, delta = (None, 0.0) if plan is None else (plan.epsilon, plan.delta)
-    if plan is not None and study.model.name not in NOISY_GENERATORS:
-        sentence = "canaries are planted for private generators by sums only; choose 'marginal_dp'"
-        raise StudyError([Problem("privacy.dp", sentence)])
+    if problems := generator_refusals(study, n_sites=len(sites)):
+        raise StudyError(problems)
     found = []
     for run in range(runs):
         rng = np.random.default_rng([seed, run, 41])
         planted = [plant(rows, rng, n=n) for rows in sites]
         n_drawn = sum(len(rows) for rows in sites)
         drawn = [
-            _drawn(generator, parts, n_drawn, epsilon=epsilon, delta=delta, seed=[seed, run, place])
+            _drawn(generator, parts, n_drawn, study=study, seed=[seed, run, place])
             for place, parts in enumerate([[site.rows for site in planted], sites])
         ]
         found.append(judge_canaries(planted, *drawn, epsilon=epsilon, delta=delta))
@@ -102,14 +102,18 @@ def canary_runs(
     return CanaryRuns(generator=study.model.name, runs=tuple(found), epsilon=epsilon, delta=delta)
 
 
-def _drawn(
-    generator: Any, sites: Sequence[Rows], n: int, *, epsilon: float | None, delta: float, seed: list[int]
-) -> Rows:
+def _drawn(generator: Any, sites: Sequence[Rows], n: int, *, study: Study, seed: list[int]) -> Rows:
     """Patients of the generator these rows give."""
-    rng = np.random.default_rng([*seed, 42])
+    rng, plan = np.random.default_rng([*seed, 42]), study.privacy.dp
     state: Parameters
-    if epsilon is not None:
-        state = fit_privately(generator, sites, epsilon=epsilon, delta=delta, entropy=rng.bytes)
+    if plan is not None and study.model.name in PRIVATE_NETWORKS:
+        state = fit_network_privately(
+            generator, sites, epsilon=plan.epsilon, delta=plan.delta, entropy=rng.bytes, rng=rng, mode=plan.mode,
+            sample_rate=plan.sample_rate, clipping_norm=plan.clipping_norm, clip=plan.clip,
+            rounds=plan_of(study).rounds,
+        )  # fmt: skip
+    elif plan is not None:
+        state = fit_privately(generator, sites, epsilon=plan.epsilon, delta=plan.delta, entropy=rng.bytes)
     elif generator.learns_by == "sums":
         state = fit_by_sums(generator, sites)
     else:

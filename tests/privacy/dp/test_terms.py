@@ -177,6 +177,13 @@ def test_a_network_books_its_sums_and_then_its_steps(mode, name):
     assert asked.noise_multiplier == terms.own_multiplier
 
 
+def test_a_study_that_takes_a_network_for_its_private_generator_is_told_of_the_better_one():
+    for name, told in (("vae_bgm", True), ("ctgan", True), ("marginal_dp", False)):
+        one = _generator(name, epsilon=4.0, mode="distributed")
+        said = advice(one, dict.fromkeys("abcd", 400), terms=terms_of(one, n_sites=4))
+        assert any("choose 'marginal_dp'" in sentence for sentence in said) == told
+
+
 @pytest.mark.parametrize(
     ("name", "dp", "sentence"),
     [

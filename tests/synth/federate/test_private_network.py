@@ -205,7 +205,9 @@ def gan(sites):
     """A GAN, after its noisy sums."""
     patch = pytest.MonkeyPatch()
     patch.setattr(private_network, "LEAST_DRAWN", 1500)
-    generator = Ctgan(facts=sites[0].facts, hidden=16, critic_hidden=16, noise=8, steps=20, private_steps=6)
+    generator = Ctgan(
+        facts=sites[0].facts, hidden=16, critic_hidden=16, noise=8, private_warm_steps=20, private_steps=6
+    )
     learner = PrivateNetwork(generator=generator, terms=TERMS)
     state = learner.initial(None, rng=np.random.default_rng(0))
     for at in range(2):

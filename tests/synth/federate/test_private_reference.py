@@ -9,14 +9,19 @@ from tests.synth.federate.test_private_network import ranged
 from cohortium.errors import DataError
 from cohortium.synth.federate import private_network
 from cohortium.synth.federate.private_reference import fit_network_privately
+from cohortium.synth.generators.ctgan import Ctgan
 from cohortium.synth.generators.vae_bgm import VaeBgm
 
 
 @pytest.mark.slow
-def test_the_loop_without_a_swarm_ends_with_a_generator(world, monkeypatch):
+@pytest.mark.parametrize(
+    ("made_of", "options"),
+    [(VaeBgm, {"latent": 4, "warm_epochs": 2}), (Ctgan, {"noise": 8, "critic_hidden": 16, "private_warm_steps": 20})],
+)
+def test_the_loop_without_a_swarm_ends_with_a_generator(world, monkeypatch, made_of, options):
     monkeypatch.setattr(private_network, "LEAST_DRAWN", 1500)
     sites = ranged(world.training)
-    generator = VaeBgm(facts=sites[0].facts, hidden=16, latent=4, warm_epochs=2, private_steps=6)
+    generator = made_of(facts=sites[0].facts, hidden=16, private_steps=6, **options)
     made = fit_network_privately(
         generator, sites, epsilon=2.0, delta=1e-5, entropy=np.random.default_rng(0).bytes,
         rng=np.random.default_rng(0), mode="local", rounds=2,

@@ -5,6 +5,9 @@ tables, gaps and frequencies are private already; the first weights and their wa
 patients by DP-SGD: in mode `distributed` every exchange is one step of all sites; in mode `local` a training at each,
 merged by public numbers of patients. What closes a network is learned from drawn patients as well and costs nothing.
 
+Not every gradient of a step is of patients (`PrivatePatients.public`). Where a step is shared, each site sends those
+others beside its noisy sum, and all take their mean: so the leader half needs no torch, and all take the same step.
+
 The state holds how far the weights have come from the warmed start, not the weights: the start is torch's work, which
 no two kinds of processor repeat bit for bit, so every site has its own, and only the way from there is shared.
 
@@ -33,7 +36,7 @@ from cohortium.privacy.dp.sampling import PatientSampler, public_size
 from cohortium.strategies.exact_sums import ExactSums
 from cohortium.swarm.program import Stage
 from cohortium.synth.exchange import fit_by_sums
-from cohortium.synth.generators.private_steps import stepped, stepped_privately, still
+from cohortium.synth.generators.private_steps import stepped, stepped_privately, still, together
 from cohortium.synth.rows import Rows, rows_of_examples
 
 __all__ = ["PrivateNetwork", "finished_private", "private_stages"]
@@ -111,9 +114,8 @@ class PrivateNetwork:
             mean = mean_gradient(
                 total, sample_rate=self.terms.sample_rate, clipping_norm=self.terms.clipping_norm
             )  # fmt: skip
-            for name, gradient in _averaged(total, "public").items():
-                mean[name] = mean.get(name, 0.0) + gradient
-            stepped(self.generator.private_plans, weights, mean, moments, number=trained)
+            whole = together(mean, _averaged(total, "public"))
+            stepped(self.generator.private_plans, weights, whole, moments, number=trained)
         else:
             for name, away in _averaged(total, "way").items():
                 weights[name] += away

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cohortium.core.parameters import Parameters
-from cohortium.core.private import PrivacyTerms
+from cohortium.core.private import Clip, PrivacyTerms
 from cohortium.errors import DataError
 from cohortium.privacy.dp.terms import generator_noise
 from cohortium.synth.federate.private_network import PrivateNetwork, finished_private
@@ -28,6 +28,7 @@ def fit_network_privately(
     mode: Literal["local", "distributed"] = "distributed",
     sample_rate: float = 0.1,
     clipping_norm: float = 1.0,
+    clip: Clip = "fixed",
     rounds: int = 5,
 ) -> Parameters:
     """The finished state; nobody colludes and nobody is lost. entropy: of a seed, the noise protects nobody.
@@ -41,7 +42,7 @@ def fit_network_privately(
     steps = a_round * -(-total // a_round)
     sums, sigma = generator_noise(epsilon, delta, sample_rate=sample_rate, steps=steps)
     terms = PrivacyTerms(epsilon=epsilon, delta=delta, noise_multiplier=sigma, steps=steps, steps_a_round=a_round,
-                         sample_rate=sample_rate, clipping_norm=clipping_norm, mode=mode, n_sites=len(sites),
+                         sample_rate=sample_rate, clipping_norm=clipping_norm, clip=clip, mode=mode, n_sites=len(sites),
                          sums=sums)  # fmt: skip
     learner = PrivateNetwork(generator=generator, terms=terms)
     state, exchange = learner.initial(None, rng=rng), 0

@@ -47,7 +47,8 @@ class Ctgan:
     """facts: the columns. steps: of the whole run; warm_steps: on rows of the foundation.
 
     batch: patients a step, a multiple of pac; pac: patients judged at once; dropout: of the critic. modes: of numbers,
-    from the published histograms or by up to 30 exchanges of EM over patients; the rest: widths.
+    from the published histograms or by up to 30 exchanges of EM over patients; the rest: widths. Under [privacy.dp]:
+    private_warm_steps on rows of the noisy foundation, then private_steps, at rates of their own.
     """
 
     facts: Facts
@@ -63,7 +64,8 @@ class Ctgan:
     learning_rate: float = 5e-4
     critic_rate: float = 2e-3
     modes: Literal["histogram", "em"] = "histogram"
-    private_steps: int = 100
+    private_warm_steps: int = 5000
+    private_steps: int = 20
     private_rate: float = 5e-4
     private_critic_rate: float = 2e-3
 
@@ -74,7 +76,8 @@ class Ctgan:
     def __post_init__(self) -> None:
         for name, least, most in (("steps", 1, 1_000_000), ("warm_steps", 0, 1_000_000), ("batch", 1, 10_000),
                                   ("pac", 1, 100), ("noise", 1, 1024), ("hidden", 1, 4096),
-                                  ("critic_hidden", 1, 4096), ("private_steps", 1, 100_000)):  # fmt: skip
+                                  ("critic_hidden", 1, 4096),
+                                  ("private_steps", 1, 100_000), ("private_warm_steps", 1, 1_000_000)):  # fmt: skip
             value = getattr(self, name)
             if not (isinstance(value, int) and least <= value <= most):
                 raise ValueError(f"{name} must be a whole number from {least} to {most}, got {value!r}")
@@ -146,9 +149,10 @@ class Ctgan:
         return MarginalDP(facts=self.facts, min_cell=self.min_cell)
 
     def private_start(self, foundation: Parameters, *, rng: np.random.Generator) -> Parameters:
-        """Where the noisy steps begin: all `steps` taken on patients drawn from the foundation, which cost nothing."""
+        """Where the noisy steps begin: after many steps on patients drawn from the foundation, which cost nothing."""
         rows = self.foundation().sample(foundation, n_invented(foundation), rng=rng)
-        return self._trained(self.begin(foundation, rng=rng), foundation, rows, n_steps=self.steps, rng=rng).weights
+        first = self.begin(foundation, rng=rng)
+        return self._trained(first, foundation, rows, n_steps=self.private_warm_steps, rng=rng).weights
 
     @property
     def private_plans(self) -> Mapping[str, OptimiserPlan]:

@@ -21,10 +21,11 @@ from cohortium.models.patient_gradients import Weights
 from cohortium.privacy.dp.clipping import Clipped
 from cohortium.privacy.dp.local import train
 
-__all__ = ["PrivatePatients", "stepped", "stepped_privately", "still"]
+__all__ = ["PrivatePatients", "stepped", "stepped_privately", "still", "together"]
 
 Integers = NDArray[np.int64]
-Gradients = dict[str, NDArray[np.floating]]
+Floating = NDArray[np.floating]
+Gradients = dict[str, Floating]
 Moments = list[dict[str, NDArray[np.float64]]]
 Plans = Mapping[str, OptimiserPlan]
 
@@ -50,6 +51,14 @@ def still(plans: Plans, weights: Weights) -> Moments:
     """Moments before the first step."""
     most = max(plan.n_moments for plan in plans.values())
     return [{name: np.zeros(array.shape) for name, array in weights.items()} for _ in range(most)]
+
+
+def together(of_patients: Mapping[str, Floating], public: Mapping[str, Floating]) -> Gradients:
+    """The whole gradient of a step."""
+    found = dict(of_patients)
+    for name, gradient in public.items():
+        found[name] = found[name] + gradient if name in found else gradient
+    return found
 
 
 def stepped(plans: Plans, weights: Gradients, gradients: Gradients, moments: Moments, *, number: int) -> None:
@@ -81,9 +90,7 @@ def stepped_privately(
     def learn(mean: Gradients) -> None:
         nonlocal taken
         taken += 1
-        public = patients.public(held, norm=cut_to, chance=chance)
-        whole = {name: mean.get(name, 0.0) + public.get(name, 0.0) for name in {**mean, **public}}
-        stepped(plans, held, whole, moments, number=taken)
+        stepped(plans, held, together(mean, patients.public(held, norm=cut_to, chance=chance)), moments, number=taken)
 
     size = sum(held[name].size for name in patients.names)
     norm = train(steps, patient, size=size, clipped=clipped, learn=learn)
