@@ -33,7 +33,7 @@ def test_the_page_refers_to_nothing_outside_itself(page):
 
 
 def slots(page):
-    found = re.split(r'<div class="slot" id="figure-(\d+)">', page)
+    found = re.split(r'<div class="slot(?: whole)?" id="figure-(\d+)">', page)
     return {int(number): text for number, text in zip(found[1::2], found[2::2], strict=True)}
 
 
