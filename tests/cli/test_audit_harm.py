@@ -60,7 +60,7 @@ def home(tmp_path):
     made = Home.create(tmp_path / "porto", site="porto", now=1_700_000_000.0)
     folder = made.runs / "4"
     folder.mkdir(parents=True)
-    listed = "row,label,probability,suspicion,look_alike\n17,1,0.0210,0.9911,3\n5,0,0.8000,0.4000,\n"
+    listed = "row,label,probability,suspicion,why,look_alike\n17,1,0.0210,0.9911,label,3\n5,0,0.8000,0.4000,values,\n"
     (folder / "suspects.csv").write_text(listed, encoding="utf-8")
     return str(tmp_path / "porto")
 
@@ -68,7 +68,7 @@ def home(tmp_path):
 def test_own_suspect_records_are_listed_by_the_row_of_the_table(home, capsys):
     assert run(["audit", "harm", "records", "4", "--home", home]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split("\t") == ["17", "1", "0.0210", "0.9911", "3"]
+    assert lines[1].split("\t") == ["17", "1", "0.0210", "0.9911", "label", "3"]
     assert lines[-1].startswith("1 of 'porto' with a suspicion of 0.5 or more")
     assert run(["audit", "harm", "records", "4", "--above", "0", "--home", home, "--json"]) == 0
     assert [row["row"] for row in json.loads(capsys.readouterr().out)["records"]] == ["17", "5"]

@@ -36,6 +36,25 @@ def test_with_dimensions_to_spare_the_rest_counts_apart():
     assert distances(odd, basis)[0, 1] > distances(x, basis)[:, 1].max()
 
 
+def test_an_inverted_image_is_unlike_the_mean_image_and_a_brighter_one_is_not():
+    rng = np.random.default_rng(2)
+    usual = rng.random(36)
+    images = np.clip(usual * rng.normal(1.0, 0.1, (800, 1)) + rng.normal(0, 0.1, (800, 36)), 0, 1)
+    mean, sd = images.mean(axis=0), images.std(axis=0)
+    x = (images - mean) / sd
+    basis = basis_of(len(x), x.sum(axis=0), x.T @ x, scale=np.array([mean, sd]))
+    assert distances(x, basis).shape == (800, 2)
+    found = distances(x, basis, images=True)[:, 2]
+    one = images[:1]
+    inverted, brighter, blank = ((y - mean) / sd for y in (1 - one, 0.5 * one + 0.4, np.full((1, 36), 0.5)))
+    assert distances(inverted, basis, images=True)[0, 2] > found.max() + 1
+    assert distances(inverted, basis, images=True)[0, 2] == pytest.approx(-found[0])
+    assert distances(brighter, basis, images=True)[0, 2] == pytest.approx(found[0])
+    assert distances(blank, basis, images=True)[0, 2] == pytest.approx(0.0, abs=1e-6)
+    small = basis_of(len(x), x[:, :4].sum(axis=0), x[:, :4].T @ x[:, :4], scale=np.array([mean[:4], sd[:4]]))
+    assert distances(x[:, :4], small, images=True).shape == (800, 1)
+
+
 def test_median_and_spread_of_a_histogram_are_those_of_the_values():
     values = np.random.default_rng(1).normal(2.5, 0.7, size=20_000)
     found = spread_of(np.bincount(cell_of(values), minlength=CELLS))

@@ -234,10 +234,10 @@ def records(
         raise UsageError(f"run {run} left no list here: no audit of records, or not ended ('{path}')") from None
     except (OSError, ValueError, KeyError):
         raise UsageError(f"'{path}' cannot be read as a list of records") from None
-    columns = ("row", "label", "probability", "suspicion", "look_alike")
+    columns = ("row", "label", "probability", "suspicion", "why", "look_alike")
     screen.document({"run": run, "site": node.site, "above": above, "records": rows})
-    screen.table(("row", "label", "probability of a case", "suspicion", "most like row"),
-                 [tuple(row[name] for name in columns) for row in rows])  # fmt: skip
+    screen.table(("row", "label", "probability of a case", "suspicion", "by its", "most like row"),
+                 [tuple(row.get(name, "") for name in columns) for row in rows])  # fmt: skip
     screen.result(
         f"{len(rows)} of '{node.site}' with a suspicion of {above:g} or more; rows count from 1, head left out"
     )

@@ -46,7 +46,7 @@ from cohortium.swarm.program import Program
 
 __all__ = ["audit_record", "judged"]
 
-_HEAD = "row,label,probability,suspicion,look_alike\n"
+_HEAD = "row,label,probability,suspicion,why,look_alike\n"
 
 
 def judged(study: Study, program: Program, state: Parameters) -> tuple[Judged, ...]:
@@ -141,4 +141,4 @@ def _lines(records: Iterable[Record], source: list[int], words: tuple[str, ...])
         near = source[one.look_alike] if one.look_alike >= 0 else ""
         label = words[one.label].replace('"', '""')
         label = f'"{label}"' if any(sign in label for sign in ',"\n') else label
-        yield f"{source[one.row]},{label},{one.probability:.4f},{one.suspicion:.4f},{near}\n"
+        yield f"{source[one.row]},{label},{one.probability:.4f},{one.suspicion:.4f},{one.why},{near}\n"

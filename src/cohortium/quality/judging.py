@@ -39,8 +39,10 @@ from cohortium.quality.pool import Pool, Scale, flat
 from cohortium.quality.protection import RANKED_RIGHTLY, Ranking, protects, ranking
 from cohortium.quality.repairs import LabelPolarity, gain_class, offered
 from cohortium.quality.slots import X_BITS, Slots, logits
+from cohortium.quality.suspects import own_margin, suspect_odds, suspicion
 
 __all__ = [
+    "OF_SITES",
     "Heads",
     "Judged",
     "PassModels",
@@ -59,6 +61,9 @@ Integers = NDArray[np.int64]
 
 _AS_GOOD = 3.0  # nats, log 19
 _ODD = 2.0
+
+OF_SITES = 2
+"""Distances that count for sites and for trust; single records of images have one more."""
 
 LABELS = LabelPolarity().name
 """The one repair that changes labels: not offered to sites that cannot be told from a different population."""
@@ -118,12 +123,16 @@ class SiteJudged:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Judged:
-    """All rows of a pool after a pass, (n,) each, and its sites by place. q: trust for the next pass."""
+    """All rows of a pool after a pass, (n,) each, and its sites by place. q: trust for the next pass.
+
+    suspicion: that a record is wrong, as its own site lists it; deformed: whether its values are it, not its label.
+    """
 
     z: Floats
     margin: Floats
     oddity: Floats
     suspicion: Floats
+    deformed: NDArray[np.bool_]
     q: Floats
     sites: Mapping[int, SiteJudged]
 
@@ -136,7 +145,7 @@ def read_basis(state: Parameters, prefix: str) -> Basis:
     square = np.zeros((len(total), len(total)))
     rows, columns = np.triu_indices(len(total))
     square[rows, columns] = square[columns, rows] = packed
-    return basis_of(max(n, 1.0), total, square)
+    return basis_of(max(n, 1.0), total, square, scale=np.asarray(state["scale"], dtype=np.float64))
 
 
 def read_spreads(state: Parameters, prefix: str) -> tuple[Spread, ...]:
@@ -150,30 +159,33 @@ def scores(x: Integers, site: Integers, heads: Heads) -> Floats:
 
 
 def oddities(x: Integers, basis: Basis, spreads: tuple[Spread, ...]) -> Floats:
-    """o of every row."""
-    return record_oddity(distances(fp.from_fixed(x, X_BITS), basis), spreads)
+    """o of every row. spreads: of the distances that count; three of images for single records, else two."""
+    found = distances(fp.from_fixed(x, X_BITS), basis, images=len(spreads) > OF_SITES)
+    return record_oddity(found, spreads)
 
 
 def judge(pool: Pool, x: Integers, models: PassModels, *, anchors: frozenset[int]) -> Judged:
     """Steps 2 and 5 to 8 of a pass. x: the pool's rows, scaled, at 2^-12; anchors: places of trusted sites."""
     z = scores(x, pool.site, models.heads)
     m = margin(z, pool.y, models.slope, models.offset)
-    oddity = oddities(x, models.basis, models.spreads)
-    suspicion = record_suspicion(m, oddity)
-    q = np.ones(len(z))
-    sites = {}
+    oddity = oddities(x, models.basis, models.spreads[:OF_SITES])
+    unlike = oddities(x, models.basis, models.spreads)
+    doubt, predictor = record_suspicion(m, oddity), models.slope * z + models.offset
+    q, odds, sites = np.ones(len(z)), np.zeros((len(z), 2)), {}
     for site in pool.examples:
         rows = pool.rows(site)
         novelty = site_novelty(site_oddity(oddity[rows]), usual=models.usual, n=len(rows))
         found = site_evidence(m[rows], pool.y[rows], novelty=novelty)
-        predictor = models.slope * z[rows] + models.offset
-        ranked = ranking(z[rows], pool.y[rows], predictor=predictor) if found.two_class else Ranking(0.5, 0.0)
+        own, y = predictor[rows], pool.y[rows]
+        ranked = ranking(z[rows], y, predictor=own) if found.two_class else Ranking(0.5, 0.0)
+        odds[rows] = suspect_odds(own_margin(own, y), unlike[rows])
         harmful = posterior(found)
         if harmful > SUSPECT and protects(ranked.errors, ranked.shortfall, novelty=novelty, two_class=found.two_class):
             harmful = 0.0
         sites[site] = SiteJudged(evidence=found, ranking=ranked, harmful=harmful)
-        q[rows] = trust(harmful, suspicion[rows], anchor=site in anchors)
-    return Judged(z=z, margin=m, oddity=oddity, suspicion=suspicion, q=q, sites=sites)
+        q[rows] = trust(harmful, doubt[rows], anchor=site in anchors)
+    return Judged(z=z, margin=m, oddity=oddity, suspicion=suspicion(odds), deformed=odds[:, 1] > odds[:, 0], q=q,
+                  sites=sites)  # fmt: skip
 
 
 def published(

@@ -1,7 +1,9 @@
 """How unlike the trusted records a record looks, and what that adds to a site's evidence. Pure formulas.
 
 Two distances: inside the leading directions of the trusted records (a squared Mahalanobis distance) and outside of
-them (the squared rest); each as a logarithm, minus the trusted median, over 1.4826 times the median absolute
+them (the squared rest), each as a logarithm; for images a third, how little they are like the mean image of all sites
+(their correlation with it, which neither brightness nor contrast changes: an inverted image lies within the spread of
+the trusted, and is the mean image's opposite). Each minus the trusted median, over 1.4826 times the median absolute
 deviation. Median and deviation come from a histogram, so that they are sums. Being new is a reason to look, not a
 proof: novelty raises `unrelated` only. Design: harmful-data.md 5.3, steps 4 and 5.
 """
@@ -44,17 +46,22 @@ LARGEST_NOVELTY = 6.0
 _TO_SD = 1.4826
 _FLOOR = 1e-6
 _LEAST_VARIANCE = 1e-9
+_ALIKE = 0.998  # 4 artanh of it is 14, the end of the histogram
 _RECORD = (-3.0, 8.0)
 _START, _SLOPE, _FULL = 0.75, 2.0, 3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Basis:
-    """Mean (d,), leading directions (d, k) and the variance along each (k,)."""
+    """Mean (d,), leading directions (d, k) and the variance along each (k,).
+
+    scale: mean and sd (2, d) of raw values, of which records are multiples; of images, the mean image.
+    """
 
     mean: Floats
     directions: Floats
     variance: Floats
+    scale: Floats | None = None
 
     @property
     def has_rest(self) -> bool:
@@ -70,25 +77,39 @@ class Spread:
     sd: float
 
 
-def basis_of(n: float, total: Floats, products: Floats) -> Basis:
+def basis_of(n: float, total: Floats, products: Floats, *, scale: Floats | None = None) -> Basis:
     """From the trusted records' number, sum (d,) and sum of products (d, d). k = min(20, d - 1), at least 1."""
     mean = total / n
     covariance = products / n - np.outer(mean, mean)
     values, vectors = np.linalg.eigh(0.5 * (covariance + covariance.T))
     k = max(1, min(DIRECTIONS, len(mean) - 1))
     return Basis(mean=mean, directions=vectors[:, ::-1][:, :k].copy(),
-                 variance=np.maximum(values[::-1][:k], _LEAST_VARIANCE))  # fmt: skip
+                 variance=np.maximum(values[::-1][:k], _LEAST_VARIANCE), scale=scale)  # fmt: skip
 
 
-def distances(x: Floats, basis: Basis) -> Floats:
-    """(n, 2), or (n, 1) without enough dimensions: log distance inside, log(1e-6 + squared rest) outside."""
+def distances(x: Floats, basis: Basis, *, images: bool = False) -> Floats:
+    """(n, 2), or (n, 1) without enough dimensions: log distance inside, log(1e-6 + squared rest) outside.
+
+    images: with enough dimensions (n, 3), the last -4 artanh of the correlation with the mean image.
+    """
     centred = x - basis.mean
     inside = centred @ basis.directions
     near = np.log(np.maximum((inside * inside / basis.variance).sum(axis=1), _FLOOR))
     if not basis.has_rest:
         return np.column_stack([near])
     rest = np.maximum((centred * centred).sum(axis=1) - (inside * inside).sum(axis=1), 0.0)
-    return np.column_stack([near, np.log(_FLOOR + rest)])
+    found = [near, np.log(_FLOOR + rest)]
+    if images and basis.scale is not None:
+        found.append(_unlikeness(x * basis.scale[1] + basis.scale[0], basis.scale[0]))
+    return np.column_stack(found)
+
+
+def _unlikeness(image: Floats, mean: Floats) -> Floats:
+    """-4 artanh of the correlation of each image (n, d) with the mean one (d,); 0 for a blank one."""
+    own, usual = image - image.mean(axis=1, keepdims=True), mean - mean.mean()
+    length = np.sqrt((own * own).sum(axis=1) * (usual * usual).sum())
+    correlation = (own * usual).sum(axis=1) / np.maximum(length, _FLOOR)
+    return np.asarray(-4.0 * np.arctanh(np.clip(correlation, -_ALIKE, _ALIKE)), dtype=np.float64)
 
 
 def cell_of(values: Floats, *, lowest: float = LOWEST, width: float = WIDTH) -> Integers:

@@ -59,13 +59,15 @@ class Cost:
 class Record:
     """One of a site's own records. row: in the site's examples; label: as given; probability: of a case, by the other
 
-    sites' models; suspicion: that the record is wrong; look_alike: row of the nearest trusted record, or -1.
+    sites' models; suspicion: that the record is wrong; why: rather its label, or its values; look_alike: row of the
+    nearest trusted record, or -1.
     """
 
     row: int
     label: int
     probability: float
     suspicion: float
+    why: Literal["label", "values"]
     look_alike: int
 
 
@@ -236,7 +238,7 @@ class _Held:
         order = np.argsort(-suspicion, kind="stable")
         return tuple(
             Record(row=int(i), label=int(y[i]), probability=float(probability[i]), suspicion=float(suspicion[i]),
-                   look_alike=int(near[i])) for i in order
+                   why="values" if judged.deformed[rows[i]] else "label", look_alike=int(near[i])) for i in order
         )  # fmt: skip
 
 

@@ -41,6 +41,7 @@ from cohortium.quality.doubts import INFLUENCE_COLUMNS, by_halves, influence, in
 from cohortium.quality.evidence import SUSPECT
 from cohortium.quality.halves import LEAST_BISECTIONS, LEAST_OF_A_CLASS, MAX_DRAWS, halves_drawn, stream_of
 from cohortium.quality.judging import (
+    OF_SITES,
     Heads,
     Judged,
     PassModels,
@@ -196,12 +197,13 @@ class Auditor:
 
     def _distances(self, state: Parameters, where: Where, pool: Pool) -> Mapping[str, Integers]:
         trusted = self.trust(state, where.number, pool) > SUSPECT
-        found = distances(fp.from_fixed(self._x(state, pool)[trusted], X_BITS), read_basis(state, where.prefix))
+        x, basis = fp.from_fixed(self._x(state, pool)[trusted], X_BITS), read_basis(state, where.prefix)
+        found = distances(x, basis, images=any(one.layout.image is not None for one in pool.examples.values()))
         return {"cells": np.array([np.bincount(cell_of(column), minlength=CELLS) for column in found.T])}
 
     def _oddities(self, state: Parameters, where: Where, pool: Pool) -> Mapping[str, Integers]:
         x, prefix = self._x(state, pool), where.prefix
-        oddity = oddities(x, read_basis(state, prefix), read_spreads(state, prefix))
+        oddity = oddities(x, read_basis(state, prefix), read_spreads(state, prefix)[:OF_SITES])
         usual = [site_oddity(oddity[pool.rows(site)]) for site in pool.examples if len(pool.rows(site))]
         cells = cell_of(np.array(usual), lowest=-1.0, width=_ODDITY_WIDTH)
         return {"sites": np.bincount(cells, minlength=CELLS).astype(np.int64)}
