@@ -8,7 +8,7 @@ from cohortium.quality.suspects import own_margin, suspect_odds, suspicion
 
 
 def test_odds_agree_with_a_hand_calculation():
-    found = suspect_odds(np.array([0.0, -2.0]), np.array([2.0, 5.0]))
+    found = suspect_odds(np.array([0.0, -2.0]), np.array([2.5, 5.5]), images=True)
     label, values = np.log(0.03 / 0.97), np.log(0.01 / 0.99)
     agree = -np.log1p(np.exp(2.0))
     assert found[0] == pytest.approx([label, values])  # a coin: the label says nothing of either
@@ -20,9 +20,16 @@ def test_odds_agree_with_a_hand_calculation():
 def test_strange_values_are_suspect_though_the_label_agrees():
     sure, noise = np.array([6.0]), np.array([8.0])
     assert record_suspicion(sure, noise)[0] < SUSPECT, "with both in one number it was not listed"
-    assert suspicion(suspect_odds(sure, noise))[0] > SUSPECT
-    assert suspicion(suspect_odds(sure, np.array([2.0])))[0] < 0.02
-    assert suspicion(suspect_odds(sure, noise))[0] < 0.95, "values alone exclude no record by themselves"
+    assert suspicion(suspect_odds(sure, noise, images=True))[0] > SUSPECT
+    assert suspicion(suspect_odds(sure, np.array([2.0]), images=True))[0] < 0.02
+    assert suspicion(suspect_odds(sure, noise, images=True))[0] < 0.95, "values alone exclude no record by themselves"
+
+
+def test_a_table_has_longer_tails_than_images():
+    one, odd = np.array([6.0]), np.array([5.5])
+    assert (
+        suspicion(suspect_odds(one, odd, images=True))[0] > SUSPECT > suspicion(suspect_odds(one, odd, images=False))[0]
+    )
 
 
 def test_the_one_case_of_a_site_of_controls_comes_first():

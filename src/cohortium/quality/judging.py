@@ -178,7 +178,7 @@ def judge(pool: Pool, x: Integers, models: PassModels, *, anchors: frozenset[int
         found = site_evidence(m[rows], pool.y[rows], novelty=novelty)
         own, y = predictor[rows], pool.y[rows]
         ranked = ranking(z[rows], y, predictor=own) if found.two_class else Ranking(0.5, 0.0)
-        odds[rows] = suspect_odds(own_margin(own, y), unlike[rows])
+        odds[rows] = suspect_odds(own_margin(own, y), unlike[rows], images=len(models.spreads) > OF_SITES)
         harmful = posterior(found)
         if harmful > SUSPECT and protects(ranked.errors, ranked.shortfall, novelty=novelty, two_class=found.two_class):
             harmful = 0.0

@@ -26,7 +26,8 @@ Floats = NDArray[np.float64]
 DEFORMED = 0.01
 """Share of records whose values are expected to be wrong."""
 
-_USUAL, _SLOPE, _MOST = 2.0, 2.0, 8.0  # oddity from which values are suspect, nats for each more, and at most
+_USUAL = {True: 2.5, False: 3.5}  # oddity of images, of tables, from which values are suspect: columns have long tails
+_SLOPE, _MOST = 2.0, 8.0  # nats for each more, and at most
 _LEVEL_STEPS = 40
 
 
@@ -45,7 +46,7 @@ def own_margin(predictor: Floats, y: Floats) -> Floats:
     return found
 
 
-def suspect_odds(margin: Floats, oddity: Floats) -> Floats:
+def suspect_odds(margin: Floats, oddity: Floats, *, images: bool) -> Floats:
     """Log-odds that a record's label is wrong, and that its values are, (n, 2).
 
     margin: of `own_margin`, (n,); oddity: of `novelty.record_oddity`, (n,).
@@ -53,7 +54,7 @@ def suspect_odds(margin: Floats, oddity: Floats) -> Floats:
     agree = np.maximum(log_sigmoid(margin), -CLIP)
     against = np.maximum(log_sigmoid(-margin), -CLIP)
     label = _log_odds(CONTAMINATION) + against - agree
-    values = _log_odds(DEFORMED) + np.clip(_SLOPE * (oddity - _USUAL), 0.0, _MOST) + COIN - agree
+    values = _log_odds(DEFORMED) + np.clip(_SLOPE * (oddity - _USUAL[images]), 0.0, _MOST) + COIN - agree
     return np.column_stack([label, values])
 
 
