@@ -94,7 +94,7 @@ def value_scores(world: World, judged: Judged, models: PassModels, scale: Scale,
 
 
 def _labels(world: World, scores: Mapping[str, Floats], found: dict[str, list[tuple[float, float]]]) -> None:
-    for at in np.flatnonzero(~world.harmful):
+    for at in np.flatnonzero(~world.harmful).tolist():
         rows = world.rows(at)
         wrong = world.fault[rows] == "flip"
         if not wrong.any() or wrong.all():
