@@ -28,6 +28,7 @@ from cohortium.synth.generators.normal_scores import (
     step_counts,
 )
 from cohortium.synth.generators.preparing import check_counts
+from cohortium.synth.phases import at_phase, phase_of
 from cohortium.synth.rows import Rows, rows_of_examples
 
 __all__ = ["UNIT", "Portrait", "divergence", "jensen_shannon", "wasserstein", "weight_of_site"]
@@ -55,7 +56,7 @@ class Portrait:
 
     def initial(self, layout: Layout, *, rng: np.random.Generator) -> Parameters:
         """The first question."""
-        return Parameters({"phase": np.array([_COUNTS], dtype=np.int64)})
+        return Parameters(at_phase(_COUNTS))
 
     def fit(
         self, start: Parameters, examples: Examples, *, instructions: Instructions, rng: np.random.Generator
@@ -66,7 +67,7 @@ class Portrait:
 
     def answer(self, state: Parameters, rows: Rows) -> Parameters:
         """The sums the state asks for."""
-        phase = int(state["phase"][0])
+        phase = phase_of(state)
         if phase == _COUNTS:
             found: dict[str, object] = {"n": np.array([len(rows)], dtype=np.int64)}
             for fact in self.facts.columns:
@@ -92,10 +93,10 @@ class Portrait:
 
     def advance(self, start: Parameters, total: Parameters) -> Parameters:
         """The leader half. Raises ValueError for totals that are no counts."""
-        phase = int(start["phase"][0])
+        phase = phase_of(start)
         check_counts(total)
         if phase == _COUNTS:
-            found: dict[str, object] = {"phase": np.array([_FINE], dtype=np.int64), "n": total["n"]}
+            found: dict[str, object] = {**at_phase(_FINE), "n": total["n"]}
             for fact in self.facts.columns:
                 if fact.is_number:
                     coarse, whole = (
@@ -108,7 +109,7 @@ class Portrait:
             return Parameters(found)
         if phase == _FINE:
             found = {name: array for name, array in start.items() if name.startswith("levels/") or name == "n"}
-            found["phase"] = np.array([_COMPARE], dtype=np.int64)
+            found |= at_phase(_COMPARE)
             for fact in self.facts.columns:
                 if fact.is_number:
                     table = Scores.joined(
@@ -119,12 +120,12 @@ class Portrait:
                     )
                     found |= dict(table.to_parameters().prefixed(f"table/{fact.name}").items())
             return Parameters(found)
-        done = Parameters({"phase": np.array([_DONE], dtype=np.int64), "divergence": total["divergence"]})
+        done = Parameters({**at_phase(_DONE), "divergence": total["divergence"]})
         return start | done
 
     def finished(self, parameters: Parameters) -> bool:
         """Whether the divergences are summed."""
-        return int(parameters["phase"][0]) == _DONE
+        return phase_of(parameters) == _DONE
 
     def predict(self, parameters: Parameters, examples: Examples) -> Floats:
         """Nothing to predict. Raises UsageError."""

@@ -26,6 +26,7 @@ from cohortium.synth.federate.mixture import mixture_of
 from cohortium.synth.federate.parcels import packed_state, unpacked_state
 from cohortium.synth.federate.plan import FederationPlan
 from cohortium.synth.federate.rounded import rounded_counts
+from cohortium.synth.phases import at_phase, phase_of
 from cohortium.synth.rows import rows_of_examples
 
 __all__ = ["Ensemble", "SiteModels"]
@@ -48,14 +49,14 @@ class SiteModels:
 
     def initial(self, layout: Layout, *, rng: np.random.Generator) -> Parameters:
         """Nothing there yet."""
-        return Parameters({"phase": np.array([_LENGTHS], dtype=np.int64)})
+        return Parameters(at_phase(_LENGTHS))
 
     def fit(
         self, start: Parameters, examples: Examples, *, instructions: Instructions, rng: np.random.Generator
     ) -> Fitted:
         """Learn alone, ask the gate, and say how long the model is; then give it."""
         state, memory = start.under("state"), start.under("memory")
-        if int(state["phase"][0]) == _LENGTHS:
+        if phase_of(state) == _LENGTHS:
             memory = self._judged(examples, rng)
             sizes = np.array([len(memory["bytes"]) if "bytes" in memory else 0, len(examples)], dtype=np.int64)
             return answered(Parameters({"sizes": sizes}), memory, n_samples=len(examples))
@@ -71,7 +72,7 @@ class SiteModels:
 
     def advance(self, start: Parameters, total: Parameters) -> Parameters:
         """The leader half: room for the longest model, then the mixture."""
-        if int(start["phase"][0]) == _LENGTHS:
+        if phase_of(start) == _LENGTHS:
             sizes = {place: [int(v) for v in arrays["sizes"]] for place, arrays in each_site(total)}
             room = max(length for length, _ in sizes.values())
             if room <= 0:
@@ -80,7 +81,7 @@ class SiteModels:
             for place, (_, patients) in sizes.items():
                 n[place] = max(patients, 0)
             return Parameters(
-                {"phase": np.array([_MODELS], dtype=np.int64), "room": np.array([min(room, _MOST_BYTES)]), "n": n}
+                {**at_phase(_MODELS), "room": np.array([min(room, _MOST_BYTES)]), "n": n}
             )  # fmt: skip
         models = {place: unpacked_state(arrays) for place, arrays in each_site(total)}
         agreed = np.asarray(start["n"])  # ends with the last site that said a size; a model of another is left out
@@ -88,11 +89,11 @@ class SiteModels:
         if not sum(weights.values()):
             raise TrainingFailed("no site's model passed its gate", stage="merge", code="gate")
         found = mixture_of([(models[place], weight) for place, weight in weights.items()])
-        return found | Parameters({"phase": np.array([_DONE], dtype=np.int64), "places": np.array(list(weights))})
+        return found | Parameters({**at_phase(_DONE), "places": np.array(list(weights))})
 
     def finished(self, parameters: Parameters) -> bool:
         """Whether all models are there."""
-        return int(parameters["phase"][0]) == _DONE
+        return phase_of(parameters) == _DONE
 
     def refused(self, sent: Parameters) -> str:
         """What is wrong with one contribution; empty if nothing is."""

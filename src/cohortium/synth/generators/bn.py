@@ -42,6 +42,7 @@ from cohortium.synth.generators.outcome import (
 from cohortium.synth.generators.preparing import after_histograms, after_ranges, coding_of, histograms, ranges
 from cohortium.synth.generators.redrawing import redrawn
 from cohortium.synth.generators.tail import Tail, gram_counts, repaired
+from cohortium.synth.phases import at_phase, phase_of
 from cohortium.synth.rows import Rows, rows_of_examples
 
 __all__ = ["BayesianNetwork"]
@@ -84,7 +85,7 @@ class BayesianNetwork:
 
     def initial(self, layout: Layout, *, rng: np.random.Generator) -> Parameters:
         """The first question. Independent of layout and stream."""
-        return Parameters({"phase": np.array([RANGES], dtype=np.int64)})
+        return Parameters(at_phase(RANGES))
 
     def fit(
         self, start: Parameters, examples: Examples, *, instructions: Instructions, rng: np.random.Generator
@@ -95,7 +96,7 @@ class BayesianNetwork:
 
     def answer(self, state: Parameters, rows: Rows) -> Parameters:
         """The sums the state asks for, of these rows."""
-        phase = _phase(state)
+        phase = phase_of(state)
         if phase == RANGES:
             return ranges(self.facts, rows)
         if phase == HISTOGRAMS:
@@ -104,16 +105,16 @@ class BayesianNetwork:
 
     def advance(self, start: Parameters, total: Parameters) -> Parameters:
         """The leader half: what the sums of all sites make of the state."""
-        phase = _phase(start)
+        phase = phase_of(start)
         if phase == RANGES:
-            return _in_phase(HISTOGRAMS, after_ranges(self.facts, total))
+            return Parameters(at_phase(HISTOGRAMS)) | after_ranges(self.facts, total)
         if phase == HISTOGRAMS:
             return self._after_histograms(start, total)
         return self._after_families(start, total)
 
     def finished(self, parameters: Parameters) -> bool:
         """Whether graph and hazards stand still."""
-        return _phase(parameters) == DONE
+        return phase_of(parameters) == DONE
 
     def predict(self, parameters: Parameters, examples: Examples) -> Floats:
         """Log relative hazard of every patient, (n,). Raises UsageError for an outcome that is not survival."""
@@ -149,7 +150,7 @@ class BayesianNetwork:
         state = after_histograms(self.facts, start, total, min_cell=self.min_cell)
         found: dict[str, object] = dict(state.items())
         coding = self.coding(state)
-        found["phase"] = np.array([CLIMB], dtype=np.int64)
+        found |= at_phase(CLIMB)
         found["families"] = _packed([Family(child) for child in range(len(coding.sizes))], self.max_parents)
         found["changed"] = np.arange(len(coding.sizes), dtype=np.int64)
         found["climbs"] = np.zeros(1, dtype=np.int64)
@@ -191,7 +192,7 @@ class BayesianNetwork:
         for child, size in enumerate(coding.sizes):
             block = np.asarray(found[f"block/{child}"], dtype=np.int64)
             kept[f"counts/{child}"] = block[:, : coding.sizes[0]].sum(axis=1).reshape(size, -1)
-        kept["phase"] = np.array([DONE], dtype=np.int64)
+        kept |= at_phase(DONE)
         return Parameters(kept)
 
     # --- reading a state ---------------------------------------------------------------------------------------
@@ -247,14 +248,6 @@ class BayesianNetwork:
         coding, hazards = self.coding(state), tuple(hazards_of(self.facts, state).values())
         covariates = covariates_of(coding, state)
         return Imputer(coding, self.network(state), self.tail(state), covariates, hazards).filled(rows, rng=rng)
-
-
-def _in_phase(phase: int, state: Parameters) -> Parameters:
-    return Parameters({"phase": np.array([phase], dtype=np.int64), **dict(state.items())})
-
-
-def _phase(state: Parameters) -> int:
-    return int(state["phase"][0])
 
 
 def _changed(state: Parameters) -> tuple[int, ...]:

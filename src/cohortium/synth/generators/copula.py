@@ -40,6 +40,7 @@ from cohortium.synth.generators.outcome import (
 )
 from cohortium.synth.generators.preparing import after_histograms, after_ranges, coding_of, histograms, ranges
 from cohortium.synth.generators.tail import repaired
+from cohortium.synth.phases import at_phase, phase_of
 from cohortium.synth.rows import Rows, rows_of_examples
 
 __all__ = ["Copula"]
@@ -75,7 +76,7 @@ class Copula:
 
     def initial(self, layout: Layout, *, rng: np.random.Generator) -> Parameters:
         """The first question. Independent of layout and stream."""
-        return _in_phase(RANGES, {})
+        return Parameters(at_phase(RANGES))
 
     def fit(
         self, start: Parameters, examples: Examples, *, instructions: Instructions, rng: np.random.Generator
@@ -86,7 +87,7 @@ class Copula:
 
     def answer(self, state: Parameters, rows: Rows) -> Parameters:
         """The sums the state asks for, of these rows."""
-        phase = _phase(state)
+        phase = phase_of(state)
         if phase == RANGES:
             return ranges(self.facts, rows)
         if phase == HISTOGRAMS:
@@ -101,9 +102,9 @@ class Copula:
 
     def advance(self, start: Parameters, total: Parameters) -> Parameters:
         """The leader half: what the sums of all sites make of the state."""
-        phase = _phase(start)
+        phase = phase_of(start)
         if phase == RANGES:
-            return _in_phase(HISTOGRAMS, after_ranges(self.facts, total))
+            return after_ranges(self.facts, total) | Parameters(at_phase(HISTOGRAMS))
         if phase == HISTOGRAMS:
             return self._after_histograms(start, total)
         found: dict[str, object] = dict(start.items())
@@ -118,11 +119,11 @@ class Copula:
             still = still and not len(np.asarray(found.get("hazard pairs", ())))
         steps = int(start["hazard steps"][0]) + 1
         found["hazard steps"] = np.array([steps], dtype=np.int64)
-        return _in_phase(DONE if still or steps > MAX_STEPS else OUTCOME, found)
+        return Parameters(found | at_phase(DONE if still or steps > MAX_STEPS else OUTCOME))
 
     def finished(self, parameters: Parameters) -> bool:
         """Whether pairs are known and hazards stand still."""
-        return _phase(parameters) == DONE
+        return phase_of(parameters) == DONE
 
     def predict(self, parameters: Parameters, examples: Examples) -> Floats:
         """Log relative hazard of every patient, (n,). Raises UsageError for an outcome that is not survival."""
@@ -166,7 +167,7 @@ class Copula:
                 found |= dict(held.to_parameters().prefixed(f"whole table/{fact.name}").items())
         found |= hazards_begun(self.facts, state, coding_of(self.facts, state))
         found["hazard steps"] = np.zeros(1, dtype=np.int64)
-        return _in_phase(PAIRS, found)
+        return Parameters(found | at_phase(PAIRS))
 
     def _columns(self, state: Parameters, coding: Coding) -> _Columns:
         tables = {fact.name: scores_of(state.under(f"whole table/{fact.name}")) for fact in coding.numbers}
@@ -311,11 +312,3 @@ def _levels(z: Floats, counts: Integers) -> Integers:
 
     edges = np.cumsum(counts)[:-1] / max(int(counts.sum()), 1)
     return np.searchsorted(norm.ppf(edges), z, side="right")
-
-
-def _phase(state: Parameters) -> int:
-    return int(state["phase"][0])
-
-
-def _in_phase(phase: int, arrays: Mapping[str, object]) -> Parameters:
-    return Parameters({**arrays, "phase": np.array([phase], dtype=np.int64)})

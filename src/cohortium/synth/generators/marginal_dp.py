@@ -35,6 +35,7 @@ from cohortium.privacy.dp.sampling import PatientSampler, public_size
 from cohortium.synth.facts import Fact, Facts
 from cohortium.synth.generators.latent import kept_by_cutting, level_scores, lifted, tetrachoric
 from cohortium.synth.generators.public_table import PublicTable, has_range, nearest_counts, public_edges
+from cohortium.synth.phases import at_phase, phase_of
 from cohortium.synth.rows import Rows, rows_of_examples
 
 __all__ = ["UNITS", "MarginalDP"]
@@ -113,7 +114,7 @@ class MarginalDP:
 
     def initial(self, layout: Layout, *, rng: np.random.Generator) -> Parameters:
         """The first question."""
-        return Parameters({"phase": np.array([CELLS], dtype=np.int64)})
+        return Parameters(at_phase(CELLS))
 
     def fit(
         self, start: Parameters, examples: Examples, *, instructions: Instructions, rng: np.random.Generator
@@ -129,7 +130,7 @@ class MarginalDP:
 
     def answer(self, state: Parameters, rows: Rows, *, steps: PrivateSteps | None = None) -> Parameters:
         """The sums the state asks for, of these rows, with this site's part of the noise if there are steps."""
-        sums = self._cells(rows) if _phase(state) == CELLS else self._pairs(state, rows, steps)
+        sums = self._cells(rows) if phase_of(state) == CELLS else self._pairs(state, rows, steps)
         if steps is not None:
             noise = IntegerGaussian(steps.noise_multiplier * UNITS)
             stream = SecretStream(steps.entropy, use="synth")
@@ -139,11 +140,11 @@ class MarginalDP:
 
     def advance(self, start: Parameters, total: Parameters) -> Parameters:
         """The leader half: post-processing, which costs nothing."""
-        return self._after_cells(total) if _phase(start) == CELLS else self._after_pairs(start, total)
+        return self._after_cells(total) if phase_of(start) == CELLS else self._after_pairs(start, total)
 
     def finished(self, parameters: Parameters) -> bool:
         """Whether both exchanges are through."""
-        return _phase(parameters) == DONE
+        return phase_of(parameters) == DONE
 
     def predict(self, parameters: Parameters, examples: Examples) -> Floats:
         """Log relative hazard of every patient, (n,)."""
@@ -187,7 +188,7 @@ class MarginalDP:
         noisy = {name: np.asarray(total[f"cells/{name}"]).astype(np.float64) / unit for name in self.sizes}
         n = max(float(np.mean([counts.sum() for counts in noisy.values()])), 1.0)
         found: dict[str, object] = {f"cells/{name}": nearest_counts(counts, n) for name, counts in noisy.items()}
-        return Parameters({"phase": np.array([PAIRS], dtype=np.int64), "n": np.array([n]), **found})
+        return Parameters({**at_phase(PAIRS), "n": np.array([n]), **found})
 
     def _counts(self, state: Parameters, name: str) -> Floats:
         return np.asarray(state[f"cells/{name}"], dtype=np.float64)
@@ -320,7 +321,7 @@ class MarginalDP:
         found[v:, v:] = _shrunk(scores[:m, :m], room, spread_scores) / room
         found = np.clip(found, -_MOST, _MOST)
         np.fill_diagonal(found, 1.0)
-        made: dict[str, object] = {**dict(start.items()), "phase": np.array([DONE], dtype=np.int64),
+        made: dict[str, object] = {**dict(start.items()), **at_phase(DONE),
                                    "correlations": found, "share": share, "gaps": gaps / n}  # fmt: skip
         if r:
             covariance = np.eye(v + m)
@@ -430,7 +431,3 @@ def _drawn_times(relative: Floats, rates: Floats, edges: Floats, rng: np.random.
         spent = spent + more
         alive = np.exp(-spent)
     return found
-
-
-def _phase(state: Parameters) -> int:
-    return int(state["phase"][0])

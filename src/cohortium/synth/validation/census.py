@@ -33,6 +33,7 @@ from cohortium.synth.generators.normal_scores import (
     step_counts,
 )
 from cohortium.synth.generators.preparing import check_counts
+from cohortium.synth.phases import at_phase, phase_of
 from cohortium.synth.rows import Rows, rows_of_examples
 from cohortium.synth.validation.association import N_BINS
 
@@ -66,9 +67,9 @@ class Census:
     def initial(self, layout: Layout | None, *, rng: np.random.Generator | None) -> Parameters:
         """The first question."""
         if self.reference is None:
-            return Parameters({"phase": np.array([RANGES], dtype=np.int64)})
+            return Parameters(at_phase(RANGES))
         kept = {name: array for name, array in self.reference.items() if name.startswith(("grid/", "bins/"))}
-        return Parameters({"phase": np.array([HISTOGRAMS], dtype=np.int64), **kept})
+        return Parameters({**at_phase(HISTOGRAMS), **kept})
 
     def fit(
         self, start: Parameters, examples: Examples, *, instructions: Instructions, rng: np.random.Generator
@@ -79,7 +80,7 @@ class Census:
 
     def answer(self, state: Parameters, rows: Rows) -> Parameters:
         """The sums the state asks for, of these rows."""
-        phase = _phase(state)
+        phase = phase_of(state)
         if phase == RANGES:
             return Parameters(
                 {f"coarse/{f.name}": coarse_counts(rows[f.name]) for f in self._numbers}
@@ -90,7 +91,7 @@ class Census:
 
     def advance(self, start: Parameters, total: Parameters) -> Parameters:
         """The leader half. Raises ValueError for totals that are no counts."""
-        phase = _phase(start)
+        phase = phase_of(start)
         check_counts(total.without(_SUMS) if phase == PAIRS else total)
         found: dict[str, object] = {k: v for k, v in start.items() if k != "phase"}
         if phase == RANGES:
@@ -99,18 +100,18 @@ class Census:
                     np.asarray(total[f"coarse/{fact.name}"]), np.asarray(total[f"steps/{fact.name}"]),
                     low=fact.low, high=fact.high,
                 )  # fmt: skip
-            return Parameters({"phase": np.array([HISTOGRAMS], dtype=np.int64), **found})
+            return Parameters({**at_phase(HISTOGRAMS), **found})
         found |= dict(total.items())
         if phase == HISTOGRAMS:
             for fact in self._numbers:
                 if f"bins/{fact.name}" not in found:
                     found[f"bins/{fact.name}"] = _bin_edges(np.asarray(total[f"fine/{fact.name}"], dtype=np.int64))
         done = phase == PAIRS
-        return Parameters({"phase": np.array([DONE if done else PAIRS], dtype=np.int64), **found})
+        return Parameters({**at_phase(DONE if done else PAIRS), **found})
 
     def finished(self, parameters: Parameters) -> bool:
         """Whether all sums are in."""
-        return _phase(parameters) == DONE
+        return phase_of(parameters) == DONE
 
     def predict(self, parameters: Parameters, examples: Examples) -> Floats:
         """Nothing is predicted: raises UsageError."""
@@ -217,7 +218,3 @@ def _bin_edges(fine: Integers) -> Floats:
 
 def _grid(state: Parameters, name: str) -> Floats:
     return np.asarray(state[f"grid/{name}"], dtype=np.float64)
-
-
-def _phase(state: Parameters) -> int:
-    return int(state["phase"][0])
