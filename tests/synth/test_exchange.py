@@ -6,6 +6,7 @@ import pytest
 from cohortium.core.parameters import Parameters
 from cohortium.errors import DataError
 from cohortium.synth.exchange import fit_by_sums, fit_network, fit_privately
+from cohortium.synth.generators.network_training import Budget
 
 
 def test_three_sites_give_the_state_of_the_pooled_table(world):
@@ -22,7 +23,7 @@ class OneNumber:
     """A network of a single weight, whose stages leave a trace."""
 
     def __init__(self, world):
-        self._world = world
+        self._world, self.budgets = world, []
 
     def foundation(self):
         return self._world.generator
@@ -30,11 +31,12 @@ class OneNumber:
     def begin(self, foundation, *, rng):
         return Parameters({"w": np.zeros(1)})
 
-    def warm(self, weights, foundation, *, rng):
-        return Parameters({"w": weights["w"] + 1})
+    @property
+    def budget(self):
+        return Budget(whole=7, warm=2, private_warm=0)
 
-    def train(self, weights, foundation, rows, *, effort, rng):
-        assert effort == 1.0
+    def train(self, weights, foundation, rows, *, budget, rng):
+        self.budgets.append((budget, len(rows)))
         return SimpleNamespace(weights=Parameters({"w": weights["w"] * 10 + len(rows)}))
 
     def closing(self, weights, foundation):
@@ -47,8 +49,10 @@ class OneNumber:
 
 def test_a_network_is_begun_warmed_trained_on_all_rows_and_assembled(world):
     halves = [world.training.take(np.arange(k, len(world.training), 2)) for k in range(2)]
-    state = fit_network(OneNumber(world), halves, rng=np.random.default_rng(0))
-    assert state["w"][0] == 10 + len(world.training)
+    generator, n = OneNumber(world), len(world.training)
+    state = fit_network(generator, halves, rng=np.random.default_rng(0))
+    assert generator.budgets == [(2, n), (7, n)]  # as many invented rows as patients, then the patients
+    assert state["w"][0] == 10 * n + n
     assert state["n"][0] == len(world.training)
 
 

@@ -17,6 +17,7 @@ from cohortium.core.parameters import Parameters
 from cohortium.core.private import PrivateSteps
 from cohortium.errors import DataError
 from cohortium.privacy.dp.terms import generator_noise
+from cohortium.synth.generators.network_training import warmed
 from cohortium.synth.rows import Rows
 
 __all__ = ["fit_by_sums", "fit_network", "fit_privately"]
@@ -68,10 +69,10 @@ def fit_network(generator: Any, sites: Sequence[Rows], *, rng: np.random.Generat
     """The finished state of a network trained on all rows in one place: central, or isolated with a single site."""
     foundation = fit_by_sums(generator.foundation(), sites)
     weights = generator.begin(foundation, rng=rng)
-    weights = generator.warm(weights, foundation, rng=rng)
+    weights = warmed(generator, weights, foundation, budget=generator.budget.warm, rng=rng)
     facts = sites[0].facts
     rows = Rows(facts, {name: np.concatenate([site[name] for site in sites]) for name in facts.names})
-    weights = generator.train(weights, foundation, rows, effort=1.0, rng=rng).weights
+    weights = generator.train(weights, foundation, rows, budget=generator.budget.whole, rng=rng).weights
     learner = generator.closing(weights, foundation)
     closed = Parameters() if learner is None else fit_by_sums(learner, sites)
     state: Parameters = generator.assembled(foundation, weights, closed)

@@ -15,6 +15,8 @@ from cohortium.synth.federate.carried import with_reserve
 from cohortium.synth.federate.divergence import Portrait
 from cohortium.synth.federate.gate import GateVerdict, too_few
 from cohortium.synth.generators.bn import BayesianNetwork
+from cohortium.synth.generators.network_training import Budget
+from cohortium.synth.rows import Rows
 
 
 def examples_of(rows):
@@ -97,10 +99,18 @@ class Trained:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TinyNetwork:
-    """One weight: the mean age. A training goes the share `effort` of the way from where it starts to the site's mean.
+class Fifty(Portrait):
+    """A foundation whose patients are all fifty."""
 
-    Moments count trainings. calls: (what, effort, proximal, trainings before) of each call.
+    def sample(self, state, n, *, rng):
+        return Rows(self.facts, {name: np.full(n, 50.0) for name in self.facts.names})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyNetwork:
+    """One weight: the mean age. A training goes its share of the budget from where it starts to the site's mean.
+
+    Moments count trainings. calls: (what, share, proximal, trainings before) of each call.
     """
 
     facts: Facts
@@ -110,20 +120,21 @@ class TinyNetwork:
     learns_by = "weights"
 
     def foundation(self):
-        return Portrait(facts=self.facts)
+        return Fifty(facts=self.facts)
 
     def begin(self, foundation, *, rng):
         return Parameters({"age": np.zeros(1, dtype=np.float32)})
 
-    def warm(self, weights, foundation, *, rng):
-        self.calls.append(("warm", 0.0, 0.0, 0))
-        return Parameters({"age": np.full(1, 50, dtype=np.float32)})
+    @property
+    def budget(self):
+        return Budget(whole=600, warm=6000, private_warm=0)
 
-    def train(self, weights, foundation, rows, *, effort, rng, proximal=0.0, moments=None):
+    def train(self, weights, foundation, rows, *, budget, rng, proximal=0.0, moments=None):
         before = 0 if moments is None else int(moments["n"][0])
-        self.calls.append(("train", effort, proximal, before))
+        warm = budget == self.budget.warm
+        self.calls.append(("warm", 1.0, proximal, before) if warm else ("train", budget / 600, proximal, before))
         start = float(weights["age"][0])
-        age = np.float32(start + effort * (float(np.nanmean(rows["age"])) - start))
+        age = np.float32(start + self.calls[-1][1] * (float(np.nanmean(rows["age"])) - start))
         held = Parameters({"n": np.array([before + 1], dtype=np.int64)})
         return Trained(weights=Parameters({"age": np.array([age])}), loss=1.0, steps=1, moments=held)
 

@@ -20,7 +20,7 @@ def test_one_round_is_the_mean_of_the_sites_by_patients(tiny, sites):
 def test_rounds_share_the_budget_warm_up_once_and_keep_moments_at_the_site(tiny, sites):
     _, memories = run(Averaging(plan=FederationPlan(rounds=4)), tiny, sites)
     trained = [call for call in tiny.calls if call[0] == "train"]
-    assert [call for call in tiny.calls if call[0] == "warm"] == [("warm", 0.0, 0.0, 0)]
+    assert [call for call in tiny.calls if call[0] == "warm"] == [("warm", 1.0, 0.0, 0)]
     assert {call[1] for call in trained} == {0.25}
     assert [call[3] for call in trained] == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
     assert all(int(memory["weights/moments/n"][0]) == 4 for memory in memories.values())

@@ -28,7 +28,7 @@ def test_a_network_goes_on_where_it_stopped_and_closes_on_its_own_rows(tiny, sit
     assert float(state["age"][0]) == pytest.approx(50 + 0.5 * (mean - 50), rel=1e-6)
     state, _ = train_further(tiny, memory, own, other, effort=0.5, rng=rng)
     assert state["closing/n"].tolist() == [len(own)]
-    assert tiny.calls == [("warm", 0, 0, 0), ("train", 0.5, 0.0, 0), ("train", 0.5, 0.0, 1)]
+    assert tiny.calls == [("warm", 1.0, 0.0, 0), ("train", 0.5, 0.0, 0), ("train", 0.5, 0.0, 1)]
 
 
 def test_received_rows_are_capped(world):

@@ -47,7 +47,7 @@ def test_patients_can_be_judged_ten_at_once(world, made):
     generator = Ctgan(facts=world.facts, steps=3, pac=10, dropout=0.5, hidden=32)
     weights = generator.begin(state.under("foundation"), rng=np.random.default_rng(0))
     assert weights["critic.0.weight"].shape[1] % 10 == 0
-    done = generator.train(weights, state.under("foundation"), world.training, effort=1.0, rng=np.random.default_rng(0))
+    done = generator.train(weights, state.under("foundation"), world.training, budget=3, rng=np.random.default_rng(0))
     assert np.isfinite(done.loss)
 
 
@@ -58,7 +58,7 @@ def test_the_same_stream_gives_the_same_bits(world, made):
     assert again.digest == state.digest != other.digest
 
 
-def test_effort_moments_and_the_proximal_term(world, made):
+def test_budget_moments_and_the_proximal_term(world, made):
     generator, state = made
     foundation = state.under("foundation")
     weights = generator.begin(foundation, rng=np.random.default_rng(0))
@@ -67,12 +67,12 @@ def test_effort_moments_and_the_proximal_term(world, made):
     def train(**given):
         return generator.train(weights, foundation, few, rng=np.random.default_rng(1), **given)
 
-    part = train(effort=0.5)
+    part = train(budget=15)
     assert part.steps == 15
     assert tuple(part.weights) == tuple(weights)
-    assert int(train(effort=0.5, moments=part.moments).moments["generator.steps"][0]) == 30
-    assert part.weights.digest == train(effort=0.5).weights.digest
-    held = train(effort=0.5, proximal=1000.0)
+    assert int(train(budget=15, moments=part.moments).moments["generator.steps"][0]) == 30
+    assert part.weights.digest == train(budget=15).weights.digest
+    held = train(budget=15, proximal=1000.0)
 
     def away(trained):
         return sum(float(np.abs(trained.weights[name] - weights[name]).sum()) for name in weights)
@@ -85,7 +85,7 @@ def test_nobody_and_the_unfinished_are_refused(world, made):
     weights = generator.begin(state.under("foundation"), rng=np.random.default_rng(0))
     with pytest.raises(DataError, match="no patient"):
         generator.train(weights, state.under("foundation"), world.training.take(np.zeros(0, dtype=int)),
-                        effort=1.0, rng=np.random.default_rng(0))  # fmt: skip
+                        budget=30, rng=np.random.default_rng(0))  # fmt: skip
     with pytest.raises(UsageError, match="not finished"):
         generator.sample(weights, 3, rng=np.random.default_rng(0))
 

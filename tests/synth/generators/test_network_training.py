@@ -7,12 +7,13 @@ from cohortium.core.parameters import Parameters  # noqa: E402
 from cohortium.models.optimisers import OptimiserPlan  # noqa: E402
 from cohortium.synth.generators.network_training import (  # noqa: E402
     MOST_INVENTED,
+    Budget,
     Descent,
     Trained,
     in_batches,
     n_invented,
-    share_of,
     uniform_layer,
+    warmed,
 )
 
 PLAN = OptimiserPlan(name="adam", learning_rate=0.1)
@@ -58,10 +59,31 @@ def test_batches_visit_everybody_once_a_pass():
 
 
 def test_shares_of_the_budget():
-    assert share_of(200, 0.2) == 40
-    assert share_of(3, 0.01) == 1
+    assert Budget(whole=200, warm=0, private_warm=0).share(0.2) == 40
+    assert Budget(whole=3, warm=0, private_warm=0).share(0.01) == 1
     with pytest.raises(ValueError, match="effort"):
-        share_of(200, 1.5)
+        Budget(whole=200, warm=0, private_warm=0).share(1.5)
+
+
+def test_a_network_is_warmed_on_as_many_invented_rows_as_there_are_patients():
+    seen = []
+
+    class Foundation:
+        def sample(self, foundation, n, *, rng):
+            return [0] * n
+
+    class Generator:
+        def foundation(self):
+            return Foundation()
+
+        def train(self, weights, foundation, rows, *, budget, rng):
+            seen.append((len(rows), budget))
+            return Trained(weights=weights, loss=0.0, steps=1, moments=Parameters())
+
+    for n, budget in ((12, 5), (0, 5), (12, 0)):
+        foundation = Parameters({"n": np.array([n], dtype=np.int64)})
+        assert warmed(Generator(), START, foundation, budget=budget, rng=np.random.default_rng(0)) is START
+    assert seen == [(12, 5)]
 
 
 def test_first_weights_lie_within_the_bound_of_torch():

@@ -74,7 +74,7 @@ def test_the_mixture_is_the_same_for_any_partition(world, made, n_sites, seed):
     assert learner.max_rounds <= 20
 
 
-def test_effort_and_moments_and_the_proximal_term(world, made):
+def test_budget_and_moments_and_the_proximal_term(world, made):
     generator, state = made
     foundation, few = state.under("foundation"), world.training.take(np.arange(200))
     weights = state.under("network")
@@ -82,12 +82,12 @@ def test_effort_and_moments_and_the_proximal_term(world, made):
     def train(**given):
         return generator.train(weights, foundation, few, rng=np.random.default_rng(1), **given)
 
-    part = train(effort=0.1)
+    part = train(budget=15)
     assert part.steps == 15 * 2
-    on = train(effort=0.1, moments=part.moments)
+    on = train(budget=15, moments=part.moments)
     assert int(on.moments["steps"][0]) == 60
     assert on.weights.digest != part.weights.digest
-    held = train(effort=0.1, proximal=100.0)
+    held = train(budget=15, proximal=100.0)
 
     def away(trained: Parameters):
         return sum(float(np.abs(trained[name] - weights[name]).sum()) for name in weights)
@@ -122,7 +122,7 @@ def test_few_patients_can_be_asked_for_and_nobody_before_the_end(world, made):
         generator.sample(state.under("foundation"), 3, rng=np.random.default_rng(0))
     with pytest.raises(DataError, match="no patient"):
         generator.train(state.under("network"), state.under("foundation"), world.training.take(np.zeros(0, dtype=int)),
-                        effort=1.0, rng=np.random.default_rng(0))  # fmt: skip
+                        budget=20, rng=np.random.default_rng(0))  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import numpy as np
 from cohortium.core.parameters import Parameters
 from cohortium.synth.exchange import fit_by_sums
 from cohortium.synth.federate.weighting import fit_by_weighted_sums
+from cohortium.synth.generators.network_training import warmed
 from cohortium.synth.rows import Rows, joined
 
 __all__ = ["MOST_RECEIVED", "fit_with_received", "least_of", "none_too_large", "train_further"]
@@ -35,9 +36,11 @@ def train_further(
     moments = memory.under("moments") or None
     if not len(weights):
         foundation = fit_by_sums(generator.foundation(), [own])
-        weights = generator.warm(generator.begin(foundation, rng=rng), foundation, rng=rng)
+        first = generator.begin(foundation, rng=rng)
+        weights = warmed(generator, first, foundation, budget=generator.budget.warm, rng=rng)
     rows = own if received is None else joined([own, least_of(received, MOST_RECEIVED * len(own), rng)])
-    trained = generator.train(weights, foundation, rows, effort=effort, rng=rng, moments=moments)
+    budget = generator.budget.share(effort)
+    trained = generator.train(weights, foundation, rows, budget=budget, rng=rng, moments=moments)
     learner = generator.closing(trained.weights, foundation)
     closed = Parameters() if learner is None else fit_by_sums(learner, [own])
     kept = foundation.prefixed("foundation") | trained.weights.prefixed("weights")

@@ -22,6 +22,7 @@ from cohortium.strategies.exact_sums import ExactSums
 from cohortium.swarm.program import Stage
 from cohortium.synth.federate.carried import Carried, CarryingLayout, carried_by
 from cohortium.synth.federate.divergence import UNIT, weight_of_site
+from cohortium.synth.generators.network_training import warmed
 from cohortium.synth.rows import rows_of_examples
 
 __all__ = ["Closing", "NetworkWeights", "Travelling", "finished_network", "network_stages"]
@@ -99,7 +100,8 @@ class NetworkWeights:
         if float(shared[_AGE][0]) < 0.5:
             weights = self._warm(weights, foundation)
         trained = self.generator.train(
-            weights, foundation, rows, effort=1.0 / self.trainings, rng=rng, proximal=instructions.proximal,
+            weights, foundation, rows, budget=self.generator.budget.share(1.0 / self.trainings), rng=rng,
+            proximal=instructions.proximal,
             moments=memory.under("moments") if len(memory) else None,
         )  # fmt: skip
         older = Parameters({_AGE: np.asarray([float(shared[_AGE][0]) + 1.0], dtype=np.float32)})
@@ -146,7 +148,8 @@ class NetworkWeights:
         if key not in self.warmed:
             self.warmed.clear()
             stream = np.random.default_rng([int(b) for b in key[:8]])  # the same at every site
-            self.warmed[key] = self.generator.warm(weights, foundation, rng=stream)
+            budget = self.generator.budget.warm
+            self.warmed[key] = warmed(self.generator, weights, foundation, budget=budget, rng=stream)
         return self.warmed[key]
 
 

@@ -36,6 +36,7 @@ from cohortium.privacy.dp.sampling import PatientSampler, public_size
 from cohortium.strategies.exact_sums import ExactSums
 from cohortium.swarm.program import Stage
 from cohortium.synth.exchange import fit_by_sums
+from cohortium.synth.generators.network_training import warmed
 from cohortium.synth.generators.private_steps import stepped, stepped_privately, still, together
 from cohortium.synth.rows import Rows, rows_of_examples
 
@@ -173,7 +174,9 @@ class PrivateNetwork:
         key = foundation.digest
         if key not in self.warmed:
             self.warmed.clear()
-            self.warmed[key] = self.generator.private_start(foundation, rng=_stream(foundation))
+            first = self.generator.begin(foundation, rng=_stream(foundation))
+            budget = self.generator.budget.private_warm
+            self.warmed[key] = warmed(self.generator, first, foundation, budget=budget, rng=_stream(foundation))
         return self.warmed[key]
 
     def _shared(

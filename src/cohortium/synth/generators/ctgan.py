@@ -33,7 +33,7 @@ from cohortium.synth.generators.gan_network import GanNetwork
 from cohortium.synth.generators.judged_patients import JudgedPatients
 from cohortium.synth.generators.marginal_dp import MarginalDP
 from cohortium.synth.generators.modal_foundation import ModalFoundation
-from cohortium.synth.generators.network_training import Descent, Trained, n_invented, share_of
+from cohortium.synth.generators.network_training import Budget, Descent, Trained
 from cohortium.synth.rows import Rows
 
 __all__ = ["Ctgan"]
@@ -104,13 +104,10 @@ class Ctgan:
         network = self._network(foundation)
         return network.initial(rng) | self._critic(network).initial(rng)
 
-    def warm(self, weights: Parameters, foundation: Parameters, *, rng: np.random.Generator) -> Parameters:
-        """The weights after steps on invented rows, as many as there are patients."""
-        n = n_invented(foundation)
-        if not self.warm_steps or n == 0:
-            return weights
-        rows = self.foundation().sample(foundation, n, rng=rng)
-        return self._trained(weights, foundation, rows, n_steps=self.warm_steps, rng=rng).weights
+    @property
+    def budget(self) -> Budget:
+        """In steps."""
+        return Budget(whole=self.steps, warm=self.warm_steps, private_warm=self.private_warm_steps)
 
     def train(
         self,
@@ -118,14 +115,59 @@ class Ctgan:
         foundation: Parameters,
         rows: Rows,
         *,
-        effort: float,
+        budget: int,
         rng: np.random.Generator,
         proximal: float = 0.0,
         moments: Parameters | None = None,
     ) -> Trained:
-        """Training on a site's rows. effort: share of all steps; proximal: mu of FedProx; moments: kept ones."""
-        n_steps = share_of(self.steps, effort)
-        return self._trained(weights, foundation, rows, n_steps=n_steps, rng=rng, proximal=proximal, moments=moments)
+        """Training on a site's rows. budget: steps; proximal: mu of FedProx; moments: kept ones."""
+        require_torch()
+        import torch
+
+        if len(rows) == 0:
+            raise DataError("no patient to learn from")
+        network = self._network(foundation)
+        critic, cells = self._critic(network), network.cells
+        plans = _plans(self.critic_rate, self.learning_rate)
+        choice, noise = rng.spawn(2)
+        modal = cells.encode(rows, choice)
+        named = modal.codes[:, : len(cells.named)]
+        n = int(foundation["n"][0])
+        conditions = Conditions.of([one * n for one in cells.named_margins], codes=named)
+        lists = Lists.of(named, n_levels=max(cells.sizes, default=1)) if len(cells.named) else None
+        losses: list[float] = []
+        with one_thread():
+            real = tensor(network.real(modal))
+            judge = Descent(
+                plans["critic."], weights, critic.names, moments=moments, label="critic.", proximal=proximal
+            )
+            maker = Descent(
+                plans["generator."], weights, network.names, moments=moments, label="generator.", proximal=proximal,
+                decay=_DECAY,
+            )  # fmt: skip
+            for _ in range(budget):
+                asked = conditions.draw(self.batch, choice)
+                fitting = choice.integers(0, len(rows), self.batch) if asked is None or lists is None else (
+                    lists.fitting(asked, choice))  # fmt: skip
+                question = torch.from_numpy(network.question(asked, self.batch))
+                drawn = torch.from_numpy(noise.standard_normal((self.batch, self.noise), dtype=np.float32))
+                soft = network.soft(maker.tensors, torch.cat([drawn, question], dim=1), noise)
+                with torch.no_grad():
+                    fake = torch.cat([soft.data, question], dim=1)
+                    true = torch.cat([real[torch.from_numpy(fitting)], question], dim=1)
+                    loss, gradients = critic.gradients(judge.tensors, true, fake, noise)
+                    judge.apply(gradients)
+                    _, towards = critic.towards_real(judge.tensors, fake, noise)
+                total = (soft.data * towards[:, : network.width]).sum()
+                maker.step(total if asked is None else total + network.miss(soft, asked))
+                losses.append(loss)
+        last = losses[-max(1, budget // 10) :]
+        return Trained(
+            weights=weights | judge.weights() | maker.weights(),
+            loss=float(np.mean(last)),
+            steps=budget,
+            moments=judge.moments() | maker.moments(),
+        )
 
     def closing(self, weights: Parameters, foundation: Parameters) -> None:
         """Nothing is left to learn."""
@@ -147,12 +189,6 @@ class Ctgan:
         if self.pac != 1:
             raise ValueError(f"pac = {self.pac} judges patients together, so clipping bounds nothing; set pac = 1")
         return MarginalDP(facts=self.facts, min_cell=self.min_cell)
-
-    def private_start(self, foundation: Parameters, *, rng: np.random.Generator) -> Parameters:
-        """Where the noisy steps begin: after many steps on patients drawn from the foundation, which cost nothing."""
-        rows = self.foundation().sample(foundation, n_invented(foundation), rng=rng)
-        first = self.begin(foundation, rng=rng)
-        return self._trained(first, foundation, rows, n_steps=self.private_warm_steps, rng=rng).weights
 
     @property
     def private_plans(self) -> Mapping[str, OptimiserPlan]:
@@ -191,65 +227,6 @@ class Ctgan:
 
     def _critic(self, network: GanNetwork) -> Critic:
         return Critic(network.width + network.asked_width, self.critic_hidden, self.pac, self.dropout)
-
-    def _trained(
-        self,
-        weights: Parameters,
-        foundation: Parameters,
-        rows: Rows,
-        *,
-        n_steps: int,
-        rng: np.random.Generator,
-        proximal: float = 0.0,
-        moments: Parameters | None = None,
-    ) -> Trained:
-        require_torch()
-        import torch
-
-        if len(rows) == 0:
-            raise DataError("no patient to learn from")
-        network = self._network(foundation)
-        critic, cells = self._critic(network), network.cells
-        plans = _plans(self.critic_rate, self.learning_rate)
-        choice, noise = rng.spawn(2)
-        modal = cells.encode(rows, choice)
-        named = modal.codes[:, : len(cells.named)]
-        n = int(foundation["n"][0])
-        conditions = Conditions.of([one * n for one in cells.named_margins], codes=named)
-        lists = Lists.of(named, n_levels=max(cells.sizes, default=1)) if len(cells.named) else None
-        losses: list[float] = []
-        with one_thread():
-            real = tensor(network.real(modal))
-            judge = Descent(
-                plans["critic."], weights, critic.names, moments=moments, label="critic.", proximal=proximal
-            )
-            maker = Descent(
-                plans["generator."], weights, network.names, moments=moments, label="generator.", proximal=proximal,
-                decay=_DECAY,
-            )  # fmt: skip
-            for _ in range(n_steps):
-                asked = conditions.draw(self.batch, choice)
-                fitting = choice.integers(0, len(rows), self.batch) if asked is None or lists is None else (
-                    lists.fitting(asked, choice))  # fmt: skip
-                question = torch.from_numpy(network.question(asked, self.batch))
-                drawn = torch.from_numpy(noise.standard_normal((self.batch, self.noise), dtype=np.float32))
-                soft = network.soft(maker.tensors, torch.cat([drawn, question], dim=1), noise)
-                with torch.no_grad():
-                    fake = torch.cat([soft.data, question], dim=1)
-                    true = torch.cat([real[torch.from_numpy(fitting)], question], dim=1)
-                    loss, gradients = critic.gradients(judge.tensors, true, fake, noise)
-                    judge.apply(gradients)
-                    _, towards = critic.towards_real(judge.tensors, fake, noise)
-                total = (soft.data * towards[:, : network.width]).sum()
-                maker.step(total if asked is None else total + network.miss(soft, asked))
-                losses.append(loss)
-        last = losses[-max(1, n_steps // 10) :]
-        return Trained(
-            weights=weights | judge.weights() | maker.weights(),
-            loss=float(np.mean(last)),
-            steps=n_steps,
-            moments=judge.moments() | maker.moments(),
-        )
 
 
 def _plans(critic_rate: float, rate: float) -> dict[str, OptimiserPlan]:

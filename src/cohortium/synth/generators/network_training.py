@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from cohortium.models.torch_training import tensor
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["MOST_INVENTED", "Descent", "Trained", "in_batches", "n_invented", "share_of", "uniform_layer"]
+__all__ = ["MOST_INVENTED", "Budget", "Descent", "Trained", "in_batches", "n_invented", "uniform_layer", "warmed"]
 
 MOST_INVENTED = 200_000
 """Rows to warm up on, at most: their number comes from sums in which a liar may write anything."""
@@ -34,6 +34,24 @@ class Trained:
     loss: float
     steps: int
     moments: Parameters
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How long a network trains, in units of its own. whole: of the whole run; warm: before, on rows of the foundation.
+
+    private_warm: the same in a private run, where rows of the foundation are free and those of patients are not.
+    """
+
+    whole: int
+    warm: int
+    private_warm: int
+
+    def share(self, effort: float) -> int:
+        """This share of the whole, at least 1. Raises ValueError for a share outside (0, 1]."""
+        if not 0 < effort <= 1:
+            raise ValueError(f"effort must be above 0 and at most 1, got {effort}")
+        return max(1, round(self.whole * effort))
 
 
 class Descent:
@@ -110,13 +128,18 @@ def in_batches(n: int, batch: int, n_steps: int, rng: np.random.Generator) -> li
     return found[:n_steps]
 
 
-def share_of(total: int, effort: float) -> int:
-    """Steps or passes of this share of the whole, at least 1. Raises ValueError for a share outside (0, 1]."""
-    if not 0 < effort <= 1:
-        raise ValueError(f"effort must be above 0 and at most 1, got {effort}")
-    return max(1, round(total * effort))
-
-
 def n_invented(foundation: Parameters) -> int:
     """Rows to draw from a foundation for warming up: as many as there are patients, 0 to `MOST_INVENTED`."""
     return min(max(int(foundation["n"][0]), 0), MOST_INVENTED)
+
+
+def warmed(
+    generator: Any, weights: Parameters, foundation: Parameters, *, budget: int, rng: np.random.Generator
+) -> Parameters:
+    """A generator's weights after so much training on invented rows, as many as there are patients."""
+    n = n_invented(foundation)
+    if not budget or n == 0:
+        return weights
+    rows = generator.foundation().sample(foundation, n, rng=rng)
+    made: Parameters = generator.train(weights, foundation, rows, budget=budget, rng=rng).weights
+    return made

@@ -31,7 +31,7 @@ from cohortium.synth.generators.cells import Cells, Encoded, placed
 from cohortium.synth.generators.encoded_patients import EncodedPatients
 from cohortium.synth.generators.latent_mixture import LatentMixture, integer_layer
 from cohortium.synth.generators.marginal_dp import MarginalDP
-from cohortium.synth.generators.network_training import Descent, Trained, in_batches, n_invented, share_of
+from cohortium.synth.generators.network_training import Budget, Descent, Trained, in_batches
 from cohortium.synth.generators.vae_network import LOG_VARIANCE, VaeNetwork
 from cohortium.synth.rows import Rows
 
@@ -96,13 +96,10 @@ class VaeBgm:
         require_torch()
         return self._network(foundation).initial(rng)
 
-    def warm(self, weights: Parameters, foundation: Parameters, *, rng: np.random.Generator) -> Parameters:
-        """The weights after passes over invented rows, as many as there are patients."""
-        n = n_invented(foundation)
-        if not self.warm_epochs or n == 0:
-            return weights
-        rows = self.foundation().sample(foundation, n, rng=rng)
-        return self._trained(weights, foundation, rows, passes=self.warm_epochs, rng=rng).weights
+    @property
+    def budget(self) -> Budget:
+        """In passes over the rows."""
+        return Budget(whole=self.epochs, warm=self.warm_epochs, private_warm=self.warm_epochs)
 
     def train(
         self,
@@ -110,14 +107,31 @@ class VaeBgm:
         foundation: Parameters,
         rows: Rows,
         *,
-        effort: float,
+        budget: int,
         rng: np.random.Generator,
         proximal: float = 0.0,
         moments: Parameters | None = None,
     ) -> Trained:
-        """Training on a site's rows. effort: share of all passes; proximal: mu of FedProx; moments: kept ones."""
-        passes = share_of(self.epochs, effort)
-        return self._trained(weights, foundation, rows, passes=passes, rng=rng, proximal=proximal, moments=moments)
+        """Training on a site's rows. budget: passes over the rows; proximal: mu of FedProx; moments: kept ones."""
+        require_torch()
+        import torch
+
+        if len(rows) == 0:
+            raise DataError("no patient to learn from")
+        network = self._network(foundation)
+        plan = OptimiserPlan(name="adam", learning_rate=self.learning_rate)
+        order, noise = rng.spawn(2)
+        n_steps = budget * -(-len(rows) // self.batch)
+        losses: list[float] = []
+        with one_thread():
+            targets = network.targets(network.cells.encode(rows))
+            descent = Descent(plan, weights, network.names, moments=moments, proximal=proximal)
+            for chosen in in_batches(len(rows), self.batch, n_steps, order):
+                loss = network.loss(descent.tensors, targets.take(torch.from_numpy(chosen)), noise)
+                descent.step(loss)
+                losses.append(float(loss.detach()))
+        last = losses[-max(1, n_steps // 10) :]
+        return Trained(weights=descent.weights(), loss=float(np.mean(last)), steps=n_steps, moments=descent.moments())
 
     def closing(self, weights: Parameters, foundation: Parameters) -> Codes:
         """The learner by sums of the mixture."""
@@ -138,10 +152,6 @@ class VaeBgm:
     def private_foundation(self) -> MarginalDP:
         """What a private run learns first, by noisy sums. Raises ValueError where a number has no agreed range."""
         return MarginalDP(facts=self.facts, min_cell=self.min_cell)
-
-    def private_start(self, foundation: Parameters, *, rng: np.random.Generator) -> Parameters:
-        """Where the noisy steps begin."""
-        return self.warm(self.begin(foundation, rng=rng), foundation, rng=rng)
 
     @property
     def private_plans(self) -> Mapping[str, OptimiserPlan]:
@@ -194,37 +204,6 @@ class VaeBgm:
             raise UsageError("this generator is not finished; fit it to the end before sampling")
         mixture = LatentMixture(n_latent=self.latent, n_components=self.components)
         return self._network(state.under("foundation")), mixture
-
-    def _trained(
-        self,
-        weights: Parameters,
-        foundation: Parameters,
-        rows: Rows,
-        *,
-        passes: int,
-        rng: np.random.Generator,
-        proximal: float = 0.0,
-        moments: Parameters | None = None,
-    ) -> Trained:
-        require_torch()
-        import torch
-
-        if len(rows) == 0:
-            raise DataError("no patient to learn from")
-        network = self._network(foundation)
-        plan = OptimiserPlan(name="adam", learning_rate=self.learning_rate)
-        order, noise = rng.spawn(2)
-        n_steps = passes * -(-len(rows) // self.batch)
-        losses: list[float] = []
-        with one_thread():
-            targets = network.targets(network.cells.encode(rows))
-            descent = Descent(plan, weights, network.names, moments=moments, proximal=proximal)
-            for chosen in in_batches(len(rows), self.batch, n_steps, order):
-                loss = network.loss(descent.tensors, targets.take(torch.from_numpy(chosen)), noise)
-                descent.step(loss)
-                losses.append(float(loss.detach()))
-        last = losses[-max(1, n_steps // 10) :]
-        return Trained(weights=descent.weights(), loss=float(np.mean(last)), steps=n_steps, moments=descent.moments())
 
     def _drawn(
         self,
