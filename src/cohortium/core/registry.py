@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
@@ -26,11 +27,10 @@ class Registry(Mapping[str, str]):
         self._group = group
 
     def _all(self) -> dict[str, str]:
-        found = {e.name: e.value for e in entry_points(group=self._group)} if self._group else {}
-        return {**found, **self._own}
+        return {**(_added(self._group) if self._group else {}), **self._own}
 
     def __getitem__(self, name: str) -> str:
-        return self._all()[name]
+        return self._own[name] if name in self._own else self._all()[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._all()))
@@ -40,10 +40,16 @@ class Registry(Mapping[str, str]):
 
     def resolve(self, name: str) -> Any:
         """The object behind a name. Raises UsageError with what is available and the nearest name."""
-        known = self._all()
-        if name not in known:
+        if name not in self:
+            known = self._all()
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
             guess = f"; did you mean {near[0]!r}?" if near else ""
             raise UsageError(f"unknown {self.kind} {name!r}; available: {', '.join(sorted(known))}{guess}")
-        module, _, attribute = known[name].partition(":")
+        module, _, attribute = self[name].partition(":")
         return getattr(import_module(module), attribute)
+
+
+@cache
+def _added(group: str) -> Mapping[str, str]:
+    """What third parties add: asked once, for the metadata of every installed package are read to answer."""
+    return {one.name: one.value for one in entry_points(group=group)}
