@@ -317,8 +317,12 @@ def fill_wheelhouse(line, call=call):
 
 
 def outlast(command):
-    """Run a command to its own end, also after Ctrl-C: it was told too, and may still be saving."""
-    child = subprocess.Popen(command, cwd=HERE)
+    """Run a command to its own end, also after Ctrl-C: it was told too, and may still be saving.
+
+    Compiled modules are kept whatever the shell says: the tests start hundreds of Pythons, and each would compile anew.
+    """
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    child = subprocess.Popen(command, cwd=HERE, env=kept)
     while True:
         try:
             return child.wait()

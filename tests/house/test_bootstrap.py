@@ -362,6 +362,11 @@ def test_a_set_up_place_costs_less_than_a_second_and_passes_the_exit_code_on(che
     assert used.children_user + used.children_system - began < 1.0
 
 
+def test_compiled_modules_are_kept_whatever_the_shell_says(bootstrap, monkeypatch):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    assert bootstrap.outlast([sys.executable, "-c", "import sys; sys.exit(sys.dont_write_bytecode)"]) == 0
+
+
 def test_an_interrupted_verb_may_save_before_it_ends(checkout):
     saving = (
         f"#!{sys.executable}\nimport signal, sys\n"
