@@ -10,9 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from cohortium.reports.drawing import FIGURE_CSS
+from cohortium.reports.pages import templates
 from cohortium.reports.privacy import AuditRecord
 from cohortium.reports.privacy_sections import PrivacySections
 from cohortium.reports.record import RunRecord
@@ -60,27 +59,24 @@ class OfficerPage:
 
     def html(self) -> str:
         """The whole page."""
-        environment = Environment(
-            loader=PackageLoader("cohortium.reports", "templates"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
         record = self.record
         audit = self.audit or (record.privacy.audit if record.privacy is not None else None)
         privacy = None if record.privacy is None else PrivacySections(record.privacy, record.trained)
-        page = environment.get_template("officer.html").render(
-            record=record,
-            proof=self.proof,
-            audit=audit,
-            attacks=None if privacy is None or audit is None else privacy.of_attacks(audit),
-            released_by=self.released_by,
-            privacy=privacy,
-            items=checklist(record, self.proof, audit),
-            features=_features(record),
-            risks=_risks(record, audit),
-            style=FIGURE_CSS,
+        page = (
+            templates("cohortium.reports")
+            .get_template("officer.html")
+            .render(
+                record=record,
+                proof=self.proof,
+                audit=audit,
+                attacks=None if privacy is None or audit is None else privacy.of_attacks(audit),
+                released_by=self.released_by,
+                privacy=privacy,
+                items=checklist(record, self.proof, audit),
+                features=_features(record),
+                risks=_risks(record, audit),
+                style=FIGURE_CSS,
+            )
         )
         return re.sub(r"(?i)(https?):", r"\1&#58;", page).replace("//", "&#47;&#47;")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -26,7 +26,7 @@ from cohortium.reports.scope import Scope, scoped
 from cohortium.reports.sections import Sections
 from cohortium.reports.summary import run_checks, state, three_sentences
 
-__all__ = ["Report", "unbroken"]
+__all__ = ["Report", "templates"]
 
 _MARK = "@@record@@"
 _SIGNS = {"ok": ("✓", "pass"), "warn": ("!", "warn"), "fail": ("✗", "fail"), "skipped": ("–", "note")}
@@ -50,7 +50,7 @@ class Report:
         record = self.seen
         checks = (*run_checks(record), *record.checks)
         page = (
-            _environment()
+            templates("cohortium.reports")
             .get_template("report.html")
             .render(
                 record=record,
@@ -90,19 +90,21 @@ def _private(record: RunRecord) -> PrivacySections | None:
     return None if record.private_study is None else PrivacySections(record.private_study.privacy, record.sites)
 
 
-def _environment() -> Environment:
+@cache
+def templates(package: str) -> Environment:
+    """A package's pages, compiled once a process: strict, escaped, with the filter `unbroken`."""
     environment = Environment(
-        loader=PackageLoader("cohortium.reports", "templates"),
+        loader=PackageLoader(package, "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["unbroken"] = unbroken
+    environment.filters["unbroken"] = _unbroken
     return environment
 
 
-def unbroken(cell: str) -> str:
+def _unbroken(cell: str) -> str:
     """A table cell whose intervals and arrows are never parted by the end of a line."""
     return re.sub(r"\([^()]* to [^()]*\)|\S+ → \S+", lambda found: found[0].replace(" ", "\u00a0"), cell)
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from cohortium.reports.drawing import FIGURE_CSS, Figure
 from cohortium.reports.figures import Dot, dots
-from cohortium.reports.pages import unbroken
+from cohortium.reports.pages import templates
 from cohortium.synth.rows import Rows
 from cohortium.synth.validation import bench_pictures, pictures
 from cohortium.synth.validation.anchors import interval
@@ -76,24 +76,20 @@ class ValidationPage:
 
     def html(self) -> str:
         """The whole page; the same judgement gives the same bytes."""
-        environment = Environment(
-            loader=PackageLoader("cohortium.synth.validation", "templates"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        environment.filters["unbroken"] = unbroken
-        css = PackageLoader("cohortium.reports", "templates").get_source(environment, "report.css")[0]
-        return environment.get_template("validation.html").render(
-            name=self.name,
-            judgement=self.judgement,
-            verdicts=[
-                (topic, word, *_SIGNS.get(word, ("–", "note"))) for topic, word in self.judgement.verdict.items()
-            ],
-            sections=self._sections(),
-            digests=self.digests,
-            style=Markup(FIGURE_CSS + css),  # noqa: S704 - our own files
+        css = (files("cohortium.reports") / "templates" / "report.css").read_text(encoding="utf-8")
+        return (
+            templates("cohortium.synth.validation")
+            .get_template("validation.html")
+            .render(
+                name=self.name,
+                judgement=self.judgement,
+                verdicts=[
+                    (topic, word, *_SIGNS.get(word, ("–", "note"))) for topic, word in self.judgement.verdict.items()
+                ],
+                sections=self._sections(),
+                digests=self.digests,
+                style=Markup(FIGURE_CSS + css),  # noqa: S704 - our own files
+            )
         )
 
     @property
