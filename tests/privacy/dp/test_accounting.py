@@ -35,6 +35,16 @@ def test_one_gaussian_agrees_with_the_closed_form():
     assert epsilon([Event.gaussian(sigma=1.0)], delta=DELTA) == pytest.approx(4.3772, rel=1e-4)
 
 
+@pytest.mark.parametrize(("sigma", "count", "delta"), [(0.7, 3, 1e-3), (10.0, 40, 1e-6), (5.0, 1, 1e-9)])
+def test_gaussians_cost_what_their_privacy_loss_distribution_says(sigma, count, delta):
+    from dp_accounting.pld.privacy_loss_distribution import from_gaussian_mechanism
+
+    loss = from_gaussian_mechanism(sigma / math.sqrt(count), value_discretization_interval=1e-4)
+    assert epsilon([Event.gaussian(sigma=sigma, count=count)], delta=delta) == pytest.approx(
+        loss.get_epsilon_for_delta(delta), abs=1e-6
+    )
+
+
 def test_three_runs_are_composed_and_not_added():
     event, _, alone = KNOWN[0]
     together = epsilon([event] * 3, delta=DELTA)

@@ -5,8 +5,9 @@ or remove one patient, rounded up. `quick_epsilon` is the Renyi bound: sooner th
 Events are composed, their epsilons never added: three runs of 12.40 each are 23.60, not 37.19.
 
 Both by Google's `dp-accounting` (extra `dp`), imported when used. It has no PLD for zCDP, so a run with such an event
-is accounted by Renyi as a whole. A tree of Gaussians over batches that share no patient is one Gaussian: a patient is
-in floor(log2 steps) + 1 of its nodes. Design: privacy.md section 7.
+is accounted by Renyi as a whole. Gaussians alone need none: together they are one, whose epsilon is exact. A tree of
+Gaussians over batches that share no patient is one Gaussian: a patient is in floor(log2 steps) + 1 of its nodes.
+Design: privacy.md section 7.
 """
 
 from __future__ import annotations
@@ -151,10 +152,34 @@ def _epsilon(events: Events, delta: float) -> float:
         sampled = type(one).__name__ == "PoissonSampledDpEvent"
         loss = _once(event.once()).self_compose(event.count) if sampled else _composed(one, event.count)
         whole = loss if whole is None else whole.compose(loss)
+    if whole is None:
+        return min(_of_a_gaussian(1 / math.sqrt(gaussians), delta), bound) if gaussians else bound
     if gaussians:  # all of them together are one, with less noise
-        loss = _composed(GaussianDpEvent(1.0), gaussians)
-        whole = loss if whole is None else whole.compose(loss)
-    return bound if whole is None else min(float(whole.get_epsilon_for_delta(delta)), bound)
+        whole = whole.compose(_together(gaussians))
+    return min(float(whole.get_epsilon_for_delta(delta)), bound)
+
+
+def _of_a_gaussian(sigma: float, delta: float) -> float:
+    """Of one Gaussian, at most a billionth above the exact one, a thousand times sooner than by its loss distribution.
+
+    Source: Balle and Wang 2018, Improving the Gaussian Mechanism for Differential Privacy, theorem 8.
+    """
+    from scipy.special import log_ndtr, ndtr
+
+    def lost(eps: float) -> float:
+        """The delta at this epsilon; falls as epsilon grows."""
+        half, far = 1 / (2 * sigma), eps * sigma
+        return float(ndtr(half - far) - math.exp(eps + log_ndtr(-half - far)))
+
+    if lost(0.0) <= delta:
+        return 0.0
+    low, high = 0.0, 1.0
+    while lost(high) > delta:
+        low, high = high, 2 * high
+    while high - low > 1e-9 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if lost(middle) > delta else (low, middle)
+    return high
 
 
 @lru_cache(maxsize=16)
@@ -162,6 +187,14 @@ def _once(event: MechanismEvent) -> Any:
     """One use of a sampled mechanism. Making it costs a hundred times what composing it with itself costs, and a
     run asks after every round; kept for few, each is some megabytes."""
     return _composed(_mechanism(event), 1)
+
+
+@lru_cache(maxsize=16)
+def _together(precision: float) -> Any:
+    """Gaussians as one, given the sum of their 1 / sigma^2. Kept, for a search for the noise of steps asks again."""
+    from dp_accounting import GaussianDpEvent
+
+    return _composed(GaussianDpEvent(1.0), precision)
 
 
 def _composed(mechanism: Any, count: float) -> Any:
