@@ -41,10 +41,11 @@ NO_CPU_TORCH = """the CPU build of torch could not be fetched. Ways out:
   make VERB ARGS=--no-torch          everything but neural networks"""
 
 LINT_IMPORTS = "from importlinter.cli import lint_imports_command as lint; lint()"
+TESTS = ["-m", "pytest", "-n", "auto", "--maxprocesses", "8", "--dist", "worksteal", "-m", "not slow and not long"]
 COMMANDS = {
     "demo": [["-m", "cohortium.cli", "demo"]],
-    "test": [["-m", "pytest", "-n", "auto", "--maxprocesses", "8", "-m", "not slow and not long"]],
-    "test-lowest": [["-m", "pytest", "-n", "auto", "--maxprocesses", "8", "-m", "not slow and not long"]],
+    "test": [TESTS],
+    "test-lowest": [TESTS],
     "lint": [["-m", "ruff", "format", "--check", "."], ["-m", "ruff", "check", "."], ["-c", LINT_IMPORTS]],
     "type": [["-m", "mypy"]],
     "docs": [["-m", "mkdocs", "build", "--strict", "-q"], ["-m", "pytest", "-q", "tests/house/test_docs.py"]],
