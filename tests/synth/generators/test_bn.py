@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cohortium.errors import UsageError
@@ -16,8 +16,9 @@ def test_the_registry_names_it():
     assert GENERATORS.resolve("bn") is BayesianNetwork
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(st.integers(1, 45), st.integers(0, 2**16))
+@example(45, 0)
 def test_any_partition_gives_the_same_bits(world, n_sites, seed):
     site = np.random.default_rng(seed).integers(0, n_sites, len(world.training))
     site[0] = n_sites  # one site of a single patient
