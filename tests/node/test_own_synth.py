@@ -252,6 +252,25 @@ def test_a_hospital_lost_in_the_middle_costs_its_patients_and_not_the_generator(
     assert "oslo" in rounds[-1]["missing"]
 
 
+@pytest.mark.slow
+def test_a_hospital_killed_in_the_middle_goes_on_where_it_was_and_ends_with_everybodys_generator(world):
+    three = world(*SITES)
+    three.tables.update(hospitals((90, 70, 50)))
+    study = pinned(three.tables, options={"max_climbs": 1})
+
+    async def main(world):
+        await world.propose("bonn", study)
+        await world.round_open("lund", 4)
+        await world.kill("lund")
+        await world.start("lund")
+        endings = await world.ended()
+        assert {ending.status for ending in endings.values()} == {"complete"}, endings
+
+    three.play(main)
+    same_generator(three, simulated(study, three.tables))
+    assert all(set(one["contributors"]) == {*SITES} for one in three.record("lund")["rounds"])
+
+
 def refuse(world, site, line):
     path = world.homes[site].path / "node.toml"
     key = line.partition(" ")[0]
