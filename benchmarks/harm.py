@@ -14,7 +14,8 @@ audit the same pooled logistic model is trained anew on what is left and judged 
     loss      told how many: sites by their mean out-of-bag loss       outlier  by their mean oddity
 
 Site AUROC is that of the evidence, `guarded` after sites that still rank rightly were set to 0.
-S5 is collusion (sites of 83, anchors), S6 (copies and free-riders) belongs to the local gate, S7 to the noisy evidence.
+S5 is collusion (sites of 83, anchors), S6 (copies and free-riders) belongs to the local gate, S7 is the audit under
+differential privacy: nothing is repaired or trained anew there, site AUROC is that of the noisy numbers.
 """
 
 from __future__ import annotations
@@ -32,9 +33,11 @@ from numpy.typing import NDArray
 
 from benchmarks.harm_tasks import load_task
 from cohortium.core.parameters import Parameters
+from cohortium.data.public_scale import PublicScale
 from cohortium.data.ranks import auroc
 from cohortium.quality.evidence import SiteEvidence, posterior
-from cohortium.quality.noisy import judge_noisy, release
+from cohortium.quality.noisy import posterior as posterior_of_number
+from cohortium.quality.noisy_audit import NoisyOutOfBag
 from cohortium.quality.out_of_bag import AuditResult, OutOfBag
 from cohortium.quality.pool import scale_of, scale_sums
 from cohortium.quality.repairs import library
@@ -49,13 +52,15 @@ _LEAST_IS_WORST = {
     "site_auroc", "site_auroc_two", "site_auroc_two_guarded", "site_auroc_20", "precision", "recall_two",
     "recall_two_look", "named_two", "record_auroc", "flip_auroc", "flip_top5", "noise_recall", "inverted_recall",
     "listed_precision", "repair",
-    "repair_flip", "noisy_auroc_20", "noisy_recall_20",
+    "repair_flip", "noisy_auroc_20", "noisy_auroc_20_two", "noisy_recall_20", "noisy_look_20", "strength", "certain",
 }  # fmt: skip
 
 
 def one_run(task: Task, case: Case, seed: int, *, models: bool = True) -> dict[str, float | str]:
     """One world audited: figures by name; NaN where a figure has no meaning. models: train anew as well."""
     world = make_world(task, case=case, seed=seed)
+    if case.epsilon is not None:
+        return _under_noise(world, case.epsilon, seed)
     sites = {name: world.examples(world.rows(at)) for at, name in enumerate(world.sites)}
     began = time.process_time()
     result = OutOfBag(anchors=world.anchors).run(sites, seed=seed)
@@ -64,29 +69,41 @@ def one_run(task: Task, case: Case, seed: int, *, models: bool = True) -> dict[s
     figures |= _of_sites(known) | _of_records(known) | _of_repairs(known)
     figures |= {"steps": result.cost.training_steps_ratio, "transfers": float(result.cost.model_transfers),
                 "oob_auroc": result.table.auroc, "slope": result.table.slope}  # fmt: skip
-    if case.epsilon is not None:
-        return figures | _of_noise(known, case.epsilon, seed)
     return figures | (_of_models(known) if models else {})
 
 
-def _of_noise(k: _Known, epsilon: float, seed: int) -> dict[str, float]:
-    """The last pass's evidence with noise: who would be convicted. Probes and sums are without noise here."""
-    judged = k.result.judged()
-    usual = float(k.result.state[f"pass-{OutOfBag().passes - 1}/usual"][0])
-    rng = np.random.default_rng([seed, round(1000 * epsilon)])
-    value, out = np.full(len(k.n), np.nan), np.zeros(len(k.n), dtype=bool)
-    for at, name in enumerate(k.names):
-        rows = k.world.rows(at)
-        told, _ = release(name, judged.margin[rows], k.world.y[rows].astype(np.float64), judged.oddity[rows],
-                          judged.z[rows], usual=usual, epsilon=epsilon, entropy=rng.bytes)  # fmt: skip
-        if told is not None:
-            value[at] = -told.value
-            out[at] = judge_noisy(told, others=len(k.n) - 1).left_out
-    large, good = k.n >= 20, ~k.world.harmful & ~k.role("partial")
-    return {
-        "noisy_auroc_20": _auroc(value[large], k.world.harmful[large]),
-        "noisy_recall_20": float(out[large & k.world.harmful].mean()) if (large & k.world.harmful).any() else np.nan,
+def _under_noise(world: World, epsilon: float, seed: int) -> dict[str, float | str]:
+    """The whole audit under differential privacy: probes, sums and numbers within epsilon; noise from a seed here.
+
+    Ranges of a table's columns are 3 standard deviations to both sides, as a consortium would agree on from elsewhere.
+    """
+    sites = {name: world.examples(world.rows(at)) for at, name in enumerate(world.sites)}
+    audit = NoisyOutOfBag(epsilon=epsilon, scale=PublicScale(ranges=() if world.side else (("*", -3.0, 3.0),)))
+    began, noise = time.process_time(), np.random.default_rng([seed, round(1000 * epsilon)])
+    result = audit.run(sites, entropy=noise.bytes, seed=seed)
+    figures: dict[str, float | str] = {"seconds": time.process_time() - began, "status": result.table.status}
+    auditor = audit.auditor(world.sites, next(iter(sites.values())).layout)
+    known = auditor.known(result.state)
+    told = {one.site: posterior_of_number(one, known) for one in auditor.evidence(result.state)}
+    n = np.array([len(world.rows(at)) for at in range(len(world.sites))])
+    score = np.array([told.get(name, np.nan) for name in world.sites])
+    cases_of = np.array([int(world.y[world.rows(at)].sum()) for at in range(len(n))])
+    large, two = n >= 20, np.minimum(cases_of, n - cases_of) >= 3
+    verdicts = {one.site: one for one in result.table.verdicts}
+    out = np.array([verdicts[name].left_out for name in world.sites])
+    look = np.array([verdicts[name].look for name in world.sites]) | out
+    good = ~world.harmful & (np.array(world.roles) != "partial")
+    found = large & two & world.harmful
+    return figures | {
+        "noisy_auroc_20": _auroc(score[large], world.harmful[large]),
+        "noisy_auroc_20_two": _auroc(score[large & two], world.harmful[large & two]),
+        "noisy_recall_20": float(out[found].mean()) if found.any() else np.nan,
+        "noisy_look_20": float(look[found].mean()) if found.any() else np.nan,
         "noisy_false": float(out[good].mean()),
+        "noisy_false_look": float(look[good].mean()),
+        "noisy_minority_lost": float(out[world.site][world.minority].mean()) if world.minority.any() else np.nan,
+        "strength": known.strength,
+        "certain": known.certain,
     }
 
 

@@ -254,14 +254,14 @@ def _too_few(study: Study, strategy: Strategy | None, n_sites: int) -> list[Prob
 
 def _preparations(study: Study, layout: Layout, learner: Learner) -> list[tuple[str, Preparation]]:
     if study.privacy.dp is not None:  # whatever reads patients is refused, so only public constants are left
-        return [("public", _public_scale(study))] if study.cohort.scale == "public" else []
+        return [("public", public_scale(study))] if study.cohort.scale == "public" else []
     names = [] if layout.image is not None else ["presence"]
     if study.cohort.scale != "none":
         names.append(study.cohort.scale)
     if study.cohort.fill != "none" and layout.image is None:
         names.append(study.cohort.fill)
     stages: list[tuple[str, Preparation]] = [
-        (name, _public_scale(study) if name == "public" else PREPARATIONS.resolve(name)()) for name in names
+        (name, public_scale(study) if name == "public" else PREPARATIONS.resolve(name)()) for name in names
     ]
     unscaled = study.cohort.scale == "none" and layout.image is None
     if unscaled and learner.learns_by == "sums" and getattr(learner, "reads_columns", True):
@@ -269,7 +269,7 @@ def _preparations(study: Study, layout: Layout, learner: Learner) -> list[tuple[
     return stages
 
 
-def _public_scale(study: Study) -> PublicScale:
+def public_scale(study: Study) -> PublicScale:
     """Ranges of `cohort.ranges`, and of the column contracts where they name one."""
     agreed = {name: column["range"] for name, column in study.cohort.columns.items() if "range" in column}
     flags = {name: (0, 1) for name, column in study.cohort.columns.items() if column.get("kind") == "flag"}

@@ -12,7 +12,7 @@ from cohortium.data.readers import read
 from cohortium.errors import RunFailed
 from cohortium.reports.record import RunRecord
 from cohortium.sim.accounts import check_budgets
-from cohortium.sim.protection import PatientSet, code_of_study, patients_of
+from cohortium.sim.purses import PatientSet, code_of_study, patients_of
 from cohortium.sim.results import load_model
 from cohortium.sim.simulate import Options, run_simulation
 

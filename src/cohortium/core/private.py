@@ -75,7 +75,8 @@ class PrivacyTerms:
     epsilon, delta: agreed, of the whole run. noise_multiplier: sigma of a released sum. steps: of a whole run, every
     round `steps_a_round` of them. n_sites, n_colluders, n_silent: of mode `distributed`, whose noise is whole although
     so many collude and so many are lost. unit `site`: one noisy sum of updates a round, no sampling. sums: multipliers
-    of sums over all patients, one an exchange, that come before the first step.
+    of sums over all patients, one an exchange, that come before the first step. shown: after them, scales of Laplace
+    noise in a number that every site shows, whole at each site.
     """
 
     epsilon: float
@@ -92,6 +93,7 @@ class PrivacyTerms:
     n_colluders: int = 0
     n_silent: int = 0
     sums: tuple[float, ...] = ()
+    shown: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.n_sharing < 1:
@@ -123,11 +125,19 @@ class PrivacyTerms:
         """Std of one site's noise, in units of the sensitivity."""
         return self.noise_multiplier / math.sqrt(self.n_sharing)
 
+    @property
+    def _before_steps(self) -> int:
+        """Exchanges that are no steps."""
+        return len(self.sums) + len(self.shown)
+
     def asked(self, exchange: int, *, clipping_norm: float, entropy: Callable[[int], bytes]) -> PrivateSteps:
         """What a site is told in this exchange, counted from 0. clipping_norm: where its last training left it."""
         if exchange < len(self.sums):
             own = self.sums[exchange] / math.sqrt(self.n_sharing)
             return PrivateSteps(sample_rate=1.0, steps=1, clipping_norm=1.0, noise_multiplier=own, entropy=entropy)
+        if exchange < self._before_steps:
+            scale = self.shown[exchange - len(self.sums)]
+            return PrivateSteps(sample_rate=1.0, steps=1, clipping_norm=1.0, noise_multiplier=scale, entropy=entropy)
         return PrivateSteps(
             sample_rate=self.sample_rate,
             steps=self.steps_a_round,
@@ -152,16 +162,18 @@ class PrivacyTerms:
         self, exchange: int, *, n_survivors: int | None = None, against: Against = "colluders"
     ) -> tuple[MechanismEvent, ...]:
         """What this exchange costs, counted from 0."""
-        if exchange >= len(self.sums):
+        if exchange >= self._before_steps:
             return self.events(n_survivors=n_survivors, against=against)
+        if exchange >= len(self.sums):
+            return (MechanismEvent.laplace(scale=self.shown[exchange - len(self.sums)]),)
         sigma = self.sums[exchange] * self._delivered_share(n_survivors, against)
         return (MechanismEvent.gaussian(sigma=sigma),)
 
     def of_first(self, exchanges: int, *, against: Against = "colluders") -> tuple[MechanismEvent, ...]:
         """What so many exchanges cost together."""
-        sums = range(min(exchanges, len(self.sums)))
-        steps = max(exchanges - len(self.sums), 0) * self.steps_a_round
-        return (*(one for k in sums for one in self.of_exchange(k, against=against)),
+        before = range(min(exchanges, self._before_steps))
+        steps = max(exchanges - self._before_steps, 0) * self.steps_a_round
+        return (*(one for k in before for one in self.of_exchange(k, against=against)),
                 *self.events(steps=steps, against=against))  # fmt: skip
 
     def events(
@@ -180,5 +192,5 @@ class PrivacyTerms:
 
     def planned(self, *, against: Against = "colluders") -> tuple[MechanismEvent, ...]:
         """What the whole run may cost at most."""
-        sums = (one for k in range(len(self.sums)) for one in self.of_exchange(k, against=against))
-        return (*sums, *self.events(steps=self.steps, against=against))
+        before = (one for k in range(self._before_steps) for one in self.of_exchange(k, against=against))
+        return (*before, *self.events(steps=self.steps, against=against))

@@ -213,9 +213,13 @@ class PrivacyPlan(_Plan):
 
 
 class QualityDp(_Plan):
-    """Noise on the evidence of an audit. epsilon: of one audit; alpha: chance that noise alone convicts a site."""
+    """Noise in a whole audit. epsilon at delta: of one audit, for one patient, all sums and numbers together.
+
+    alpha: chance that noise alone convicts a site whose labels neither agree with the others nor contradict them.
+    """
 
     epsilon: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    delta: Annotated[float, Field(gt=0, le=1e-3)] = 1e-5
     alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.01
 
 

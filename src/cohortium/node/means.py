@@ -29,7 +29,7 @@ from cohortium.node.run_folder import Ending, RunFolder
 from cohortium.node.settings import NodeSettings
 from cohortium.node.standings import left_out, standings_of, unsigned, what_to_sign, worth_saying
 from cohortium.node.studies import Library
-from cohortium.node.work import audits
+from cohortium.node.work import audits, carried
 from cohortium.sim.swarm import policy_of
 from cohortium.swarm.actions import Outcome
 from cohortium.swarm.membership import Members
@@ -217,12 +217,12 @@ class Seat:
             entropy=lambda n, *names: os.urandom(n),
             run_blocking=means.blocking,
             guard=LateGuard(
-                lambda n: build_guard(study, means.site, n_sites=n, entropy=os.urandom),
+                lambda n: build_guard(carried(study), means.site, n_sites=n, entropy=os.urandom),
                 expected=len(run.members_then),
                 joined=lambda: len(run.joiners),
             ),
             prepare=self._prepare,
-            budget=self.crew.budget if study.privacy.dp is not None else None,
+            budget=self.crew.budget if carried(study).privacy.dp is not None else None,
             audit=self.crew.audit,
             judge=self._judge,
             egress=self.egress,

@@ -6,7 +6,8 @@
     scores.json      what this site has committed of each of its records; for its own reviewer (`committed.py`)
 
 By agreement evidence.json holds how every site's model ranked the patients of every other, and there is nothing else:
-the detector judges sites, no records.
+the detector judges sites, no records. Under differential privacy it holds every site's noisy number, and no score was
+committed.
 
 Rows are counted from 1 without the header, as they stand in the site's own table.
 """
@@ -38,7 +39,15 @@ from cohortium.quality.pool import pool_of
 from cohortium.reports.privacy import PrivacyRecord
 from cohortium.reports.quality import AuditCost, QualityRecord, SiteVerdict
 from cohortium.reports.record import ModelRecord
-from cohortium.sim.auditing import auditor_of, detector_of, first_rows, models_of, records_of, verdicts_of
+from cohortium.sim.auditing import (
+    auditor_of,
+    detector_of,
+    first_rows,
+    models_of,
+    noisy_auditor_of,
+    records_of,
+    verdicts_of,
+)
 from cohortium.sim.comparison import SiteRows
 from cohortium.sim.quality import why_silent
 from cohortium.swarm.ports import Judged
@@ -72,6 +81,12 @@ def audit_record(
     if models is not None:
         told |= tried_of(models, model)
         quality = _quality(study, table, training_steps_ratio=1.0)
+    elif (noisy := noisy_auditor_of(program)) is not None:
+        rows, known = ward.gathered.rows()[0], noisy.known(model)
+        told |= {**noisy.drawing(model), "noise": asdict(known), "evidence": [asdict(e) for e in noisy.evidence(model)]}
+        pool = pool_of({program.sites.index(ward.site): records_of(rows)}, most_columns=None)
+        write_private(draft_of(folder, SUSPECTS), _listed(noisy.ranked(model, pool), ward, rows).encode())
+        quality = _quality(study, table, training_steps_ratio=2.0)
     else:
         rows, auditor = ward.gathered.rows()[0], auditor_of(program)
         pool = pool_of({program.sites.index(ward.site): records_of(rows)})
@@ -125,6 +140,10 @@ def _suspects(found: AuditResult, ward: Ward, rows: SiteRows) -> str:
         records = found.records(ward.site)
     except UsageError:
         return _HEAD
+    return _listed(records, ward, rows)
+
+
+def _listed(records: Iterable[Record], ward: Ward, rows: SiteRows) -> str:
     words = ward.schema.layout().classes or ("0", "1")
     return _HEAD + "".join(_lines(records, _sources(ward, rows), words))
 

@@ -25,7 +25,8 @@ from cohortium.privacy.dp.purse import Plan, Purse, Terms, version_of
 from cohortium.privacy.he.terms import method_of
 from cohortium.privacy.leakage.verdict import together
 from cohortium.reports.privacy import AuditRecord, PrivacyRecord
-from cohortium.sim.protection import attacks_of, code_of_study, patients_of, promise_of, spending_of
+from cohortium.sim.protection import attacks_of, promise_of, spending_of
+from cohortium.sim.purses import code_of_study, patients_of
 from cohortium.sim.site_auditor import SiteAuditor, thresholds_of
 from cohortium.swarm.book import DiskBook
 from cohortium.swarm.ports import Audited

@@ -38,7 +38,7 @@ from cohortium.node.policy import decide, facts_of, vetoed
 from cohortium.node.run import Run
 from cohortium.node.studies import TOPIC, Parcel
 from cohortium.node.voting import cast
-from cohortium.node.work import deployable
+from cohortium.node.work import carried, deployable
 from cohortium.swarm.actions import Outcome
 from cohortium.swarm.node import Node
 from cohortium.swarm.reasons import REASONS
@@ -307,7 +307,8 @@ class Runs:
 
     def _forbidden(self, run: Run, study: Study, n_patients: int | None = None) -> str:
         """What the site's own rules have against it, empty for nothing."""
-        promised = study.privacy.dp.epsilon if study.privacy.dp is not None else None
+        plan = carried(study).privacy.dp
+        promised = plan.epsilon if plan is not None else None
         n, by = len(run.members_then), run.proposer
         facts = facts_of(study, n_sites=n, cohort=n_patients, epsilon=promised, proposer=by)
         return vetoed(decide(study, facts, self._means.settings.consent))
@@ -319,7 +320,9 @@ class Runs:
             terms = await means.blocking(lambda: crew.look(n_sites=len(members)))
         except TrainingFailed as failed:
             raise UsageError(str(failed)) from None
-        guard = await means.blocking(lambda: build_guard(study, means.site, n_sites=len(members), entropy=os.urandom))
+        guard = await means.blocking(
+            lambda: build_guard(carried(study), means.site, n_sites=len(members), entropy=os.urandom)
+        )
         spoken: tuple[int, ...] = terms.spoken(masked=guard.recipe.masked)
         return spoken
 

@@ -33,7 +33,7 @@ from cohortium.privacy.dp.terms import check_delta
 from cohortium.quality.agreement import Agreement
 from cohortium.quality.pool import pool_of
 from cohortium.quality.study import check_audited, check_audited_by_nodes, fewest_audited
-from cohortium.sim.auditing import audit_program, detector_of, records_of
+from cohortium.sim.auditing import audit_program, audit_study, detector_of, noisy_detector_of, records_of
 from cohortium.sim.cohorts import Gathered, read_cohort, schema_of
 from cohortium.sim.leaks import leakage_checks, refuse_leaks
 from cohortium.sim.own_code import blamed_on, loaded_code
@@ -49,6 +49,7 @@ from cohortium.synth.study import build_generator
 __all__ = [
     "Ward",
     "audits",
+    "carried",
     "deployable",
     "empty_program",
     "open_ward",
@@ -66,6 +67,11 @@ _STATISTICAL = ("L2", "L7")
 def audits(study: Study) -> bool:
     """Whether a run of the study is an audit of the sites' data, in which nothing is trained."""
     return study.quality.detector != "none"
+
+
+def carried(study: Study) -> Study:
+    """The plan that a run of the study carries out: in an audit the detector for the model, and the audit's noise."""
+    return audit_study(study) if audits(study) else study
 
 
 def deployable(study: Study) -> tuple[Problem, ...]:
@@ -208,7 +214,7 @@ def synthesis(study: Study, *, sites: Sequence[str], judge: Callable[..., GateVe
 
 def proposal_of(study: Study, *, sites: Sequence[str], n_sites: int) -> Proposal:
     """What a proposal of the study among so many members says, whoever makes it."""
-    terms = terms_of(study, empty_program(study, sites=sites), n_sites=n_sites)
+    terms = terms_of(carried(study), empty_program(study, sites=sites), n_sites=n_sites)
     return replace(terms, min_sites=fewest_audited(study, n_sites)) if audits(study) else terms
 
 
@@ -226,7 +232,7 @@ def _program(
             study,
             schema.layout(),
             sites=sites,
-            detector=Agreement() if plan.detector == "agreement" else detector_of(plan),
+            detector=Agreement() if plan.detector == "agreement" else noisy_detector_of(study) or detector_of(plan),
             chance=chance,
             kinds=plan.repairs,
             site=site,

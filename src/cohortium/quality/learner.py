@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cohortium.core.examples import Examples, Layout
 from cohortium.core.parameters import Parameters
+from cohortium.core.private import PrivateSteps
 from cohortium.core.update import Fitted, Instructions
+from cohortium.privacy.dp.sampling import public_size
 from cohortium.quality.pool import Pool, pool_of
+from cohortium.quality.slots import MAX_COLUMNS
 
-__all__ = ["MAX_EXCHANGES", "Audit", "Auditing"]
+__all__ = ["MAX_EXCHANGES", "Audit", "Auditing", "NoisyAuditing"]
 
 MAX_EXCHANGES = 1000
 
@@ -31,6 +34,13 @@ class Auditing(Protocol):
     def gather(self, state: Parameters, answers: Mapping[str, Parameters]) -> Parameters: ...
 
     def finished(self, state: Parameters) -> bool: ...
+
+
+@runtime_checkable
+class NoisyAuditing(Protocol):
+    """An audit whose answers leave with noise only."""
+
+    def noisy(self, state: Parameters, pool: Pool, *, steps: PrivateSteps) -> Parameters: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +65,13 @@ class Audit:
         """This site's part of what the state asks for."""
         if id(examples) not in self._pools:
             self._pools.clear()
-            self._pools[id(examples)] = pool_of({self.sites.index(self.site): examples})
-        return Fitted(parameters=self.auditor.answer(start, self._pools[id(examples)]), n_samples=len(examples))
+            most = None if isinstance(self.auditor, NoisyAuditing) else MAX_COLUMNS
+            self._pools[id(examples)] = pool_of({self.sites.index(self.site): examples}, most_columns=most)
+        pool, steps = self._pools[id(examples)], instructions.private
+        if isinstance(self.auditor, NoisyAuditing) and steps is not None:
+            told = public_size(len(examples))
+            return Fitted(parameters=self.auditor.noisy(start, pool, steps=steps), n_samples=told)
+        return Fitted(parameters=self.auditor.answer(start, pool), n_samples=len(examples))
 
     def advance(self, start: Parameters, total: Parameters) -> Parameters:
         """The next state."""

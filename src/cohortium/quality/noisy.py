@@ -1,151 +1,175 @@
-"""One noisy number per site: evidence that may leave under differential privacy, and the cut-off that knows the noise.
+"""One noisy number per site: evidence that may leave under differential privacy, and verdicts that know the noise.
 
-S = [two-class: G; one-class: log(.8 e^G + .2 e^H)] - n log(1/2) - nu, with evidence clipped at 2 nats and oddity at 3.
-Adding or removing one patient moves the label part by at most 1.157 and nu by at most min(6, 8/(n - 1)). S is rounded
-to multiples of 2^-10 and gets an integer of the two-sided geometric distribution (Ghosh, Roughgarden, Sundararajan
-2009), so no low bits of a floating-point noise leave (Mironov 2012). The scale depends on n only through the power of
-two below it, which is declared. A fixed cut-off would convict good sites twenty times as often; this one moves out by
-the noise's own quantile.
+T = sum over a site's records of clip(e_i z_i / .8, -1, 1): z_i the log-odds by probes that never saw the site, e_i the
+label, -1 or 1. T is near its number of records where labels agree with all others, near 0 where they are coins, and
+below where they are reversed. One patient moves it by 1 at most, however surprising: the log-likelihood of the audit
+without noise moves by 1.157 and adds up more slowly, so the same noise hides three times as much of it.
 
-Guarantee: releasing S is epsilon-differentially private for one patient added or removed at one site, given the
-probes, the calibration and the scale of novelty; these are separate releases with events of their own. Sites below five
-records release nothing. Design: harmful-data.md 6.
+T is rounded to multiples of 2^-10 and gets an integer of the two-sided geometric distribution (Ghosh, Roughgarden,
+Sundararajan 2009), so no low bits of a floating-point noise leave (Mironov 2012). Guarantee: releasing it is one
+`laplace` event for one patient added or removed at one site, given the probes, which have events of their own. Sites
+below five records release nothing; the class of size and whether a site has both classes are public, and must not
+follow a single patient. Design: harmful-data.md 6.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cohortium.core.spending import MechanismEvent
-from cohortium.core.verdicts import LEAST_PUBLISHED, Verdict
+from cohortium.core import fixed_point as fp
+from cohortium.core.verdicts import Status, Verdict
 from cohortium.privacy.dp.noise import SecretStream
-from cohortium.quality.evidence import COIN, shifted, sound_terms, two_class
-from cohortium.quality.novelty import site_novelty, site_oddity
-from cohortium.quality.protection import RANKED_RIGHTLY, ranking
+from cohortium.quality.calibrate import LEAST_AUROC
+from cohortium.quality.decide import Table
+from cohortium.quality.noisy_probe import LEAST_CERTAIN
 
-__all__ = ["GRID", "NoisyEvidence", "cut_off", "judge_noisy", "noise_scale", "release", "sensitivity", "statistic"]
+__all__ = [
+    "GRID",
+    "Noisiness",
+    "NoisyEvidence",
+    "auroc_of",
+    "judge_noisy",
+    "noisy_number",
+    "noisy_table",
+    "posterior",
+    "statistic",
+    "status_of",
+]  # fmt: skip
 
 Floats = NDArray[np.float64]
 
 GRID = 2.0**-10
-_CLIP = 2.0
-_HIGHEST_ODDITY = 3.0
-_LABEL_STEP = 1.157
-_PRIOR = math.log(0.82 / 0.18)
-_GUARD_SHARE = 0.25
+_CUT = 0.8  # of a log-odds: a record speaks with its sign, nearly
+_PRIORS = (0.82, 0.06, 0.12)  # sound, reversed, unrelated
+_AS_STRONG, _VARIES = 0.9, 0.1  # of the strength expected: what sound sites show of it, and its spread over sites
+_WEAKEST, _STRONGEST = 0.3, 3.5
+_LOOK = 0.5
+_POINTS = np.arange(-60, 61) / 10.0  # of a normal distribution
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoisyEvidence:
-    """What one site releases: S with noise, its class of size (a power of two) and the noise's scale, in nats.
-
-    ranking: standard errors above chance with noise, NaN unless S convicts a two-class site.
-    """
+    """What one site releases: T with noise, its public size (tens, at least 10) and whether it has both classes."""
 
     site: str
-    size_class: int
+    size: int
     two_class: bool
     value: float
-    scale: float
-    ranking: float = math.nan
 
 
-def statistic(margin: Floats, y: Floats, oddity: Floats, *, usual: float) -> float:
-    """S of one site, in nats, before noise. margin, y, oddity: (n,); usual: the median site's oddity."""
-    n = len(y)
-    sound = float(sound_terms(margin, clip=_CLIP).sum())
-    if not two_class(y):
-        moved = shifted(margin, 2.0 * y - 1.0, clip=_CLIP)
-        sound = float(np.logaddexp(math.log(0.8) + sound, math.log(0.2) + moved))
-    return sound - n * COIN - site_novelty(site_oddity(oddity, highest=_HIGHEST_ODDITY), usual=usual, n=n)
+@dataclass(frozen=True, kw_only=True)
+class Noisiness:
+    """What everybody knows of an audit's numbers. strength, certain: of the probes (`NoisyProbes`), on a grid of .001.
 
-
-def sensitivity(n: int) -> float:
-    """How much one patient can move S at a site of n records or more: n is rounded down to a power of two."""
-    return _LABEL_STEP + min(6.0, 8.0 / (_size_class(n) - 1))
-
-
-def noise_scale(n: int, *, epsilon: float) -> float:
-    """beta of the noise, in nats; one grid step is added to the sensitivity for the rounding."""
-    if not epsilon > 0:
-        raise ValueError(f"epsilon must be above 0, got {epsilon}")
-    return (sensitivity(n) + GRID) / epsilon
-
-
-def cut_off(scale: float, *, convict: float = 0.95, alpha: float = 0.01) -> float:
-    """S below this convicts; alpha: share of sites just at the noiseless cut-off that noise alone would convict."""
-    return -(_PRIOR + math.log(convict / (1 - convict)) + scale * math.log(1 / (2 * alpha)))
-
-
-def release(
-    site: str,
-    margin: Floats,
-    y: Floats,
-    oddity: Floats,
-    z: Floats,
-    *,
-    usual: float,
-    epsilon: float,
-    entropy: Callable[[int], bytes],
-    convict: float = 0.95,
-    alpha: float = 0.01,
-) -> tuple[NoisyEvidence | None, tuple[MechanismEvent, ...]]:
-    """What leaves the site, and what it costs its patients; nothing below five records.
-
-    entropy: n secret bytes, of the operating system outside of simulations. A two-class site that S convicts spends
-    epsilon/4 more for its ranking.
+    scale: of the noise in T. alpha: chance that noise alone convicts a site whose labels neither agree nor contradict.
     """
-    n = len(y)
-    if n < LEAST_PUBLISHED:
-        return None, ()
-    stream = SecretStream(entropy, use="harm-evidence")
-    scale = noise_scale(n, epsilon=epsilon)
-    value = _noisy(statistic(margin, y, oddity, usual=usual), scale=scale, stream=stream)
-    events: tuple[MechanismEvent, ...] = (MechanismEvent.laplace(scale=1 / epsilon),)
-    both, ranked = two_class(y), math.nan
-    if both and value < cut_off(scale, convict=convict, alpha=alpha):
-        few, spent = int(min((y == 1).sum(), (y == 0).sum())), _GUARD_SHARE * epsilon
-        found = ranking(z, y)
-        area = _noisy(found.auroc, scale=(1 / few + GRID) / spent, stream=stream)
-        ranked = (area - 0.5) / ((found.auroc - 0.5) / found.errors) if found.errors else 0.0
-        events += (MechanismEvent.laplace(scale=1 / spent),)
-    told = NoisyEvidence(site=site, size_class=_size_class(n), two_class=both, value=value, scale=scale, ranking=ranked)
-    return told, events
+
+    strength: float
+    certain: float
+    scale: float
+    alpha: float = 0.01
+
+    @property
+    def cut_off(self) -> float:
+        """T below this convicts where the posterior does as well."""
+        return -self.scale * math.log(1.0 / (2.0 * self.alpha))
 
 
-def judge_noisy(one: NoisyEvidence, *, others: int, convict: float = 0.95, alpha: float = 0.01) -> Verdict:
-    """Keep, keep-shifted or quarantine from one noisy number; a one-class site is asked instead of convicted."""
-    harmful = one.value < cut_off(one.scale, convict=convict, alpha=alpha)
-    by = f"the model of the other {others} sites"
-    if not harmful:
-        reason = f"labels do not contradict {by} by more than the noise allows"
-        return Verdict(site=one.site, kind="keep", posterior=0.0, channel="sound", reason=reason)
+def statistic(z: Floats, y: Floats) -> float:
+    """T of one site before noise. z: log-odds, (n,); y: 0 or 1."""
+    return float(np.clip((2.0 * y - 1.0) * z / _CUT, -1.0, 1.0).sum())
+
+
+def noisy_number(z: Floats, y: Floats, *, scale: float, stream: SecretStream) -> int:
+    """T in grid steps with its noise. scale: in units of the sensitivity, which is 1 and a step for the rounding."""
+    ratio = math.exp(-GRID / (scale * (1.0 + GRID)))
+    first, second = np.floor(np.log1p(-stream.uniform(2)) / math.log(ratio))
+    return round(statistic(z, y) / GRID) + int(first - second)
+
+
+def auroc_of(strength: float) -> float:
+    """AUROC of scores whose classes lie so many standard deviations apart."""
+    return NormalDist().cdf(strength / math.sqrt(2.0))
+
+
+def status_of(known: Noisiness) -> Status:
+    """Whether labels may be judged: the probes rank others' patients, and more certainly than by noise."""
+    enough = known.certain >= LEAST_CERTAIN and auroc_of(known.strength) >= LEAST_AUROC
+    return "decided" if enough else "inconclusive"
+
+
+def posterior(one: NoisyEvidence, known: Noisiness) -> float:
+    """Probability that the labels are reversed or unrelated, 0 to 1, of a number with this noise in it."""
+    mean, square = _expected(min(max(known.strength, _WEAKEST), _STRONGEST))
+    n, within = one.size + 2.0, max(square - mean * mean, 0.05)
+    terms = [
+        math.log(prior) + _log_density(one.value, n * m, n * v + 2.0 * known.scale**2 + (n * wide) ** 2)
+        for prior, m, v, wide in (
+            (_PRIORS[0], mean * _AS_STRONG, within, mean * _VARIES),
+            (_PRIORS[1], -mean * _AS_STRONG, within, mean * _VARIES),
+            (_PRIORS[2], 0.0, square, 0.0),
+        )
+    ]
+    weights = fp.exp(np.array(terms) - max(terms))
+    return float(fp.ordered_sum(weights[1:]) / fp.ordered_sum(weights))
+
+
+def _expected(strength: float) -> tuple[float, float]:
+    """Mean and mean square of one record's part of T where labels agree as the probes say."""
+    weight = fp.exp(-0.5 * _POINTS * _POINTS)
+    part = np.clip((0.5 * strength**2 + strength * _POINTS) / _CUT, -1.0, 1.0)
+    whole = fp.ordered_sum(weight)
+    return float(fp.ordered_sum(weight * part) / whole), float(fp.ordered_sum(weight * part * part) / whole)
+
+
+def _log_density(value: float, mean: float, variance: float) -> float:
+    return -0.5 * ((value - mean) ** 2 / variance + float(fp.log(variance)))
+
+
+def judge_noisy(one: NoisyEvidence, known: Noisiness, *, others: int, convict: float = 0.95) -> Verdict:
+    """Keep or quarantine from one noisy number; a one-class site is asked instead of convicted."""
+    harmful, by = round(posterior(one, known), 6), f"the model of the other {others} sites"
+    if not (harmful > convict and one.value < known.cut_off):
+        look = harmful > _LOOK
+        reason = (
+            f"labels {'agree less than expected with' if look else 'do not contradict'} {by}, as far as noise tells"
+        )
+        channel = "unrelated" if look else "sound"
+        return Verdict(site=one.site, kind="keep", posterior=harmful, channel=channel, reason=reason, look=look)
     if not one.two_class:
         asked = f"the records contradict {by}; please confirm the coding"
         reason = "nearly all records have one label, and it is not the one expected"
         return Verdict(
-            site=one.site, kind="keep", posterior=convict, channel="unrelated", reason=reason, question=asked
+            site=one.site, kind="keep", posterior=harmful, channel="unrelated", reason=reason, question=asked
         )
-    if one.ranking > RANKED_RIGHTLY:
-        reason = "different, not harmful: your patients are still ranked rightly"
-        return Verdict(site=one.site, kind="keep-shifted", posterior=0.0, channel="shifted", reason=reason)
     reason = f"labels contradict {by} by more than the noise allows"
     return Verdict(
-        site=one.site, kind="quarantine", posterior=convict, channel="unrelated", reason=reason, left_out=True
+        site=one.site, kind="quarantine", posterior=harmful, channel="unrelated", reason=reason, left_out=True
     )
 
 
-def _size_class(n: int) -> int:
-    return 1 << (n.bit_length() - 1)
-
-
-def _noisy(value: float, *, scale: float, stream: SecretStream) -> float:
-    """The value on the grid plus two-sided geometric noise of this scale."""
-    ratio = math.exp(-GRID / scale)
-    first, second = np.floor(np.log1p(-stream.uniform(2)) / math.log(ratio))
-    return (round(value / GRID) + float(first - second)) * GRID
+def noisy_table(
+    evidence: Sequence[NoisyEvidence], known: Noisiness, *, sites: Sequence[str], convict: float = 0.95
+) -> Table:
+    """A verdict for every site, the same bytes everywhere; those that released nothing have too few records."""
+    status, found = status_of(known), {one.site: one for one in evidence}
+    verdicts = []
+    for site in sorted(sites):
+        if status == "inconclusive":
+            reason = (
+                "noise hides whether the models of the other sites rank patients; more records or epsilon would tell"
+            )
+            verdicts.append(Verdict(site=site, kind="keep", posterior=0.0, channel="sound", reason=reason))
+        elif site not in found:
+            reason = "too few records to judge: fewer than 5"
+            verdicts.append(Verdict(site=site, kind="keep", posterior=0.0, channel="sound", reason=reason))
+        else:
+            verdicts.append(judge_noisy(found[site], known, others=len(sites) - 1, convict=convict))
+    auroc = round(auroc_of(known.strength), 6)
+    return Table(status=status, auroc=auroc, slope=0.0, verdicts=tuple(verdicts))

@@ -6,6 +6,8 @@ from collections.abc import Collection
 
 from cohortium.core.study import QualityPlan, Study
 from cohortium.errors import Problem, StudyError
+from cohortium.privacy.dp.distributed import sharing
+from cohortium.privacy.dp.terms import delta_limit
 from cohortium.quality.out_of_bag import LEAST_SITES
 
 __all__ = ["check_audited", "check_audited_by_nodes", "check_quality", "fewest_audited", "least_half"]
@@ -17,6 +19,8 @@ _READ = {
     "travelling": {"exclude_records", "tolerance", "cycles", "learning_rate"},
 }
 
+_UNDER_NOISE = ("passes", "anchors", "repairs", "one_class_unconfirmed", "tolerance", "cycles", "learning_rate")
+
 
 def least_half(n_sites: int) -> int:
     """Fewest sites in a half under masks: no third of all sites that conspire may see fewer than two others."""
@@ -26,10 +30,13 @@ def least_half(n_sites: int) -> int:
 def fewest_audited(study: Study, n_sites: int) -> int:
     """Fewest sites of a consortium that an audit between hospitals goes on with, more than half.
 
-    By agreement three of them. Under masks so many that no half loses its bound, however few of all stay away.
+    By agreement three of them. Under masks so many that no half loses its bound, however few of all stay away; under
+    noise so many that every sum has enough of it.
     """
     fewest = _FEWEST_AGREEING if study.quality.detector == "agreement" else LEAST_SITES
     least = max(fewest, n_sites // 2 + 1, study.strategy.min_sites or 0)
+    if study.quality.dp is not None:
+        least = max(least, n_sites - sharing(n_sites)[1])
     return max(least, least_half(n_sites) + (n_sites + 1) // 2) if study.privacy.masked(n_sites) else least
 
 
@@ -64,8 +71,7 @@ def check_quality(study: Study, n_sites: int | None) -> list[Problem]:
     if name == "none":
         return []
     if plan.dp is not None:
-        why = "noise on the evidence of an audit is not offered; leave it out, the evidence travels as it is"
-        return [Problem("quality.dp", why)]
+        return _of_noise(study, n_sites)
     if plan.on_harm == "eliminate" and not plan.paired_trial:
         return [Problem("quality.on_harm", "on_harm = 'eliminate' needs paired_trial = true")]
     if plan.on_harm == "eliminate" and study.evaluation.calibration_fraction == 0:
@@ -74,8 +80,9 @@ def check_quality(study: Study, n_sites: int | None) -> list[Problem]:
     if unread := _unread(plan):
         return [Problem(f"quality.{one}", f"detector '{name}' does not read it; leave it out") for one in unread]
     if study.privacy.dp is not None:
-        why = f"detector '{name}' trains its probe without noise, which privacy.dp rules out; set detector = \"none\""
-        return [Problem(key, why)]
+        why = f"detector '{name}' trains its probe without noise, which privacy.dp rules out"
+        way = "; add [quality] dp" if name == "out-of-bag" else '; set detector = "none"'
+        return [Problem(key, why + way)]
     if name == "agreement" and masked:
         why = (
             "detector 'agreement' needs single-site models, but secure aggregation hides them; switch it off or use "
@@ -95,14 +102,51 @@ def check_quality(study: Study, n_sites: int | None) -> list[Problem]:
         return []
     if name == "agreement" and not _FEWEST_AGREEING <= n_sites <= _MOST_AGREEING:
         return [Problem(key, f"detector 'agreement' needs {_FEWEST_AGREEING} to {_MOST_AGREEING} sites, got {n_sites}")]
-    half = n_sites // 2
-    if name == "out-of-bag" and masked and half < least_half(n_sites):
+    return _too_few(n_sites, masked=masked) if name == "out-of-bag" else []
+
+
+def _of_noise(study: Study, n_sites: int | None) -> list[Problem]:
+    """Why an audit cannot be made under differential privacy as the study says."""
+    plan, problems = study.quality, []
+    if plan.detector != "out-of-bag":
+        why = f"detector '{plan.detector}' shows what noise does not cover; set detector = \"out-of-bag\""
+        return [Problem("quality.dp", why)]
+    if not study.privacy.masked(n_sites):
+        why = "noise is shared out by the sites of a masked sum; switch privacy.secure_aggregation on"
+        problems.append(Problem("quality.dp", why))
+    if study.cohort.scale != "public" or study.cohort.fill != "none":
+        why = 'an audit under noise may not read means of patients; set cohort.scale = "public", fill = "none", ranges'
+        problems.append(Problem("cohort.scale", why))
+    if plan.on_harm not in ("report", "quarantine"):
+        why = f"on_harm = '{plan.on_harm}' rests on what an audit under noise does not release; set \"quarantine\""
+        problems.append(Problem("quality.on_harm", why))
+    if plan.exclude_records != "list":
+        why = 'an audit under noise only ranks a site\'s records, for its own eyes; set exclude_records = "list"'
+        problems.append(Problem("quality.exclude_records", why))
+    plain, unread = QualityPlan(), "an audit under noise does not read it; leave it out"
+    changed = [name for name in _UNDER_NOISE if getattr(plan, name) != getattr(plain, name)]
+    problems += [Problem(f"quality.{name}", unread) for name in changed]
+    if study.evaluation.folds:
+        problems.append(Problem("quality.detector", "an audit is made of one split; leave evaluation.folds out"))
+    if study.privacy.groups != 1 or study.privacy.method != "masks" or study.privacy.weights != "public":
+        why = "an audit adds whole numbers of all sites up; leave privacy.method, weights and groups as they are"
+        problems.append(Problem("privacy", why))
+    if plan.dp is not None and plan.dp.delta > delta_limit(1):
+        why = f"delta {plan.dp.delta:g} is a chance that somebody's data are told; at most {delta_limit(1):g}"
+        problems.append(Problem("quality.dp.delta", why))
+    return problems or ([] if n_sites is None else _too_few(n_sites, masked=True))
+
+
+def _too_few(n_sites: int, *, masked: bool) -> list[Problem]:
+    """Why `out-of-bag` needs more sites."""
+    half, key = n_sites // 2, "quality.detector"
+    if masked and half < least_half(n_sites):
         why = (
             f"detector 'out-of-bag': {n_sites} sites give halves of {half}; "
             f"with secure aggregation a half needs {least_half(n_sites)}: 8 sites, or 10 and more"
         )
         return [Problem(key, why)]
-    if name == "out-of-bag" and n_sites < LEAST_SITES:
+    if n_sites < LEAST_SITES:
         return [Problem(key, f"detector 'out-of-bag' needs at least {LEAST_SITES} sites, got {n_sites}")]
     return []
 

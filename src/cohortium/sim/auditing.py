@@ -14,14 +14,19 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cohortium.assembly import public_scale
 from cohortium.core.examples import Examples, Layout, concatenate
 from cohortium.core.parameters import Parameters
 from cohortium.core.randomness import Chance
-from cohortium.core.study import ModelPlan, QualityPlan, StrategyPlan, Study
+from cohortium.core.seams import Budget
+from cohortium.core.study import DpPlan, ModelPlan, QualityPlan, StrategyPlan, Study
 from cohortium.core.verdicts import CODES
+from cohortium.errors import UsageError
+from cohortium.privacy.dp.accounting import micro
 from cohortium.quality.agreement import Agreement, table_of
 from cohortium.quality.decide import Table
 from cohortium.quality.learner import Audit
+from cohortium.quality.noisy_audit import NoisyAuditor, NoisyOutOfBag, NoisyResult
 from cohortium.quality.out_of_bag import AuditResult, OutOfBag
 from cohortium.quality.pool import pool_of
 from cohortium.quality.repairs import KINDS, library
@@ -44,8 +49,11 @@ __all__ = [
     "first_rows",
     "judged_by",
     "models_of",
+    "noisy_auditor_of",
+    "noisy_detector_of",
     "records_of",
     "run_audit",
+    "run_noisy_audit",
     "verdicts_of",
 ]
 
@@ -55,13 +63,28 @@ _EVERY = 10
 
 
 def audit_study(study: Study) -> Study:
-    """What the ledger of this study's audit records: the same plan with the detector in the place of the model."""
-    return study.with_plans(model=ModelPlan(name=study.quality.detector), strategy=StrategyPlan())
+    """What the ledger of this study's audit records: the same plan with the detector in the place of the model.
+
+    Its differential privacy is that of the audit, not that of the training.
+    """
+    plan, noise = study.quality, study.quality.dp
+    dp = None if noise is None else DpPlan(mode="distributed", epsilon=noise.epsilon, delta=noise.delta, sample_rate=1)
+    privacy = study.privacy.model_copy(update={"dp": dp})
+    return study.with_plans(model=ModelPlan(name=plan.detector), strategy=StrategyPlan(), privacy=privacy)
 
 
 def audit_seed(chance: Chance, number: int = 1) -> int:
     """The seed of a simulated audit number `number`: of its nodes' nonces, from which the ledger's seed comes."""
     return int(chance.stream("audit", number).integers(2**32))
+
+
+def noisy_detector_of(study: Study) -> NoisyOutOfBag | None:
+    """`out-of-bag` under differential privacy with the study's settings; None where it asks for no noise."""
+    plan, dp = study.quality, study.quality.dp
+    if dp is None:
+        return None
+    return NoisyOutOfBag(epsilon=dp.epsilon, delta=dp.delta, alpha=dp.alpha, halves=plan.halves, convict=plan.convict,
+                         scale=public_scale(study))  # fmt: skip
 
 
 def detector_of(plan: QualityPlan) -> OutOfBag:
@@ -80,7 +103,7 @@ def audit_program(
     layout: Layout,
     *,
     sites: Sequence[str],
-    detector: OutOfBag | Agreement,
+    detector: OutOfBag | NoisyOutOfBag | Agreement,
     chance: Chance,
     kinds: Sequence[str] = KINDS[:-1],
     site: str = "",
@@ -88,11 +111,14 @@ def audit_program(
 ) -> Program:
     """The audit of records of this layout as a program of one stage. site: whose records it is given, if any.
 
-    kinds: of repairs that are tried. secret: the site's own key. Neither concerns `agreement`. Raises UsageError for
-    another number of sites than the detector takes, ValueError for an anchor that is none.
+    kinds: of repairs that are tried. secret: the site's own key. Both concern `out-of-bag` without noise alone. Raises
+    UsageError for another number of sites than the detector takes, ValueError for an anchor that is none.
     """
-    names = sorted(sites)
-    if isinstance(detector, Agreement):
+    names, terms = sorted(sites), None
+    if isinstance(detector, NoisyOutOfBag):
+        noisy = detector.auditor(names, layout, masked=study.privacy.masked(len(names)))
+        learner, terms = Audit(auditor=noisy, sites=noisy.sites, site=site), noisy.terms
+    elif isinstance(detector, Agreement):
         learner = Audit(auditor=detector.auditor(names), sites=tuple(names), site=site)
     else:
         repairs = library(layout, kinds)
@@ -100,14 +126,14 @@ def audit_program(
         auditor = Auditor(plan=plan, repairs=repairs, secret=secret)
         learner = Audit(auditor=auditor, sites=plan.sites, site=site)
     stage = Stage(name="audit", learner=learner, strategy=ExactSums(), max_rounds=learner.max_rounds)
-    return Program([stage], layout, sites=names, chance=chance)
+    return Program([stage], layout, sites=names, chance=chance, privacy=terms)
 
 
 def audit_works(
     study: Study,
     sites: Mapping[str, Examples],
     *,
-    detector: OutOfBag,
+    detector: OutOfBag | NoisyOutOfBag,
     chance: Chance,
     kinds: Sequence[str] = KINDS[:-1],
 ) -> dict[str, SiteWork]:
@@ -117,7 +143,7 @@ def audit_works(
     """
     names, found = sorted(sites), {}
     if not names:
-        detector.plan(names)
+        raise UsageError("an audit needs sites, got none")
     for name in names:
         layout, secret = sites[names[0]].layout, chance.secret(32, "audit", name)
         program = audit_program(study, layout, sites=names, detector=detector, chance=chance, kinds=kinds, site=name,
@@ -150,17 +176,17 @@ def _teller(say: Callable[[str], None]) -> Callable[[Notice], None]:
     return hear
 
 
-def judged_by(detector: OutOfBag, program: Program, state: Parameters) -> list[Judged]:
+def judged_by(table: Callable[[Parameters], Table], program: Program, state: Parameters) -> list[Judged]:
     """What a node puts on the ledger of an audit's last state: every verdict that asks for something.
 
     evidence: the digest of the whole table, the same at every node.
     """
     if not program.finished(state):
         return []
-    table = auditor_of(program).table(program.model(state), detector.rules)
+    found = table(program.model(state))
     return [
-        Judged(site=one.site, verdict=CODES[one.kind], evidence=table.digest)
-        for one in table.verdicts
+        Judged(site=one.site, verdict=CODES[one.kind], evidence=found.digest)
+        for one in found.verdicts
         if one.kind not in ("keep", "keep-shifted")
     ]
 
@@ -181,12 +207,50 @@ def run_audit(
     program = works[min(works)].program
 
     def judge(state: Parameters) -> list[Judged]:
-        return judged_by(detector, program, state)
+        return judged_by(lambda model: auditor_of(program).table(model, detector.rules), program, state)
 
     run = run_swarm(Setting(study=study, works=works, chance=chance, ledger=ledger, judge=judge, observe=_teller(say)))
     pool = pool_of({at: sites[name] for at, name in enumerate(sorted(sites))})
     exchanges = sum(event.name == "Final" for event in run.events)
     return detector.result(auditor_of(program), program.model(run.state), pool, exchanges=exchanges), run
+
+
+def run_noisy_audit(
+    study: Study,
+    sites: Mapping[str, Examples],
+    *,
+    detector: NoisyOutOfBag,
+    budgets: Callable[[str, bytes], Budget | None] = lambda site, consortium: None,
+    seed: int = 0,
+    ledger: str = "memory",
+) -> tuple[NoisyResult, SwarmRun]:
+    """The same under differential privacy. study: as `audit_study` makes it. budgets: from which its sites pay.
+
+    Raises RunFailed as any run does.
+    """
+    chance = Chance(seed, secrets_from_system=False)
+    works = audit_works(study, sites, detector=detector, chance=chance)
+    program = works[min(works)].program
+    auditor = noisy_auditor_of(program)
+    assert auditor is not None  # noqa: S101 - the detector is a noisy one
+    run = run_swarm(
+        Setting(
+            study=study,
+            works=works,
+            chance=chance,
+            ledger=ledger,
+            judge=lambda state: judged_by(auditor.table, program, state),
+            budgets=budgets,
+            promised_micro=micro(auditor.terms.epsilon),
+        )
+    )
+    return detector.result(auditor, program.model(run.state)), run
+
+
+def noisy_auditor_of(program: Program) -> NoisyAuditor | None:
+    """What reads the finished state under differential privacy; None of another audit."""
+    found = program.learner.auditor if isinstance(program.learner, Audit) else None
+    return found if isinstance(found, NoisyAuditor) else None
 
 
 def auditor_of(program: Program) -> Auditor:
@@ -206,4 +270,6 @@ def verdicts_of(plan: QualityPlan, program: Program, state: Parameters) -> Table
     """The table of a finished audit, whichever detector it has."""
     if (models := models_of(program)) is not None:
         return table_of(models, program.model(state))
+    if (noisy := noisy_auditor_of(program)) is not None:
+        return noisy.table(program.model(state))
     return auditor_of(program).table(program.model(state), detector_of(plan).rules)

@@ -1,6 +1,6 @@
 """What protects the patients of a simulated run - purses, watches, logs of what left - and the record of all of it.
 
-    protection = Protection(study, program, rows, patients=..., chance=chance, home=home, cap=None)
+    protection = Protection(study, program, rows, purses=purses, chance=chance)
     SiteWork(..., watch=protection.watch(site));  Setting(..., protection=protection)
     protection.record(swarm, verified)
 
@@ -10,14 +10,10 @@ At a hospital the node holds one of each for its own site; here all sites' stand
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from cohortium import __version__
 from cohortium.core.exchange import n_colluders
 from cohortium.core.parameters import Parameters
 from cohortium.core.private import Against, PrivacyTerms
@@ -26,9 +22,8 @@ from cohortium.core.seams import LedgerEvent
 from cohortium.core.study import Study
 from cohortium.ledger.archive import Verified
 from cohortium.ledger.story import Merge
-from cohortium.privacy.dp.accounting import accountant, epsilon, micro
-from cohortium.privacy.dp.budget import Caps, deltas
-from cohortium.privacy.dp.purse import Plan, Purse, Terms, version_of
+from cohortium.privacy.dp.accounting import epsilon, micro
+from cohortium.privacy.dp.purse import Purse
 from cohortium.privacy.dp.statement import Statement, statements
 from cohortium.privacy.he.terms import method_of
 from cohortium.privacy.leakage.membership import Membership
@@ -45,58 +40,25 @@ from cohortium.reports.privacy import (
     RoundProtection,
     SiteSpending,
 )
-from cohortium.sim.cohorts import Gathered
 from cohortium.sim.comparison import SiteRows
+from cohortium.sim.purses import Purses
 from cohortium.sim.site_auditor import SiteAuditor, thresholds_of
-from cohortium.swarm.book import DiskBook, MemoryBook
 from cohortium.swarm.egress import EgressLog
 from cohortium.swarm.ports import Audited
 from cohortium.swarm.program import Program, SiteWork
 
 __all__ = [
-    "PatientSet",
     "Protection",
     "attacks_of",
-    "code_of_study",
     "egress_of",
-    "patients_of",
     "promise_of",
     "rounds_of",
     "spending_of",
 ]
 
-_DEFAULT_CAP = 10.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class PatientSet:
-    """Whose privacy a site spends. table: digest of its table; keys: of patients, None without a patient column."""
-
-    table: bytes
-    n: int
-    keys: frozenset[bytes] | None = None
-
-
-def code_of_study(study: Study) -> str:
-    """What trained, as a budget record says it: the digest of own code, or this version of ours."""
-    return f"sha256:{study.model.code_digest}" if study.model.code_digest else f"cohortium {__version__}"
-
-
-def patients_of(gathered: Gathered) -> dict[str, PatientSet]:
-    """Every site's own patients, by the columns the study names."""
-    keyed = gathered.schema.the("patient") is not None
-    return {
-        site: PatientSet(
-            table=gathered.tables[site].digest,
-            n=len(set(cohort.keys)),
-            keys=frozenset(cohort.keys) if keyed else None,
-        )
-        for site, cohort in gathered.cohorts.items()
-    }
-
 
 class Protection:
-    """Everything of privacy in one simulated run. cap: epsilon that each simulated site allows over all its studies."""
+    """Everything of privacy in one simulated run."""
 
     def __init__(
         self,
@@ -104,13 +66,11 @@ class Protection:
         program: Program,
         rows: Sequence[SiteRows],
         *,
-        patients: Mapping[str, PatientSet],
+        purses: Purses,
         chance: Chance,
-        home: Path | None = None,
-        cap: float | None = None,
     ) -> None:
-        self._study, self._program, self._patients = study, program, patients
-        self._chance, self._home, self._cap = chance, home, cap
+        self._study, self._program = study, program
+        self._chance, self._purses = chance, purses
         self._auditors = {
             one.site: SiteAuditor(
                 study, program, held_out=one.test, shuffled=chance.stream("audit", one.site).permutation
@@ -118,7 +78,6 @@ class Protection:
             for one in rows
         }
         self._logs = {one.site: EgressLog() for one in rows}
-        self._books: dict[str, MemoryBook | DiskBook] = {}
 
     @property
     def promised_micro(self) -> int:
@@ -135,64 +94,11 @@ class Protection:
 
     def purse(self, site: str, consortium: bytes) -> Purse | None:
         """The site's budget; None where the run promises nothing, so that nothing is spent."""
-        terms = self._program.privacy
-        if terms is None:
-            return None
-        book, own = self._book(site), self._patients[site]
-        salt = self._chance.secret(32, "salt of the data version", site)
-        version, is_new = version_of(
-            book,
-            commitment=hashlib.sha256(salt + own.table).digest(),
-            patients=own.keys,
-            entropy=lambda n: self._chance.secret(n, "data version", site, len(book.versions())),
-        )
-        delta, strict = deltas(own.n, unit=terms.unit, study_delta=terms.delta)
-        return Purse(
-            book,
-            version=version,
-            terms=Terms(
-                site=site,
-                run=self._study.name,
-                consortium=consortium.hex(),
-                accountant=accountant(),
-                code=code_of_study(self._study),
-                clip=f"{terms.clipping_norm:g}",
-                unit=terms.unit,
-                against="colluders" if terms.shared else "everybody",
-            ),
-            caps=Caps(
-                total=self._cap if self._cap is not None else self._enough(terms, strict),
-                run=math.inf,
-                study=terms.epsilon,
-                delta=delta,
-                patient_delta=strict,
-                accept_weak_privacy=True,
-                when_short="stop",
-            ),
-            plan=Plan(whole=self._program.planned_events(), training=self._program.events),
-            compose=epsilon,
-            is_new=is_new,
-        )
-
-    def _enough(self, terms: PrivacyTerms, delta: float) -> float:
-        """A cap that no study of a simulation meets unasked. delta: of patients; a promise to sites costs them more."""
-        planned = epsilon(self._program.planned_events(), delta=delta) if terms.unit == "site" else terms.epsilon
-        return max(_DEFAULT_CAP, terms.epsilon, math.ceil(planned))
+        return self._purses.of(self._study, self._program, site, consortium)
 
     def audit(self, site: str, work: SiteWork, state: Parameters) -> tuple[Audited, ...]:
         """What the site's own attacks on the finished model came to, for the ledger."""
         return self._auditors[site].close(work, state)
-
-    def close(self) -> None:
-        """Close what was opened."""
-        for book in self._books.values():
-            book.close()
-
-    def _book(self, site: str) -> MemoryBook | DiskBook:
-        if site not in self._books:
-            home = self._home
-            self._books[site] = MemoryBook() if home is None else DiskBook(home / "nodes" / site / "budget.sqlite")
-        return self._books[site]
 
     # --- the record ----------------------------------------------------------------------------------------------
 

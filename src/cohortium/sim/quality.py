@@ -19,6 +19,7 @@ from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
 from cohortium.core.verdicts import Verdict
 from cohortium.errors import Problem, StudyError, UsageError
+from cohortium.privacy.dp.terms import audit_terms, sentences
 from cohortium.quality.agreement import Agreement
 from cohortium.quality.decide import Table
 from cohortium.quality.out_of_bag import Cost
@@ -31,10 +32,21 @@ from cohortium.reports.observed import Observed
 from cohortium.reports.panel import measure_all
 from cohortium.reports.quality import AuditCost, Effect, QualityRecord, SiteVerdict
 from cohortium.reports.record import Results
-from cohortium.sim.auditing import audit_seed, audit_study, detector_of, first_rows, records_of, run_audit
+from cohortium.sim.auditing import (
+    audit_program,
+    audit_seed,
+    audit_study,
+    detector_of,
+    first_rows,
+    noisy_detector_of,
+    records_of,
+    run_audit,
+    run_noisy_audit,
+)
 from cohortium.sim.comparison import SiteRows, TrainedModel, train_plainly
 from cohortium.sim.elimination import eliminated, try_without
 from cohortium.sim.evaluation import score
+from cohortium.sim.purses import Purses
 from cohortium.sim.swarm import SwarmRun
 
 __all__ = ["Screened", "screen_sites", "why_silent", "with_effects", "without_suspects"]
@@ -47,12 +59,14 @@ class Screened:
     """What the audit leaves. rows: of the sites that train, as they train; as_they_came: of all sites, with the
 
     training rows nobody touched. runs: the swarms of the audits. record: None where the study names no detector.
+    promises: what a report says of the privacy of the audit itself.
     """
 
     rows: list[SiteRows]
     as_they_came: list[SiteRows] = field(default_factory=list)
     runs: tuple[SwarmRun, ...] = ()
     record: QualityRecord | None = None
+    promises: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -86,15 +100,23 @@ class _Audit:
 
 
 def screen_sites(
-    study: Study, rows: Sequence[SiteRows], *, chance: Chance, say: Callable[[str], None] = lambda _: None
+    study: Study,
+    rows: Sequence[SiteRows],
+    *,
+    chance: Chance,
+    say: Callable[[str], None] = lambda _: None,
+    purses: Purses | None = None,
 ) -> Screened:
-    """Audit the sites' records and do what the study says. Raises StudyError where it cannot be done."""
+    """Audit the sites' records and do what the study says. purses: from which sites pay for an audit under noise, which
+
+    is skipped where one of them cannot. Raises StudyError where it cannot be done.
+    """
     plan = study.quality
     if plan.detector == "none":
         return Screened(rows=list(rows))
     check_audited(study, sites=[one.site for one in rows], outcome=rows[0].training.layout.outcome)
     say(f"auditing the data of {len(rows)} sites before they train: {plan.detector}")
-    audits = [_audit(study, rows, chance=chance, number=1, say=say)]
+    audits = [_audit(study, rows, chance=chance, number=1, say=say, purses=purses)]
     first, now = audits[0], list(rows)
     repaired = {one.site: one.repair for one in first.table.verdicts if one.kind == "repair"}
     repaired = repaired if plan.on_harm == "repair" else {}
@@ -125,6 +147,7 @@ def screen_sites(
         as_they_came=came,
         runs=tuple(one.run for one in audits if one.run is not None),
         record=eliminated(_record(study, audits, repaired, left_out), gone, trial),
+        promises=_promises(study, first),
     )
 
 
@@ -171,7 +194,13 @@ def _effects_of(
 
 
 def _audit(
-    study: Study, rows: Sequence[SiteRows], *, chance: Chance, number: int, say: Callable[[str], None]
+    study: Study,
+    rows: Sequence[SiteRows],
+    *,
+    chance: Chance,
+    number: int,
+    say: Callable[[str], None],
+    purses: Purses | None = None,
 ) -> _Audit:
     """One audit; out of bag, a run of its own: the same sites, columns and masks, another thing to learn."""
     plan, records = study.quality, {one.site: records_of(one) for one in rows}
@@ -182,12 +211,51 @@ def _audit(
         return _Audit(table=Agreement().run(records, seed=seed), cost=cost)
     if plan.detector == "travelling":
         return _travelled(study, rows, seed=seed)
+    if plan.dp is not None:
+        return _noisy_audit(study, records, seed=seed, purses=purses, say=say)
     try:
         detector = detector_of(plan)
         found, run = run_audit(audit_study(study), records, detector=detector, seed=seed, kinds=plan.repairs, say=say)
     except (ValueError, UsageError) as error:  # an anchor or a repair that is not there
         raise StudyError([Problem("quality", str(error))]) from None
     return _Audit(table=found.table, cost=found.cost, flagged=found.flagged, suspicion=found.suspicion, run=run)
+
+
+def _noisy_audit(
+    study: Study, records: Mapping[str, Examples], *, seed: int, purses: Purses | None, say: Callable[[str], None]
+) -> _Audit:
+    """One audit under differential privacy, if all sites can pay for it."""
+    asked, detector = audit_study(study), noisy_detector_of(study)
+    assert detector is not None  # noqa: S101 - the study asks for noise
+    layout, chance = records[min(records)].layout, Chance(seed, secrets_from_system=False)
+    try:
+        program = audit_program(asked, layout, sites=sorted(records), detector=detector, chance=chance)
+    except UsageError as error:
+        raise StudyError([Problem("quality", str(error))]) from None
+    if purses is not None and (short := purses.short_of(asked, program)):
+        say(f"the audit is skipped: {short}")
+        kept = [
+            Verdict(site=site, kind="keep", posterior=0.0, channel="sound", reason=f"the audit was skipped: {short}")
+            for site in sorted(records)
+        ]
+        table = Table(status="inconclusive", auroc=0.5, slope=0.0, verdicts=tuple(kept))
+        return _Audit(table=table, cost=Cost(training_steps_ratio=0.0, model_transfers=0, exchanges=0))
+    found, run = run_noisy_audit(
+        asked,
+        records,
+        detector=detector,
+        seed=seed,
+        budgets=lambda site, consortium: None if purses is None else purses.of(asked, program, site, consortium),
+    )
+    return _Audit(table=found.table, cost=found.cost, run=run)
+
+
+def _promises(study: Study, audit: _Audit) -> tuple[str, ...]:
+    """What a report says of an audit under noise that was made."""
+    if study.quality.dp is None or audit.run is None:
+        return ()
+    terms = audit_terms(study.quality.dp.epsilon, study.quality.dp.delta, n_sites=len(audit.table.verdicts))
+    return (f"the audit of the sites' data: {sentences(terms, simulated=True)[0]}",)
 
 
 def _travelled(study: Study, rows: Sequence[SiteRows], *, seed: int) -> _Audit:

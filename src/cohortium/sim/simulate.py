@@ -41,7 +41,8 @@ from cohortium.sim.folds import cross_validate, draw
 from cohortium.sim.leaks import leakage_checks, refuse_leaks
 from cohortium.sim.own_code import blamed_on, loaded_code
 from cohortium.sim.progress import Progress
-from cohortium.sim.protection import PatientSet, Protection, patients_of
+from cohortium.sim.protection import Protection
+from cohortium.sim.purses import Purses, patients_of
 from cohortium.sim.quality import screen_sites, with_effects
 from cohortium.sim.results import model_file, page_file, write_report
 from cohortium.sim.round_measures import cause_of, measure_round
@@ -181,12 +182,14 @@ def _run(
     warn: Say,
 ) -> tuple[Result, dict[str, bytes]]:
     """Everything after the checks; the result and the exported chains by file name."""
-    screened = screen_sites(study, gathered.rows(), chance=chance, say=screen)
+    purses = Purses(patients=patients_of(gathered), chance=chance, home=home, cap=options.cap)
+    screened = screen_sites(study, gathered.rows(), chance=chance, say=screen, purses=purses)
     rows = screened.rows
     audited = time.monotonic()
     swarm, model, progress, engine, protection = _train(
-        study, rows, patients=patients_of(gathered), chance=chance, options=options, home=home, screen=screen
+        study, rows, purses=purses, chance=chance, options=options, home=home, screen=screen
     )
+    purses.close()
     for told in swarm.told if options.faults else ():
         screen(f"told: {told}")
     trained = time.monotonic()
@@ -242,6 +245,7 @@ def _run(
         notes=(
             options.note,
             *_privacy_notes(model),
+            *screened.promises,
             *notes_on(study, len(rows), {merge.round: merge.contributors for merge in merges}),
             *_fold_note(study),
             *_fault_notes(options, swarm, [one.site for one in rows]),
@@ -319,14 +323,14 @@ def _train(
     study: Study,
     rows: list[SiteRows],
     *,
-    patients: Mapping[str, PatientSet],
+    purses: Purses,
     chance: Chance,
     options: Options,
     home: Path | None,
     screen: Say,
 ) -> tuple[SwarmRun, TrainedModel, Progress, str, Protection]:
     program = build_program(study, rows[0].training.layout, sites=[one.site for one in rows], chance=chance)
-    protection = Protection(study, program, rows, patients=patients, chance=chance, home=home, cap=options.cap)
+    protection = Protection(study, program, rows, purses=purses, chance=chance)
     works = {
         one.site: SiteWork(
             program,
@@ -362,7 +366,6 @@ def _train(
             audit=protection.audit,
         )
     )
-    protection.close()
     progress.close()
     return (
         swarm,

@@ -110,6 +110,12 @@ class Purse:
                 self._write(run, 0, "reserved", merged(self._plan.whole))
         return ""
 
+    def afford(self) -> str:
+        """Empty when the whole plan could be paid for now; nothing is reserved."""
+        with self._book.exclusive():
+            answer = self._admit(0, merged(self._plan.whole)) if self._plan.whole else None
+        return answer.sentence if isinstance(answer, Refused) else ""
+
     def _asked_at_once(self) -> Events:
         """The whole plan, or one use of each of its mechanisms where the site stops by itself."""
         if self._caps.when_short == "decline":

@@ -22,10 +22,12 @@ from cohortium.privacy.dp.site_level import SITE_STRATEGIES
 __all__ = [
     "COUNTING_MODELS",
     "MAX_SHARED_PARAMETERS",
+    "NOISY_AUDITS",
     "NOISY_GENERATORS",
     "PRIVATE_NETWORKS",
     "PRIVATE_STRATEGIES",
     "advice",
+    "audit_terms",
     "check_delta",
     "check_size",
     "delta_limit",
@@ -48,6 +50,12 @@ NOISY_GENERATORS = {"marginal_dp": (1.0, 3.0**-0.5)}
 PRIVATE_NETWORKS = {"vae_bgm": 200, "ctgan": 20}
 """Network generators that train with noise, and their noisy steps unless the study says `private_steps`."""
 
+NOISY_AUDITS = ("out-of-bag",)
+"""Audits of harmful data by noisy sums and a noisy number of each site, in the place of a model."""
+
+_NUMBER_SHARE = 0.5  # of an audit's epsilon
+_AUDIT_SUMS = (0.1, 0.9)  # of what is left to its two sums, as inverse squares of their noise
+
 FOUNDATION_SHARE = 0.8
 """Share of epsilon that goes to what a private network begins with, two noisy sums."""
 
@@ -69,6 +77,8 @@ def terms_of(study: Study, *, n_sites: int) -> PrivacyTerms | None:
     plan = study.privacy.dp
     if plan is None:
         return None
+    if study.model.name in NOISY_AUDITS:
+        return audit_terms(plan.epsilon, plan.delta, n_sites=n_sites)
     rounds, a_round = study.strategy.rounds, _steps_a_round(study)
     steps = rounds if plan.unit == "site" else rounds * a_round
     q = 1.0 if plan.unit == "site" else plan.sample_rate
@@ -122,6 +132,37 @@ def _of_generator(study: Study, plan: DpPlan, n_sites: int, lost: tuple[int, int
         n_silent=lost[1],
         sums=sums,
     )
+
+
+@lru_cache(maxsize=64)
+def audit_terms(epsilon: float, delta: float, *, n_sites: int) -> PrivacyTerms:
+    """Of an audit: two sums with shared noise, then one number of each site with all its noise.
+
+    Raises StudyError where no noise is enough, or no site is left to add it.
+    """
+    shown, (colluding, silent) = 1.0 / (_NUMBER_SHARE * epsilon), sharing(n_sites)
+
+    def planned(sigma: float) -> tuple[MechanismEvent, ...]:
+        sums = (MechanismEvent.gaussian(sigma=sigma / math.sqrt(share)) for share in _AUDIT_SUMS)
+        return (*sums, MechanismEvent.laplace(scale=shown))
+
+    try:
+        sigma = calibrate(planned, epsilon=epsilon, delta=delta)
+        return PrivacyTerms(
+            epsilon=epsilon,
+            delta=delta,
+            noise_multiplier=sigma,
+            steps=0,
+            steps_a_round=1,
+            mode="distributed",
+            n_sites=n_sites,
+            n_colluders=colluding,
+            n_silent=silent,
+            sums=tuple(sigma / math.sqrt(share) for share in _AUDIT_SUMS),
+            shown=(shown,),
+        )
+    except ValueError as error:
+        raise StudyError([Problem("quality.dp", str(error))]) from None
 
 
 @lru_cache(maxsize=64)

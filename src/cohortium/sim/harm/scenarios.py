@@ -100,5 +100,5 @@ def cases(name: str) -> tuple[Case, ...]:
     if key == "S5":
         return tuple(Case(scenario=key, harmful=n, anchors=a) for n in (8, 16, 20, 24, 32) for a in (0, 3))
     if key == "S7":
-        return tuple(Case(scenario=key, base=b, epsilon=e) for b in ("S1", "S3", "S4") for e in (4.0, 1.0, 0.5))
+        return tuple(Case(scenario=key, base=b, epsilon=e) for b in ("S1", "S3", "S4") for e in (4.0, 2.0, 1.0, 0.5))
     return (Case(scenario=key),)

@@ -1,0 +1,138 @@
+"""Budgets of simulated sites: one book a site, from which its audit of harmful data and its training both pay.
+
+    purses = Purses(patients=patients_of(gathered), chance=chance, home=home, cap=None)
+    purses.of(study, program, "porto", consortium)      # a `Purse`, or None where the run promises nothing
+
+At a hospital the node keeps one book of its own (`node.own_protection`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cohortium import __version__
+from cohortium.core.private import PrivacyTerms
+from cohortium.core.randomness import Chance
+from cohortium.core.study import Study
+from cohortium.privacy.dp.accounting import accountant, epsilon
+from cohortium.privacy.dp.budget import Caps, deltas
+from cohortium.privacy.dp.purse import Plan, Purse, Terms, version_of
+from cohortium.sim.cohorts import Gathered
+from cohortium.swarm.book import DiskBook, MemoryBook
+from cohortium.swarm.program import Program
+
+__all__ = ["PatientSet", "Purses", "code_of_study", "patients_of"]
+
+_DEFAULT_CAP = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatientSet:
+    """Whose privacy a site spends. table: digest of its table; keys: of patients, None without a patient column."""
+
+    table: bytes
+    n: int
+    keys: frozenset[bytes] | None = None
+
+
+def code_of_study(study: Study) -> str:
+    """What trained, as a budget record says it: the digest of own code, or this version of ours."""
+    return f"sha256:{study.model.code_digest}" if study.model.code_digest else f"cohortium {__version__}"
+
+
+def patients_of(gathered: Gathered) -> dict[str, PatientSet]:
+    """Every site's own patients, by the columns the study names."""
+    keyed = gathered.schema.the("patient") is not None
+    return {
+        site: PatientSet(
+            table=gathered.tables[site].digest,
+            n=len(set(cohort.keys)),
+            keys=frozenset(cohort.keys) if keyed else None,
+        )
+        for site, cohort in gathered.cohorts.items()
+    }
+
+
+class Purses:
+    """home: where books outlive a run. cap: epsilon that each simulated site allows over all its studies."""
+
+    def __init__(
+        self,
+        *,
+        patients: Mapping[str, PatientSet],
+        chance: Chance,
+        home: Path | None = None,
+        cap: float | None = None,
+    ) -> None:
+        self._patients, self._chance, self._home, self._cap = patients, chance, home, cap
+        self._books: dict[str, MemoryBook | DiskBook] = {}
+
+    def of(self, study: Study, program: Program, site: str, consortium: bytes) -> Purse | None:
+        """The site's budget in a run of this program; None where it promises nothing, so that nothing is spent."""
+        terms = program.privacy
+        if terms is None:
+            return None
+        book, own = self._book(site), self._patients[site]
+        salt = self._chance.secret(32, "salt of the data version", site)
+        version, is_new = version_of(
+            book,
+            commitment=hashlib.sha256(salt + own.table).digest(),
+            patients=own.keys,
+            entropy=lambda n: self._chance.secret(n, "data version", site, len(book.versions())),
+        )
+        delta, strict = deltas(own.n, unit=terms.unit, study_delta=terms.delta)
+        return Purse(
+            book,
+            version=version,
+            terms=Terms(
+                site=site,
+                run=study.name,
+                consortium=consortium.hex(),
+                accountant=accountant(),
+                code=code_of_study(study),
+                clip=f"{terms.clipping_norm:g}",
+                unit=terms.unit,
+                against="colluders" if terms.shared else "everybody",
+            ),
+            caps=Caps(
+                total=self._cap if self._cap is not None else _enough(program, terms, strict),
+                run=math.inf,
+                study=terms.epsilon,
+                delta=delta,
+                patient_delta=strict,
+                accept_weak_privacy=True,
+                when_short="stop",
+            ),
+            plan=Plan(whole=program.planned_events(), training=program.events),
+            compose=epsilon,
+            is_new=is_new,
+        )
+
+    def short_of(self, study: Study, program: Program) -> str:
+        """Which site cannot pay for a run of this program as a whole, and why; empty where all can."""
+        for site in program.sites:
+            purse = self.of(study, program, site, b"")
+            if purse is not None and (why := purse.afford()):
+                return f"{site}: {why}"
+        return ""
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for book in self._books.values():
+            book.close()
+
+    def _book(self, site: str) -> MemoryBook | DiskBook:
+        if site not in self._books:
+            home = self._home
+            self._books[site] = MemoryBook() if home is None else DiskBook(home / "nodes" / site / "budget.sqlite")
+        return self._books[site]
+
+
+def _enough(program: Program, terms: PrivacyTerms, delta: float) -> float:
+    """A cap that no study of a simulation meets unasked. delta: of patients; a promise to sites costs them more."""
+    planned = epsilon(program.planned_events(), delta=delta) if terms.unit == "site" else terms.epsilon
+    return max(_DEFAULT_CAP, terms.epsilon, math.ceil(planned))
