@@ -1,132 +1,106 @@
-"""Noisy evidence: the sensitivity holds, the noise has its scale, the cut-off moves with it."""
+"""A noisy number a site: one patient moves it by one, its noise has its scale, verdicts know the noise."""
 
 import math
-import os
 
 import numpy as np
 import pytest
 
+from cohortium.privacy.dp.noise import SecretStream
 from cohortium.quality.noisy import (
     GRID,
+    Noisiness,
     NoisyEvidence,
-    _noisy,
-    cut_off,
+    auroc_of,
     judge_noisy,
-    noise_scale,
-    release,
-    sensitivity,
+    noisy_number,
+    noisy_table,
+    posterior,
     statistic,
+    status_of,
 )
-from cohortium.quality.protection import ranking
 
-
-def cohort(rng, n, *, cases=None):
-    y = (rng.random(n) < rng.random()).astype(float)
-    if cases is not None:
-        y[:] = cases
-    scale = rng.choice([0.5, 3.0, 30.0])
-    return rng.normal(size=n) * scale, y, np.clip(rng.normal(size=n) * rng.choice([0.5, 4.0]), -3, 8)
-
-
-@pytest.mark.slow
-def test_one_patient_more_or_less_never_moves_the_number_beyond_the_bound():
-    rng, worst = np.random.default_rng(0), 0.0
-    for _ in range(10_000):
-        n = int(rng.integers(6, 40))
-        margin, y, oddity = cohort(rng, n, cases=None if rng.random() < 0.5 else 0)
-        usual = float(rng.normal() * 0.5)
-        if min(y.sum(), n - y.sum()) == 3:
-            continue  # which kind a site is is declared publicly and does not follow a single patient
-        whole = statistic(margin, y, oddity, usual=usual)
-        keep = np.arange(n) != rng.integers(n)
-        less = statistic(margin[keep], y[keep], oddity[keep], usual=usual)
-        change = abs(whole - less)
-        worst = max(worst, change / sensitivity(n - 1))
-        assert change <= sensitivity(n - 1) + 1e-9
-    assert worst > 0.5  # the bound is not a bound on something else
-
-
-def test_the_bound_agrees_with_a_hand_calculation():
-    assert sensitivity(16) == pytest.approx(1.157 + 8 / 15)
-    assert sensitivity(31) == sensitivity(16)  # the scale is chosen from the size class, not from n
-    assert sensitivity(5) == pytest.approx(1.157 + 8 / 3)
-    assert noise_scale(16, epsilon=2.0) == pytest.approx((sensitivity(16) + GRID) / 2)
+KNOWN = Noisiness(strength=1.5, certain=9.0, scale=2.0)
 
 
 def stream_of(seed):
-    from cohortium.privacy.dp.noise import SecretStream
-
     rng = np.random.default_rng(seed)
     return SecretStream(lambda n: rng.bytes(n), use="test")
 
 
-def test_noise_has_the_promised_scale_and_not_two_thirds_of_it():
-    stream = stream_of(1)
-    drawn = np.array([_noisy(3.0, scale=1.7, stream=stream) for _ in range(20_000)]) - 3.0
-    assert np.abs(drawn).mean() == pytest.approx(1.7, rel=0.03)
-    assert (np.abs(drawn) > 1.7 * 3).mean() == pytest.approx(math.exp(-3), rel=0.12)
-    assert (drawn / GRID == np.rint(drawn / GRID)).all()
+def evidence(value, *, size=50, two_class=True, site="porto"):
+    return NoisyEvidence(site=site, size=size, two_class=two_class, value=value)
 
 
-def test_the_cut_off_moves_out_with_the_noise():
-    assert cut_off(0.0) == pytest.approx(-(math.log(0.82 / 0.18) + math.log(19)))
-    assert cut_off(1.0) - cut_off(2.0) == pytest.approx(math.log(50))
+def test_no_patient_moves_the_number_by_more_than_one_in_ten_thousand_neighbouring_cohorts():
+    rng, furthest = np.random.default_rng(0), 0.0
+    for _ in range(10_000):
+        n = int(rng.integers(5, 40))
+        z, y = rng.normal(size=n) * rng.choice([0.1, 1.0, 30.0]), (rng.random(n) < 0.5).astype(float)
+        keep = np.arange(n) != rng.integers(n)
+        furthest = max(furthest, abs(statistic(z, y) - statistic(z[keep], y[keep])))
+    assert furthest <= 1.0 + 1e-12
+    assert furthest > 0.99
 
 
-def test_good_sites_are_hardly_ever_convicted_by_noise_and_bad_ones_are_found():
-    rng = np.random.default_rng(2)
-    wrong = found = 0
-    for trial in range(1000):
-        y = (np.arange(40) % 2).astype(float)
-        z = rng.normal(size=40) + 1.6 * (2 * y - 1)
-        entropy = stream_of(trial).bytes
-        for labels in (y, 1 - y):
-            told, events = release("a", (2 * labels - 1) * 1.5 * z, labels, np.zeros(40), z, usual=0.0, epsilon=1.0,
-                                   entropy=entropy)  # fmt: skip
-            verdict = judge_noisy(told, others=82)
-            if labels is y:
-                wrong += verdict.left_out
-                assert len(events) == 1
-            else:
-                found += verdict.left_out
-                assert [e.scale for e in events] == ["1.0", "4.0"] or not verdict.left_out
-    assert wrong <= 5
-    assert found >= 950
+def test_a_hand_calculation():
+    z, y = np.array([0.4, -0.4, 8.0, 0.08]), np.array([1.0, 1.0, 0.0, 0.0])
+    assert statistic(z, y) == pytest.approx(0.5 - 0.5 - 1.0 - 0.1)
 
 
-def test_a_site_below_five_records_releases_nothing():
-    assert release("a", np.ones(4), np.ones(4), np.zeros(4), np.ones(4), usual=0.0, epsilon=1.0,
-                   entropy=os.urandom) == (None, ())  # fmt: skip
+def test_the_noise_has_the_scale_it_says_and_stays_on_the_grid():
+    z, y, stream = np.zeros(6), np.zeros(6), stream_of(1)
+    drawn = np.array([noisy_number(z, y, scale=2.0, stream=stream) for _ in range(20_000)])
+    assert np.issubdtype(drawn.dtype, np.integer)
+    assert np.mean(np.abs(drawn)) * GRID == pytest.approx(2.0, rel=0.03)
+    assert np.mean(drawn) * GRID == pytest.approx(0.0, abs=0.08)
+    share = np.mean(drawn * GRID < KNOWN.cut_off(10))
+    assert share == pytest.approx(0.01, abs=0.003), "alpha: a site of coins is convicted by noise alone"
 
 
-def test_noise_comes_from_the_entropy_it_is_handed():
-    given = (np.ones(9), np.ones(9), np.zeros(9), np.ones(9))
-    first, again, other = (
-        release("a", *given, usual=0.0, epsilon=1.0, entropy=stream_of(seed).bytes)[0] for seed in (1, 1, 2)
-    )
-    assert first == again
-    assert first.value != other.value
+def test_the_posterior_falls_with_agreement_and_knows_the_noise():
+    found = [posterior(evidence(value), KNOWN) for value in (-30.0, 0.0, 15.0, 40.0)]
+    assert found == sorted(found, reverse=True)
+    assert found[0] > 0.999
+    assert found[-1] < 0.01
+    loud = Noisiness(strength=1.5, certain=9.0, scale=40.0)
+    assert posterior(evidence(-10.0), loud) < posterior(evidence(-10.0), KNOWN)
 
 
-def test_a_convicted_site_that_ranks_rightly_is_shifted_and_one_class_is_asked():
-    bad = NoisyEvidence(site="a", size_class=32, two_class=True, value=-40.0, scale=1.5, ranking=3.0)
-    assert judge_noisy(bad, others=9).kind == "keep-shifted"
-    alone = NoisyEvidence(site="a", size_class=32, two_class=False, value=-40.0, scale=1.5)
-    assert "please confirm the coding" in judge_noisy(alone, others=9).question
-    assert not judge_noisy(alone, others=9).left_out
-    turned = NoisyEvidence(site="a", size_class=32, two_class=True, value=-40.0, scale=1.5, ranking=-3.0)
-    assert judge_noisy(turned, others=9).kind == "quarantine"
+@pytest.mark.parametrize(
+    ("value", "two_class", "kind", "look", "asked"),
+    [
+        (40.0, True, "keep", False, False),
+        (0.0, True, "keep", True, False),  # coins: a look, since noise could have done that much
+        (-30.0, True, "quarantine", False, False),
+        (-30.0, False, "keep", False, True),
+    ],
+)
+def test_a_verdict_for_each_case(value, two_class, kind, look, asked):
+    found = judge_noisy(evidence(value, two_class=two_class), KNOWN, others=9)
+    assert (found.kind, found.look, bool(found.question)) == (kind, look, asked)
+    assert "the model of the other 9 sites" in found.reason + found.question
 
 
-def test_a_fixed_cut_off_would_convict_good_sites():
-    rng = np.random.default_rng(3)
-    y = (np.arange(12) % 2).astype(float)
-    fixed = moved = 0
-    for trial in range(500):
-        z = rng.normal(size=12) + 0.6 * (2 * y - 1)
-        told, _ = release("a", (2 * y - 1) * z, y, np.zeros(12), z, usual=0.0, epsilon=0.5,
-                          entropy=stream_of(trial).bytes)  # fmt: skip
-        fixed += told.value < cut_off(0.0)
-        moved += told.value < cut_off(told.scale)
-    assert fixed > 10 * max(moved, 1)
-    assert ranking(z, y).auroc > 0.5
+def test_what_coins_do_by_chance_convicts_nobody_however_small_the_noise():
+    still = Noisiness(strength=1.5, certain=9.0, scale=0.01)
+    assert still.cut_off(100) == pytest.approx(-1.64 * np.sqrt(102 * 0.75), rel=0.15)
+    assert judge_noisy(evidence(-9.0, size=100), still, others=9).kind == "keep"
+    assert judge_noisy(evidence(-20.0, size=100), still, others=9).kind == "quarantine"
+
+
+def test_weak_or_uncertain_probes_judge_nobody():
+    assert status_of(KNOWN) == "decided"
+    assert status_of(Noisiness(strength=1.5, certain=1.9, scale=2.0)) == "inconclusive"
+    assert status_of(Noisiness(strength=0.3, certain=9.0, scale=2.0)) == "inconclusive"
+    table = noisy_table([evidence(-30.0)], Noisiness(strength=1.5, certain=1.9, scale=2.0), sites=["porto", "lyon"])
+    assert table.status == "inconclusive"
+    assert {one.kind for one in table.verdicts} == {"keep"}
+
+
+def test_a_table_is_sorted_and_says_who_has_too_few_records():
+    table = noisy_table([evidence(-30.0)], KNOWN, sites=["porto", "lyon"])
+    assert [one.site for one in table.verdicts] == ["lyon", "porto"]
+    assert table.verdicts[0].reason == "too few records to judge: fewer than 5"
+    assert table.verdicts[1].left_out
+    assert table.auroc == pytest.approx(auroc_of(1.5), abs=1e-6)
+    assert auroc_of(math.sqrt(2.0) * 1.2815515655) == pytest.approx(0.9)

@@ -5,7 +5,7 @@ import pytest
 from cohortium.assembly import check_study
 from cohortium.core.study_text import study_of
 from cohortium.errors import StudyError
-from cohortium.quality.study import check_audited, least_half
+from cohortium.quality.study import check_audited, fewest_audited, least_half
 
 BASE = {"study": {"name": "s", "outcome": "sick"}, "model": {"name": "logistic"}}
 
@@ -91,10 +91,49 @@ def test_a_study_without_an_audit_keeps_its_digest():
     assert b'"quality":{"detector":"none"}' in plain.canonical()
 
 
-@pytest.mark.parametrize("detector", ["out-of-bag", "agreement", "travelling"])
+PUBLIC = {"cohort": {"scale": "public", "fill": "none", "ranges": {"*": [0, 1]}}}
+NOISY = {"detector": "out-of-bag", "dp": {"epsilon": 1.0}}
+
+
+@pytest.mark.parametrize("detector", ["agreement", "travelling"])
 def test_noise_that_no_audit_makes_is_refused_and_not_ignored(detector):
     found = problems(8, **quality(detector=detector, dp={"epsilon": 1.0}), **CLEAR)
-    assert found == ["noise on the evidence of an audit is not offered; leave it out, the evidence travels as it is"]
+    assert found == [f"detector '{detector}' shows what noise does not cover; set detector = \"out-of-bag\""]
+
+
+def test_an_audit_under_noise_is_taken_with_masks_and_a_public_scale():
+    assert problems(12, **quality(**NOISY), **PUBLIC) == []
+    assert problems(12, **quality(**NOISY), **PUBLIC, privacy={"dp": {"mode": "local"}}, model={"name": "logistic"}) == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "sections", "said"),
+    [
+        ({}, {}, "an audit under noise may not read means of patients"),
+        ({}, {**PUBLIC, **CLEAR}, "noise is shared out by the sites of a masked sum"),
+        ({"on_harm": "repair"}, PUBLIC, "rests on what an audit under noise does not release"),
+        ({"exclude_records": "local"}, PUBLIC, "only ranks a site's records"),
+        ({"passes": 1}, PUBLIC, "an audit under noise does not read it; leave it out"),
+        ({"anchors": ["porto"]}, PUBLIC, "an audit under noise does not read it; leave it out"),
+        ({"dp": {"delta": 1e-4}}, PUBLIC, "is a chance that somebody's data are told"),
+        ({}, {**PUBLIC, "evaluation": {"folds": 5}}, "an audit is made of one split"),
+        ({}, {**PUBLIC, "privacy": {"groups": 2}}, "an audit adds whole numbers of all sites up"),
+    ],
+)
+def test_what_an_audit_under_noise_cannot_do_is_refused(facts, sections, said):
+    assert any(said in one for one in problems(24, **quality(**{**NOISY, **facts}), **sections))
+
+
+def test_noise_wants_nearly_all_sites_in_every_sum():
+    noisy = study_of({**BASE, **quality(**NOISY), **PUBLIC})
+    assert [fewest_audited(noisy, n) for n in (8, 12, 24, 40)] == [8, 12, 22, 38]
+
+
+def test_a_private_training_may_not_have_an_audit_that_trains_in_the_open():
+    found = problems(12, **quality(detector="out-of-bag"), **PUBLIC, privacy={"dp": {"mode": "local"}})
+    assert found == [
+        "detector 'out-of-bag' trains its probe without noise, which privacy.dp rules out; add [quality] dp"
+    ]
 
 
 @pytest.mark.parametrize(

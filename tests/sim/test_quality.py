@@ -7,14 +7,18 @@ import pytest
 
 from cohortium.core.examples import Examples, Layout
 from cohortium.core.randomness import Chance
+from cohortium.core.spending import BudgetRecord
+from cohortium.core.study import QualityPlan
 from cohortium.core.study_text import study_of
 from cohortium.errors import StudyError
 from cohortium.ledger.archive import verify
+from cohortium.privacy.dp.accounting import epsilon
 from cohortium.reports.measure import Measure
 from cohortium.reports.quality_sections import QualitySections
 from cohortium.reports.record import Results
 from cohortium.sim.auditing import audit_study
 from cohortium.sim.comparison import SiteRows, train_plainly
+from cohortium.sim.purses import PatientSet, Purses
 from cohortium.sim.quality import screen_sites, with_effects, without_suspects
 
 SITES = ("aa", "bb", "cc", "dd", "ee", "ff", "gg", "hh")
@@ -175,3 +179,65 @@ def test_suspects_are_left_out_with_all_rows_of_their_patient():
     assert kept.training.patient.tolist() == [1, 2]
     assert kept.test is one.test
     assert without_suspects(one, np.zeros(9), convict=0.95) is one
+
+
+# --- under differential privacy
+
+PRIVATE = {"dp": {"epsilon": 6.0}, "repairs": QualityPlan().repairs, "passes": 2, "halves": 8}
+PUBLIC = {"scale": "public", "fill": "none", "ranges": {"*": [-4.0, 4.0]}}
+
+
+def private(**quality):
+    plain = study(**{**PRIVATE, **quality})
+    return plain.with_plans(
+        cohort=plain.cohort.model_copy(update=PUBLIC),
+        privacy=plain.privacy.model_copy(update={"secure_aggregation": True}),
+    )
+
+
+def purses(made, *, cap=None):
+    sets = {one.site: PatientSet(table=one.site.encode(), n=50) for one in made}
+    return Purses(patients=sets, chance=CHANCE, cap=cap)
+
+
+@pytest.fixture(scope="module")
+def large():
+    found = []
+    for one in rows(reverse=("cc",)):
+        rng = np.random.default_rng(len(found))
+        x = rng.normal(size=(120, 3))
+        y = (x @ [1.5, -1.0, 0.5] + rng.logistic(size=120) * 0.7 > 0).astype(float)
+        more = Examples(layout=LAYOUT, x=x, y=1 - y if one.site == "cc" else y)
+        found.append(replace(one, training=more))
+    return found
+
+
+def test_an_audit_under_noise_leaves_the_reversed_site_out_and_books_what_it_cost(large):
+    books = purses(large)
+    found = screen_sites(private(), large, chance=CHANCE, purses=books)
+    assert found.record.status == "decided"
+    assert found.record.left_out == ("cc",)
+    assert found.record.sites["cc"].reason == (
+        "labels contradict the model of the other 7 sites by more than the noise allows"
+    )
+    assert found.record.sites["cc"].votes == 7
+    (said,) = found.promises
+    assert said.startswith("the audit of the sites' data: simulated differential privacy, no guarantee for anybody")
+    assert "epsilon 6 at delta 1e-05 for one patient, mode distributed" in said
+    (run,) = found.runs
+    spent = [event for event in run.events if event.name == "Spent"]
+    told = [BudgetRecord.read(bytes(event.args["record"])) for event in spent if event.args["site"] == "aa"]
+    costs = [record.events for record in told if record.state == "spent"]
+    assert [events[0].type for events in costs] == ["gaussian", "gaussian", "laplace"]
+    assert 5.9 < epsilon([one for events in costs for one in events], delta=1e-5) <= 6.0
+
+
+def test_an_audit_that_a_site_cannot_pay_is_skipped_by_name(large):
+    said = []
+    found = screen_sites(private(), large, chance=CHANCE, say=said.append, purses=purses(large, cap=5.0))
+    assert found.record.status == "inconclusive"
+    assert found.runs == ()
+    assert found.promises == ()
+    assert "the audit is skipped: aa: these patients would have cost epsilon 6" in said[1]
+    assert found.record.why.startswith("the audit was skipped: aa: ")
+    assert [one.site for one in found.rows] == list(SITES)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -49,6 +49,8 @@ _CUT = 0.8  # of a log-odds: a record speaks with its sign, nearly
 _PRIORS = (0.82, 0.06, 0.12)  # sound, reversed, unrelated
 _AS_STRONG, _VARIES = 0.9, 0.1  # of the strength expected: what sound sites show of it, and its spread over sites
 _WEAKEST, _STRONGEST = 0.3, 3.5
+_TOLD_LESS = 2.0  # records a site has more than its public size, about
+_SELDOM = 1.64  # standard deviations: one-sided 95 %
 _LOOK = 0.5
 _POINTS = np.arange(-60, 61) / 10.0  # of a normal distribution
 
@@ -75,10 +77,14 @@ class Noisiness:
     scale: float
     alpha: float = 0.01
 
-    @property
-    def cut_off(self) -> float:
-        """T below this convicts where the posterior does as well."""
-        return -self.scale * math.log(1.0 / (2.0 * self.alpha))
+    def cut_off(self, size: int) -> float:
+        """T below this convicts where the posterior does as well: less than coins give by their chance or by noise.
+
+        A different population may answer like coins, and is not convicted for that; here no ranking can protect it.
+        """
+        _, square = _expected(self.strength)
+        by_chance = _SELDOM * math.sqrt((size + _TOLD_LESS) * square)
+        return -max(self.scale * math.log(1.0 / (2.0 * self.alpha)), by_chance)
 
 
 def statistic(z: Floats, y: Floats) -> float:
@@ -106,8 +112,8 @@ def status_of(known: Noisiness) -> Status:
 
 def posterior(one: NoisyEvidence, known: Noisiness) -> float:
     """Probability that the labels are reversed or unrelated, 0 to 1, of a number with this noise in it."""
-    mean, square = _expected(min(max(known.strength, _WEAKEST), _STRONGEST))
-    n, within = one.size + 2.0, max(square - mean * mean, 0.05)
+    mean, square = _expected(known.strength)
+    n, within = one.size + _TOLD_LESS, max(square - mean * mean, 0.05)
     terms = [
         math.log(prior) + _log_density(one.value, n * m, n * v + 2.0 * known.scale**2 + (n * wide) ** 2)
         for prior, m, v, wide in (
@@ -122,6 +128,7 @@ def posterior(one: NoisyEvidence, known: Noisiness) -> float:
 
 def _expected(strength: float) -> tuple[float, float]:
     """Mean and mean square of one record's part of T where labels agree as the probes say."""
+    strength = min(max(strength, _WEAKEST), _STRONGEST)
     weight = fp.exp(-0.5 * _POINTS * _POINTS)
     part = np.clip((0.5 * strength**2 + strength * _POINTS) / _CUT, -1.0, 1.0)
     whole = fp.ordered_sum(weight)
@@ -135,7 +142,7 @@ def _log_density(value: float, mean: float, variance: float) -> float:
 def judge_noisy(one: NoisyEvidence, known: Noisiness, *, others: int, convict: float = 0.95) -> Verdict:
     """Keep or quarantine from one noisy number; a one-class site is asked instead of convicted."""
     harmful, by = round(posterior(one, known), 6), f"the model of the other {others} sites"
-    if not (harmful > convict and one.value < known.cut_off):
+    if not (harmful > convict and one.value < known.cut_off(one.size)):
         look = harmful > _LOOK
         reason = (
             f"labels {'agree less than expected with' if look else 'do not contradict'} {by}, as far as noise tells"
@@ -155,9 +162,17 @@ def judge_noisy(one: NoisyEvidence, known: Noisiness, *, others: int, convict: f
 
 
 def noisy_table(
-    evidence: Sequence[NoisyEvidence], known: Noisiness, *, sites: Sequence[str], convict: float = 0.95
+    evidence: Sequence[NoisyEvidence],
+    known: Noisiness,
+    *,
+    sites: Sequence[str],
+    convict: float = 0.95,
+    to_sign: bool = False,
 ) -> Table:
-    """A verdict for every site, the same bytes everywhere; those that released nothing have too few records."""
+    """A verdict for every site, the same bytes everywhere; those that released nothing have too few records.
+
+    to_sign: the study registers subgroups; how many of each a site holds is not counted, so a person signs.
+    """
     status, found = status_of(known), {one.site: one for one in evidence}
     verdicts = []
     for site in sorted(sites):
@@ -170,6 +185,7 @@ def noisy_table(
             reason = "too few records to judge: fewer than 5"
             verdicts.append(Verdict(site=site, kind="keep", posterior=0.0, channel="sound", reason=reason))
         else:
-            verdicts.append(judge_noisy(found[site], known, others=len(sites) - 1, convict=convict))
+            one = judge_noisy(found[site], known, others=len(sites) - 1, convict=convict)
+            verdicts.append(replace(one, to_sign=to_sign and one.left_out))
     auroc = round(auroc_of(known.strength), 6)
     return Table(status=status, auroc=auroc, slope=0.0, verdicts=tuple(verdicts))

@@ -67,7 +67,7 @@ FIELDS = ("size", "two_class", "value")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NoisyAuditor:
-    """Both halves of the audit. sites: all, sorted; terms: of the run; alpha, convict: of the verdicts."""
+    """Both halves of the audit. sites: all, sorted; terms: of the run; alpha, convict, to_sign: of the verdicts."""
 
     sites: tuple[str, ...]
     terms: PrivacyTerms
@@ -76,6 +76,7 @@ class NoisyAuditor:
     masked: bool = False
     alpha: float = 0.01
     convict: float = 0.95
+    to_sign: bool = False
 
     def initial(self, lot: int | bytes = 0) -> Parameters:
         """Before the first exchange. lot: what the halves follow from, 32 bytes of the ledger, or a number."""
@@ -186,7 +187,8 @@ class NoisyAuditor:
 
     def table(self, state: Parameters) -> Table:
         """The verdicts of a finished audit: the same bytes at every node."""
-        return noisy_table(self.evidence(state), self.known(state), sites=self.sites, convict=self.convict)
+        return noisy_table(self.evidence(state), self.known(state), sites=self.sites, convict=self.convict,
+                           to_sign=self.to_sign)  # fmt: skip
 
     def drawing(self, state: Parameters) -> dict[str, Any]:
         """Seed and halves by name, so that anybody can check the draw."""
@@ -210,7 +212,7 @@ class NoisyResult:
 class NoisyOutOfBag:
     """The detector. epsilon, delta: of one audit, for one patient; alpha: chance that noise alone convicts a site.
 
-    scale: of the columns, public. halves: even, 4 to 16. convict: posterior.
+    scale: of the columns, public. halves: even, 4 to 16. convict: posterior. to_sign: the study registers subgroups.
     """
 
     needs: ClassVar[Needs] = "scores"
@@ -221,6 +223,7 @@ class NoisyOutOfBag:
     halves: int = 8
     convict: float = 0.95
     scale: PublicScale = field(default_factory=PublicScale)
+    to_sign: bool = False
 
     def auditor(self, sites: Collection[str], layout: Layout, *, masked: bool = True) -> NoisyAuditor:
         """What these sites exchange. Raises UsageError for too few sites or too many columns, MissingExtra."""
@@ -230,7 +233,8 @@ class NoisyOutOfBag:
             raise UsageError(f"an audit under differential privacy sees {MOST_COLUMNS} columns at most, got {width}")
         terms = audit_terms(self.epsilon, self.delta, n_sites=len(sites))
         return NoisyAuditor(sites=tuple(sorted(sites)), terms=terms, scale=self.scale,
-                            halves=self.halves, masked=masked, alpha=self.alpha, convict=self.convict)  # fmt: skip
+                            halves=self.halves, masked=masked, alpha=self.alpha, convict=self.convict,
+                            to_sign=self.to_sign)  # fmt: skip
 
     def run(self, sites: Mapping[str, Any], *, entropy: Callable[[int], bytes], seed: int | bytes = 0) -> NoisyResult:
         """Audit all sites in one process, each with its own part of the noise. entropy: n secret bytes.

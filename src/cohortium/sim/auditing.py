@@ -84,7 +84,7 @@ def noisy_detector_of(study: Study) -> NoisyOutOfBag | None:
     if dp is None:
         return None
     return NoisyOutOfBag(epsilon=dp.epsilon, delta=dp.delta, alpha=dp.alpha, halves=plan.halves, convict=plan.convict,
-                         scale=public_scale(study))  # fmt: skip
+                         scale=public_scale(study), to_sign=bool(study.cohort.subgroups))  # fmt: skip
 
 
 def detector_of(plan: QualityPlan) -> OutOfBag:
