@@ -167,7 +167,8 @@ class InlineCrew:
 
     @property
     def budget(self):
-        return LatePurse(self) if self._study.synth is not None else None
+        private = self._study.synth is not None or self._study.quality.dp is not None
+        return LatePurse(self) if private else None
 
     def _guarding(self):
         from cohortium.node.own_protection import Guarding
@@ -211,7 +212,7 @@ class InlineCrew:
 
 
 class LatePurse:
-    """The purse of a generator's run, opened when it is asked first: the joiners are known by then."""
+    """The purse of a generator's run or an audit's, opened when it is asked first: the joiners are known by then."""
 
     def __init__(self, crew):
         self._crew = crew

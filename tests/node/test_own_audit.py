@@ -125,6 +125,47 @@ def test_eight_hospitals_come_to_the_verdicts_of_the_simulation_bit_for_bit(eigh
     assert standings_of(eight.ledger.events(0))[REVERSED].guilty
 
 
+@pytest.mark.slow
+def test_under_differential_privacy_hospitals_agree_pay_and_show_one_noisy_number_each(world, kit):
+    eight, (lines_of, table_of, _) = world(*SITES, on_disk=False), kit
+    eight.tables.update({site: table_of(lines_of(at, 240)) for at, site in enumerate(SITES)})
+    eight.tables[REVERSED] = turned(eight.tables[REVERSED])
+    pinned = eight.study(
+        privacy={"secure_aggregation": True},
+        quality={"detector": "out-of-bag", "on_harm": "report", "dp": {"epsilon": 6.0}},
+        cohort={"scale": "public", "fill": "none", "ranges": {"a": [-3, 3], "b": [-3, 3]}},
+    )
+
+    async def main(world):
+        await world.propose("site-0", pinned)
+        endings = await world.ended()
+        assert {ending.status for ending in endings.values()} == {"complete"}
+
+    eight.play(main)
+    tables, evidence = set(), []
+    for site, home in eight.homes.items():
+        folder, record = home.runs / "1", eight.record(site)
+        evidence.append(json.loads((folder / EVIDENCE).read_text()))
+        tables.add(evidence[-1]["digest"])
+        assert record["quality"]["sites"][REVERSED]["verdict"] == "quarantine"
+        assert {one["verdict"] for name, one in record["quality"]["sites"].items() if name != REVERSED} == {"keep"}
+        assert record["privacy"]["promise"]["epsilon"] == 6.0
+        assert {one["site"] for one in record["privacy"]["spending"]} == set(SITES)
+        assert all(5.9 < one["total"] <= 6.0 for one in record["privacy"]["spending"])
+        assert set(record["quality"]["records_flagged"].values()) == {None}
+        assert not (folder / SCORES).exists()
+        rows = list(csv.DictReader(io.StringIO((folder / SUSPECTS).read_text())))
+        assert sorted(int(row["row"]) for row in rows) == list(range(1, 241))
+        sent = [json.loads(line) for line in (folder / "egress.jsonl").read_text().splitlines()]
+        assert {one["what"] for one in sent if one["kind"] == "offer"} == {"keys", "masked", "shares", "unmask"}
+    assert len(tables) == 1
+    assert {tuple(sorted(one)) for one in evidence[0]["evidence"]} == {("site", "size", "two_class", "value")}
+    assert {one["size"] for one in evidence[0]["evidence"]} == {240}
+    (said,) = verify(eight.homes["site-0"].runs / "1" / "ledger.jsonl", evm=False).harm
+    assert (said.subject, VERDICTS[said.verdict], len(said.votes)) == (REVERSED, "quarantine", 7)
+    assert {said.evidence.hex()} == tables
+
+
 def refused(problems):
     return {one.key: one.message for one in problems}
 
