@@ -126,7 +126,7 @@ def test_eight_hospitals_come_to_the_verdicts_of_the_simulation_bit_for_bit(eigh
 
 
 @pytest.mark.slow
-def test_under_differential_privacy_hospitals_agree_pay_and_show_one_noisy_number_each(world, kit):
+def test_under_differential_privacy_hospitals_agree_pay_and_show_two_noisy_numbers_each(world, kit):
     eight, (lines_of, table_of, _) = world(*SITES, on_disk=False), kit
     eight.tables.update({site: table_of(lines_of(at, 240)) for at, site in enumerate(SITES)})
     eight.tables[REVERSED] = turned(eight.tables[REVERSED])
@@ -159,7 +159,7 @@ def test_under_differential_privacy_hospitals_agree_pay_and_show_one_noisy_numbe
         sent = [json.loads(line) for line in (folder / "egress.jsonl").read_text().splitlines()]
         assert {one["what"] for one in sent if one["kind"] == "offer"} == {"keys", "masked", "shares", "unmask"}
     assert len(tables) == 1
-    assert {tuple(sorted(one)) for one in evidence[0]["evidence"]} == {("site", "size", "two_class", "value")}
+    assert {tuple(sorted(one)) for one in evidence[0]["evidence"]} == {("cases", "others", "site", "size", "two_class")}
     assert {one["size"] for one in evidence[0]["evidence"]} == {240}
     (said,) = verify(eight.homes["site-0"].runs / "1" / "ledger.jsonl", evm=False).harm
     assert (said.subject, VERDICTS[said.verdict], len(said.votes)) == (REVERSED, "quarantine", 7)

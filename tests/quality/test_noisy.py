@@ -1,4 +1,4 @@
-"""A noisy number a site: one patient moves it by one, its noise has its scale, verdicts know the noise."""
+"""Two noisy numbers a site: one patient moves them by one, their noise has its scale, verdicts know the noise."""
 
 import math
 
@@ -12,7 +12,7 @@ from cohortium.quality.noisy import (
     NoisyEvidence,
     auroc_of,
     judge_noisy,
-    noisy_number,
+    noisy_numbers,
     noisy_table,
     posterior,
     statistic,
@@ -27,34 +27,39 @@ def stream_of(seed):
     return SecretStream(lambda n: rng.bytes(n), use="test")
 
 
-def evidence(value, *, size=50, two_class=True, site="porto"):
-    return NoisyEvidence(site=site, size=size, two_class=two_class, value=value)
+def evidence(value, *, size=50, two_class=True, site="porto", others=None):
+    """Of a site whose whole number is `value`, half of it from each class unless `others` is said."""
+    others = value / 2 if others is None else others
+    return NoisyEvidence(site=site, size=size, two_class=two_class, cases=value - others, others=others)
 
 
-def test_no_patient_moves_the_number_by_more_than_one_in_ten_thousand_neighbouring_cohorts():
+def test_no_patient_moves_both_numbers_together_by_more_than_one_in_ten_thousand_neighbouring_cohorts():
     rng, furthest = np.random.default_rng(0), 0.0
     for _ in range(10_000):
         n = int(rng.integers(5, 40))
         z, y = rng.normal(size=n) * rng.choice([0.1, 1.0, 30.0]), (rng.random(n) < 0.5).astype(float)
         keep = np.arange(n) != rng.integers(n)
-        furthest = max(furthest, abs(statistic(z, y) - statistic(z[keep], y[keep])))
+        more, less = statistic(z, y), statistic(z[keep], y[keep])
+        furthest = max(furthest, sum(abs(a - b) for a, b in zip(more, less, strict=True)))
     assert furthest <= 1.0 + 1e-12
     assert furthest > 0.99
 
 
 def test_a_hand_calculation():
     z, y = np.array([0.4, -0.4, 8.0, 0.08]), np.array([1.0, 1.0, 0.0, 0.0])
-    assert statistic(z, y) == pytest.approx(0.5 - 0.5 - 1.0 - 0.1)
+    assert statistic(z, y) == pytest.approx((0.5 - 0.5, -1.0 - 0.1))
 
 
 def test_the_noise_has_the_scale_it_says_and_stays_on_the_grid():
     z, y, stream = np.zeros(6), np.zeros(6), stream_of(1)
-    drawn = np.array([noisy_number(z, y, scale=2.0, stream=stream) for _ in range(20_000)])
+    drawn = np.array([noisy_numbers(z, y, scale=2.0, stream=stream) for _ in range(20_000)])
     assert np.issubdtype(drawn.dtype, np.integer)
-    assert np.mean(np.abs(drawn)) * GRID == pytest.approx(2.0, rel=0.03)
-    assert np.mean(drawn) * GRID == pytest.approx(0.0, abs=0.08)
-    share = np.mean(drawn * GRID < KNOWN.cut_off(10))
+    np.testing.assert_allclose(np.abs(drawn).mean(axis=0) * GRID, 2.0, rtol=0.03)
+    np.testing.assert_allclose(drawn.mean(axis=0) * GRID, 0.0, atol=0.08)
+    assert abs(np.corrcoef(drawn.T)[0, 1]) < 0.03
+    share = np.mean(drawn.sum(axis=1) * GRID < KNOWN.cut_off(10))
     assert share == pytest.approx(0.01, abs=0.003), "alpha: a site of coins is convicted by noise alone"
+    assert np.mean(drawn[:, 0] * GRID > KNOWN.agrees) == pytest.approx(0.1, abs=0.01)
 
 
 def test_the_posterior_falls_with_agreement_and_knows_the_noise():
@@ -79,6 +84,15 @@ def test_a_verdict_for_each_case(value, two_class, kind, look, asked):
     found = judge_noisy(evidence(value, two_class=two_class), KNOWN, others=9)
     assert (found.kind, found.look, bool(found.question)) == (kind, look, asked)
     assert "the model of the other 9 sites" in found.reason + found.question
+
+
+def test_a_different_population_is_kept_as_such_and_a_wrong_coding_is_not():
+    older = judge_noisy(evidence(-30.0, others=-45.0), KNOWN, others=9)
+    assert (older.kind, older.posterior, older.left_out) == ("keep-shifted", 0.0, False)
+    assert older.reason == (
+        "different, not harmful: the model of the other 9 sites contradicts one label and agrees with the other"
+    )
+    assert judge_noisy(evidence(-30.0, others=-28.0), KNOWN, others=9).kind == "quarantine"
 
 
 def test_what_coins_do_by_chance_convicts_nobody_however_small_the_noise():

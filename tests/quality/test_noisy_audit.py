@@ -46,7 +46,7 @@ def test_what_an_audit_costs_is_two_noisy_sums_and_a_number_within_its_epsilon(s
     terms = detector.auditor(sites, sites["a"].layout).terms
     planned = terms.planned()
     assert [one.type for one in planned] == ["gaussian", "gaussian", "laplace"]
-    assert planned[2] == MechanismEvent.laplace(scale=2.0)
+    assert planned[2] == MechanismEvent.laplace(scale=1 / 0.6)
     assert 0.99 < epsilon(planned, delta=1e-5) <= 1.0
     assert terms.of_first(EXCHANGES) == planned
     assert [event for k in range(EXCHANGES) for event in terms.of_exchange(k)] == list(planned)
@@ -85,8 +85,8 @@ def test_a_row_that_cannot_be_is_laid_at_its_sites_door(sites):
     detector = NoisyOutOfBag(scale=SCALE)
     auditor = detector.auditor(sites, sites["a"].layout)
     state = auditor.initial(0)
-    honest = np.zeros((len(sites), 3), dtype=np.int64)
-    for at, row in ((1, (30, 2, 0)), (2, (33, 1, 0)), (3, (0, 0, 5))):
+    honest = np.zeros((len(sites), 4), dtype=np.int64)
+    for at, row in ((1, (30, 2, 0, 0)), (2, (33, 1, 0, 0)), (3, (0, 0, 5, 0))):
         table = honest.copy()
         table[at] = row
         name = auditor.sites[at]

@@ -1,15 +1,18 @@
-"""One noisy number per site: evidence that may leave under differential privacy, and verdicts that know the noise.
+"""Two noisy numbers per site: evidence that may leave under differential privacy, and verdicts that know the noise.
 
-T = sum over a site's records of clip(e_i z_i / .8, -1, 1): z_i the log-odds by probes that never saw the site, e_i the
-label, -1 or 1. T is near its number of records where labels agree with all others, near 0 where they are coins, and
-below where they are reversed. One patient moves it by 1 at most, however surprising: the log-likelihood of the audit
-without noise moves by 1.157 and adds up more slowly, so the same noise hides three times as much of it.
+T = sum over a site's records of clip(e_i z_i / .8, -1, 1), for cases and for the others apart: z_i the log-odds by
+probes that never saw the site, e_i the label, -1 or 1. T is near its number of records where labels agree with all
+others, near 0 where they are coins, and below where they are reversed. One patient moves one of the two numbers, by 1
+at most, however surprising: both together cost what one does. The log-likelihood of the audit without noise moves by
+1.157 and adds up more slowly, so the same noise hides three times as much of it. Apart they tell a different population
+from a wrong coding: patients who are all at more risk than the others' models know agree with them as cases and
+contradict them as controls, reversed labels contradict them as both.
 
-T is rounded to multiples of 2^-10 and gets an integer of the two-sided geometric distribution (Ghosh, Roughgarden,
-Sundararajan 2009), so no low bits of a floating-point noise leave (Mironov 2012). Guarantee: releasing it is one
-`laplace` event for one patient added or removed at one site, given the probes, which have events of their own. Sites
-below five records release nothing; the class of size and whether a site has both classes are public, and must not
-follow a single patient. Design: harmful-data.md 6.
+Numbers are rounded to multiples of 2^-10 and get an integer of the two-sided geometric distribution (Ghosh,
+Roughgarden, Sundararajan 2009), so no low bits of a floating-point noise leave (Mironov 2012). Guarantee: releasing
+them is one `laplace` event for one patient added or removed at one site, given the probes, which have events of their
+own. Sites below five records release nothing; the class of size and whether a site has both classes are public, and
+must not follow a single patient. Design: harmful-data.md 6.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohortium.core import fixed_point as fp
-from cohortium.core.verdicts import Status, Verdict
+from cohortium.core.verdicts import Channel, Status, Verdict
 from cohortium.privacy.dp.noise import SecretStream
 from cohortium.quality.calibrate import LEAST_AUROC
 from cohortium.quality.decide import Table
@@ -35,7 +38,7 @@ __all__ = [
     "NoisyEvidence",
     "auroc_of",
     "judge_noisy",
-    "noisy_number",
+    "noisy_numbers",
     "noisy_table",
     "posterior",
     "statistic",
@@ -51,25 +54,36 @@ _AS_STRONG, _VARIES = 0.9, 0.1  # of the strength expected: what sound sites sho
 _WEAKEST, _STRONGEST = 0.3, 3.5
 _TOLD_LESS = 2.0  # records a site has more than its public size, about
 _SELDOM = 1.64  # standard deviations: one-sided 95 %
+_PROTECTED_BY_CHANCE = 0.1
 _LOOK = 0.5
 _POINTS = np.arange(-60, 61) / 10.0  # of a normal distribution
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoisyEvidence:
-    """What one site releases: T with noise, its public size (tens, at least 10) and whether it has both classes."""
+    """What one site releases: T of its cases and of the others, each with noise, and what is public anyway:
+
+    its size (tens, at least 10), and whether it has both classes.
+    """
 
     site: str
     size: int
     two_class: bool
-    value: float
+    cases: float
+    others: float
+
+    @property
+    def value(self) -> float:
+        """T of the whole site."""
+        return self.cases + self.others
 
 
 @dataclass(frozen=True, kw_only=True)
 class Noisiness:
     """What everybody knows of an audit's numbers. strength, certain: of the probes (`NoisyProbes`), on a grid of .001.
 
-    scale: of the noise in T. alpha: chance that noise alone convicts a site whose labels neither agree nor contradict.
+    scale: of the noise in each number. alpha: chance that noise alone convicts a site whose labels neither agree nor
+    contradict.
     """
 
     strength: float
@@ -78,25 +92,38 @@ class Noisiness:
     alpha: float = 0.01
 
     def cut_off(self, size: int) -> float:
-        """T below this convicts where the posterior does as well: less than coins give by their chance or by noise.
-
-        A different population may answer like coins, and is not convicted for that; here no ranking can protect it.
-        """
+        """T below this convicts where the posterior does as well: less than coins give by their chance, or by noise."""
         _, square = _expected(self.strength)
         by_chance = _SELDOM * math.sqrt((size + _TOLD_LESS) * square)
-        return -max(self.scale * math.log(1.0 / (2.0 * self.alpha)), by_chance)
+        return -max(self.scale * _of_two(self.alpha), by_chance)
+
+    @property
+    def agrees(self) -> float:
+        """T of one class above this keeps a site: more than noise alone gives in one case of ten."""
+        return self.scale * math.log(1.0 / (2.0 * _PROTECTED_BY_CHANCE))
 
 
-def statistic(z: Floats, y: Floats) -> float:
-    """T of one site before noise. z: log-odds, (n,); y: 0 or 1."""
-    return float(np.clip((2.0 * y - 1.0) * z / _CUT, -1.0, 1.0).sum())
+def statistic(z: Floats, y: Floats) -> tuple[float, float]:
+    """T of one site's cases and of its others before noise. z: log-odds, (n,); y: 0 or 1."""
+    part = np.clip((2.0 * y - 1.0) * z / _CUT, -1.0, 1.0)
+    return float(part[y == 1].sum()), float(part[y == 0].sum())
 
 
-def noisy_number(z: Floats, y: Floats, *, scale: float, stream: SecretStream) -> int:
-    """T in grid steps with its noise. scale: in units of the sensitivity, which is 1 and a step for the rounding."""
+def noisy_numbers(z: Floats, y: Floats, *, scale: float, stream: SecretStream) -> tuple[int, int]:
+    """Both in grid steps with their noise. scale: in units of the sensitivity, 1 and a step for the rounding."""
     ratio = math.exp(-GRID / (scale * (1.0 + GRID)))
-    first, second = np.floor(np.log1p(-stream.uniform(2)) / math.log(ratio))
-    return round(statistic(z, y) / GRID) + int(first - second)
+    drawn = np.floor(np.log1p(-stream.uniform(4)) / math.log(ratio))
+    cases, others = (round(one / GRID) for one in statistic(z, y))
+    return cases + int(drawn[0] - drawn[1]), others + int(drawn[2] - drawn[3])
+
+
+def _of_two(alpha: float) -> float:
+    """What the sum of two Laplace variables of scale 1 exceeds with this chance: exp(-x) (2 + x) / 4 = alpha."""
+    low, high = 0.0, 60.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if math.exp(-middle) * (2.0 + middle) / 4.0 > alpha else (low, middle)
+    return high
 
 
 def auroc_of(strength: float) -> float:
@@ -115,7 +142,7 @@ def posterior(one: NoisyEvidence, known: Noisiness) -> float:
     mean, square = _expected(known.strength)
     n, within = one.size + _TOLD_LESS, max(square - mean * mean, 0.05)
     terms = [
-        math.log(prior) + _log_density(one.value, n * m, n * v + 2.0 * known.scale**2 + (n * wide) ** 2)
+        math.log(prior) + _log_density(one.value, n * m, n * v + 4.0 * known.scale**2 + (n * wide) ** 2)
         for prior, m, v, wide in (
             (_PRIORS[0], mean * _AS_STRONG, within, mean * _VARIES),
             (_PRIORS[1], -mean * _AS_STRONG, within, mean * _VARIES),
@@ -140,14 +167,14 @@ def _log_density(value: float, mean: float, variance: float) -> float:
 
 
 def judge_noisy(one: NoisyEvidence, known: Noisiness, *, others: int, convict: float = 0.95) -> Verdict:
-    """Keep or quarantine from one noisy number; a one-class site is asked instead of convicted."""
+    """Keep, keep-shifted or quarantine; a one-class site is asked instead of convicted."""
     harmful, by = round(posterior(one, known), 6), f"the model of the other {others} sites"
     if not (harmful > convict and one.value < known.cut_off(one.size)):
         look = harmful > _LOOK
         reason = (
             f"labels {'agree less than expected with' if look else 'do not contradict'} {by}, as far as noise tells"
         )
-        channel = "unrelated" if look else "sound"
+        channel: Channel = "unrelated" if look else "sound"
         return Verdict(site=one.site, kind="keep", posterior=harmful, channel=channel, reason=reason, look=look)
     if not one.two_class:
         asked = f"the records contradict {by}; please confirm the coding"
@@ -155,6 +182,9 @@ def judge_noisy(one: NoisyEvidence, known: Noisiness, *, others: int, convict: f
         return Verdict(
             site=one.site, kind="keep", posterior=harmful, channel="unrelated", reason=reason, question=asked
         )
+    if max(one.cases, one.others) > known.agrees:
+        reason = f"different, not harmful: {by} contradicts one label and agrees with the other"
+        return Verdict(site=one.site, kind="keep-shifted", posterior=0.0, channel="shifted", reason=reason)
     reason = f"labels contradict {by} by more than the noise allows"
     return Verdict(
         site=one.site, kind="quarantine", posterior=harmful, channel="unrelated", reason=reason, left_out=True

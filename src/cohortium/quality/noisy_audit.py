@@ -1,7 +1,7 @@
 """`out-of-bag` under differential privacy: an audit of three exchanges in which nothing leaves a site without noise.
 
     first, second  noisy sums over all patients, shared out under masks (`noisy_probe`)     two `gaussian` events
-    number         each site shows its class of size and one noisy number (`noisy`)         one `laplace` event
+    number         each site shows its class of size and two noisy numbers (`noisy`)        one `laplace` event
 
     audit = NoisyOutOfBag(epsilon=1.0, scale=PublicScale(ranges=(("*", -3.0, 3.0),)))
     audit.run({"porto": (x, y), ...}, entropy=os.urandom, seed=0).table
@@ -36,7 +36,7 @@ from cohortium.quality.binding import own_rows
 from cohortium.quality.decide import Table
 from cohortium.quality.evidence import record_suspicion, two_class
 from cohortium.quality.halves import halves_drawn
-from cohortium.quality.noisy import GRID, Noisiness, NoisyEvidence, noisy_number, noisy_table
+from cohortium.quality.noisy import GRID, Noisiness, NoisyEvidence, noisy_numbers, noisy_table
 from cohortium.quality.noisy_probe import (
     MOST_COLUMNS,
     NoisyProbes,
@@ -61,8 +61,8 @@ Integers = NDArray[np.int64]
 
 FIRST, SECOND, NUMBER, DONE = range(4)
 EXCHANGES = DONE
-FIELDS = ("size", "two_class", "value")
-"""Columns of the table; `value` in steps of 2^-10, a row of zeros where nothing was released."""
+FIELDS = ("size", "two_class", "cases", "others")
+"""Columns of the table; numbers in steps of 2^-10, a row of zeros where nothing was released."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -115,8 +115,8 @@ class NoisyAuditor:
             scale, probes = self.probes(state)
             z = probes.scores(scale.design(x), self._member(state)[site])
             stream = SecretStream(steps.entropy, use="harm-evidence")
-            told = noisy_number(z, y, scale=steps.noise_multiplier, stream=stream)
-            table[site] = public_size(len(y)), int(two_class(y)), told
+            told = noisy_numbers(z, y, scale=steps.noise_multiplier, stream=stream)
+            table[site] = public_size(len(y)), int(two_class(y)), *told
         return Parameters({"table": table})
 
     def ranked(self, state: Parameters, pool: Pool) -> tuple[Record, ...]:
@@ -180,8 +180,10 @@ class NoisyAuditor:
         """The numbers of a finished audit; sites without a row released nothing."""
         rows = zip(self.sites, np.asarray(state["table"], dtype=np.int64), strict=True)
         return tuple(
-            NoisyEvidence(site=site, size=int(size), two_class=bool(both), value=float(value) * GRID)
-            for site, (size, both, value) in rows
+            NoisyEvidence(
+                site=site, size=int(size), two_class=bool(both), cases=float(cases) * GRID, others=float(others) * GRID
+            )
+            for site, (size, both, cases, others) in rows
             if size
         )
 

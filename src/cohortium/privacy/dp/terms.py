@@ -53,7 +53,7 @@ PRIVATE_NETWORKS = {"vae_bgm": 200, "ctgan": 20}
 NOISY_AUDITS = ("out-of-bag",)
 """Audits of harmful data by noisy sums and a noisy number of each site, in the place of a model."""
 
-_NUMBER_SHARE = 0.5  # of an audit's epsilon
+_NUMBER_SHARE = 0.6  # of an audit's epsilon
 _AUDIT_SUMS = (0.1, 0.9)  # of what is left to its two sums, as inverse squares of their noise
 
 FOUNDATION_SHARE = 0.8

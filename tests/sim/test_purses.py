@@ -1,0 +1,54 @@
+"""Simulated sites pay for audit and training from one book each."""
+
+import pytest
+
+from cohortium.core.examples import Layout
+from cohortium.core.randomness import Chance
+from cohortium.core.study_text import study_of
+from cohortium.sim.auditing import audit_program, audit_study, noisy_detector_of
+from cohortium.sim.purses import PatientSet, Purses
+
+pytest.importorskip("dp_accounting")
+
+SITES = tuple(f"site-{k}" for k in range(8))
+STUDY = study_of({
+    "study": {"name": "audited", "outcome": "sick"},
+    "model": {"name": "logistic"},
+    "cohort": {"scale": "public", "fill": "none", "ranges": {"*": [0, 1]}},
+    "quality": {"detector": "out-of-bag", "dp": {"epsilon": 2.0}},
+})  # fmt: skip
+
+
+def program():
+    layout = Layout(features=("x",), outcome="binary", classes=("0", "1"))
+    detector = noisy_detector_of(STUDY)
+    chance = Chance(1, secrets_from_system=False)
+    return audit_program(audit_study(STUDY), layout, sites=SITES, detector=detector, chance=chance)
+
+
+def purses(**facts):
+    patients = {site: PatientSet(table=site.encode(), n=50) for site in SITES}
+    return Purses(patients=patients, chance=Chance(1, secrets_from_system=False), **facts)
+
+
+def test_an_audit_has_the_noise_that_the_study_asks_for_it_and_not_that_of_the_training():
+    asked = audit_study(STUDY)
+    assert (asked.privacy.dp.mode, asked.privacy.dp.epsilon, asked.model.name) == ("distributed", 2.0, "out-of-bag")
+    assert audit_study(STUDY.with_plans(quality=STUDY.quality.model_copy(update={"dp": None}))).privacy.dp is None
+
+
+def test_all_can_pay_or_the_first_that_cannot_is_named():
+    assert purses().short_of(audit_study(STUDY), program()) == ""
+    short = purses(cap=1.5).short_of(audit_study(STUDY), program())
+    assert short.startswith("site-0: these patients would have cost epsilon 2.00 at delta 1e-05 over all studies")
+
+
+def test_a_second_audit_is_paid_from_the_same_book():
+    books, made = purses(cap=2.01), program()
+    assert books.short_of(audit_study(STUDY), made) == ""
+    purse = books.of(audit_study(STUDY), made, "site-3", b"")
+    for run in (1, 2, 3):
+        purse.reserve(run, 1, made.start())
+        assert purse.settle(run, 1)
+    assert books.short_of(audit_study(STUDY), made).startswith("site-3: ")
+    books.close()
