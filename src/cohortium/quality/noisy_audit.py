@@ -127,7 +127,7 @@ class NoisyAuditor:
         suspicion = record_suspicion((2.0 * pool.y - 1.0) * z, np.zeros(len(z)))
         return tuple(
             Record(row=int(i), label=int(pool.y[i]), probability=float(fp.sigmoid(z[i])),
-                   suspicion=float(suspicion[i]), look_alike=-1)
+                   suspicion=float(suspicion[i]), why="label", look_alike=-1)
             for i in np.argsort(-suspicion, kind="stable")
         )  # fmt: skip
 
