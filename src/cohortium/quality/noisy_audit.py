@@ -14,6 +14,7 @@ itself from the noisy sums in the state. Design: harmful-data.md 5 and 6.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -168,7 +169,8 @@ class NoisyAuditor:
         """What the noisy sums of a state after the second exchange say."""
         scale = read_scale(np.asarray(state["first"], dtype=np.int64))
         sums = {name: np.asarray(state[name], dtype=np.int64) for name in ("products", "labels")}
-        return scale, read_probes(sums, scale, multiplier=self.terms.sums[1])
+        whole = math.sqrt(len(self.sites) / self.terms.n_sharing)  # the share of every site, should none be missing
+        return scale, read_probes(sums, scale, multiplier=self.terms.sums[1] * whole)
 
     def known(self, state: Parameters) -> Noisiness:
         """What everybody knows of the numbers of a finished audit."""

@@ -182,7 +182,7 @@ class NoisyProbes:
 def read_probes(sums: Mapping[str, Integers], scale: NoisyScale, *, multiplier: float) -> NoisyProbes:
     """From the opened second sum: `products` (packed,) and `labels` (halves, 1 + d), in units of its grid.
 
-    multiplier: of its noise, the smallest that may have been in it. Public: every site finds the same.
+    multiplier: of its noise, the largest that may have been in it. Public: every site finds the same.
     """
     d, halves, n, bound = len(scale.mean), len(sums["labels"]), scale.n, scale.bound
     grid = second_grid(d, halves=halves)
