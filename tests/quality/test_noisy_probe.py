@@ -65,9 +65,7 @@ def test_a_hand_calculation_of_one_record():
     longest = 0.5 * np.sqrt(2)
     np.testing.assert_allclose(terms, [[0.3 / longest, 0, 0.09 / longest**2, 0, 1]])
     design = np.array([[1.0, 2.0]])
-    np.testing.assert_allclose(
-        product_sums(design, bound=3.0), np.array([1, 2 * np.sqrt(2), 4]) * _PRODUCTS / 9
-    )
+    np.testing.assert_allclose(product_sums(design, bound=3.0), np.array([1, 2 * np.sqrt(2), 4]) * _PRODUCTS / 9)
     labels = label_sums(design, np.array([0.0]), np.array([True, False, False, True]), bound=3.0)
     np.testing.assert_allclose(labels, np.array([[-1, -2], [0, 0], [0, 0], [-1, -2]]) / (3 * np.sqrt(2)))
 
@@ -100,7 +98,8 @@ def test_noise_alone_is_not_certain():
     for _ in range(200):
         shape = {"products": (d + 1) * (d + 2) // 2, "labels": (halves, d + 1)}
         noise = {name: rng.normal(size=size) * 5.0 * grid.sensitivity for name, size in shape.items()}
-        probes = read_probes({name: np.rint(one).astype(np.int64) for name, one in noise.items()}, scale, multiplier=5.0)
+        sums = {name: np.rint(one).astype(np.int64) for name, one in noise.items()}
+        probes = read_probes(sums, scale, multiplier=5.0)
         found.append(probes.certain)
     assert abs(np.mean(found)) < 0.2
     assert np.mean(np.array(found) > 2.0) < 0.01
