@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cohortium.privacy.dp.noise import SecretStream
+from cohortium.quality.evidence import two_class
 from cohortium.quality.noisy import (
     GRID,
     Noisiness,
@@ -100,6 +101,20 @@ def test_what_coins_do_by_chance_convicts_nobody_however_small_the_noise():
     assert still.cut_off(100) == pytest.approx(-1.64 * np.sqrt(102 * 0.75), rel=0.15)
     assert judge_noisy(evidence(-9.0, size=100), still, others=9).kind == "keep"
     assert judge_noisy(evidence(-20.0, size=100), still, others=9).kind == "quarantine"
+
+
+def test_of_a_thousand_noisy_good_sites_at_most_five_are_convicted():
+    rng, stream, convicted = np.random.default_rng(4), stream_of(4), 0
+    known = Noisiness(strength=1.0, certain=9.0, scale=1 / 0.6)
+    for _ in range(1_000):
+        n = int(rng.integers(5, 120))
+        y = (rng.random(n) < rng.uniform(0.1, 0.9)).astype(float)
+        z = (2 * y - 1) * 0.5 + rng.normal(size=n) + rng.normal() * 0.5  # a population of its own at every site
+        cases, others = noisy_numbers(z, y, scale=1 / 0.6, stream=stream)
+        one = NoisyEvidence(site="porto", size=max(10, n - n % 10), two_class=two_class(y), cases=cases * GRID,
+                            others=others * GRID)  # fmt: skip
+        convicted += judge_noisy(one, known, others=9).left_out
+    assert convicted <= 5
 
 
 def test_weak_or_uncertain_probes_judge_nobody():
