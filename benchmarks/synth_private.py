@@ -1,7 +1,7 @@
 """What epsilon costs a synthetic table: `marginal_dp` at several epsilons, beside no noise and beside `bn`.
 
     python -m benchmarks synth_private [--data sim,aml] [--epsilon 1,2,4,8,16] [--seeds 5] [--draws 3] [--json]
-    python -m benchmarks synth_private --generators vae_bgm [--mode local]     # a network, beside `marginal_dp`
+    python -m benchmarks synth_private --generators vae_bgm,ctgan [--mode local]     # networks, beside `marginal_dp`
 
 Three sites share the noise as in mode `distributed` with nobody lost and nobody colluding: the sum carries the whole of
 it. Noise comes from the seed, so nothing here protects anybody. Ranges of the numbers are agreed beforehand (`RANGES`).
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--draws", type=int, default=3, help="behind each skill; 0 leaves skills out")
     parser.add_argument("--most-flags", type=int, default=6)
-    parser.add_argument("--generators", default="", help="networks to train privately as well: vae_bgm")
+    parser.add_argument("--generators", default="", help="networks to train privately as well: vae_bgm, ctgan")
     parser.add_argument("--mode", default="distributed", choices=["distributed", "local"], help="of the networks")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
