@@ -10,6 +10,7 @@ import pytest
 from cohortium.cli.app import run as run_command
 from cohortium.core.parameters import Parameters
 from cohortium.core.private import PrivacyTerms
+from cohortium.core.spending import BudgetRecord, merged
 from cohortium.data.mds_like import simulate
 from cohortium.data.partition import by_column, take
 from cohortium.data.table import Table
@@ -25,6 +26,7 @@ from cohortium.sim.synth_census import count_by_swarm
 from cohortium.sim.synth_program import split_study
 from cohortium.sim.synthesis import open_generator, train
 from cohortium.synth.exchange import fit_by_sums
+from cohortium.synth.federate import private_network
 from cohortium.synth.validation.by_sums import compare
 from cohortium.synth.validation.census import Census
 from cohortium.synth.validation.document import digest_of
@@ -187,6 +189,36 @@ def test_a_private_generator_spends_each_hospitals_budget_and_shows_no_count(thr
         assert {one["site"] for one in privacy["spending"]} == set(SITES)
         assert all(0 < one["total"] <= 4.0 for one in privacy["spending"])
     assert all(one["stage"] == "model" for one in three.record("bonn")["rounds"]), "nobody is counted without noise"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("generator", ["vae_bgm", "ctgan"])
+def test_a_private_network_takes_its_noisy_steps_between_hospitals_and_books_each_at_every_one(
+    three, generator, monkeypatch
+):
+    pytest.importorskip("torch")
+    monkeypatch.setattr(private_network, "LEAST_DRAWN", 1500)
+    options = {"vae_bgm": {"hidden": 16, "latent": 3, "components": 2, "warm_epochs": 1},
+               "ctgan": {"hidden": 16, "critic_hidden": 16, "noise": 8, "private_warm_steps": 10}}  # fmt: skip
+    study = pinned(
+        three.tables, cohort=AGREED, rules=[], derived={}, privacy=DP["privacy"], generator=generator,
+        federation="fedavg", options={"private_steps": 3} | options[generator],
+    )  # fmt: skip
+    play(three, study)
+    folder = folders(three)["lund"]
+    assert len({(one / GENERATOR).read_bytes() for one in folders(three).values()}) == 1
+    assert len(open_generator(folder).sample(30, rng=np.random.default_rng(0)).rows) == 30
+    seals(three)
+    steps = {site: len(three.record(site)["rounds"]) for site in SITES}
+    assert set(steps.values()) == {2 + 3}, "two noisy sums, then a step a round"
+    booked = [BudgetRecord.read(one.record) for one in verify(folder / "ledger.jsonl", evm=False).privacy.booked]
+    for site in SITES:
+        spent = [one for one in booked if one.site == site and one.state == "spent" and one.against == "colluders"]
+        assert [(event.type, event.count) for event in merged(e for one in spent for e in one.events)] == [
+            ("gaussian", 1), ("gaussian", 1), ("poisson-gaussian", 3)
+        ]  # fmt: skip
+    assert all(0 < one["total"] <= 4.0 for one in three.record("bonn")["privacy"]["spending"])
 
 
 OPEN = [("sharing", "rows"), ("ensemble", "model")]
