@@ -126,7 +126,7 @@ def test_eight_hospitals_come_to_the_verdicts_of_the_simulation_bit_for_bit(eigh
 
 
 @pytest.mark.slow
-def test_under_differential_privacy_hospitals_agree_pay_and_show_two_noisy_numbers_each(world, kit):
+def test_under_differential_privacy_hospitals_agree_pay_and_show_two_noisy_numbers_each(world, kit, capsys):
     eight, (lines_of, table_of, _) = world(*SITES, on_disk=False), kit
     eight.tables.update({site: table_of(lines_of(at, 240)) for at, site in enumerate(SITES)})
     eight.tables[REVERSED] = turned(eight.tables[REVERSED])
@@ -161,6 +161,8 @@ def test_under_differential_privacy_hospitals_agree_pay_and_show_two_noisy_numbe
     assert len(tables) == 1
     assert {tuple(sorted(one)) for one in evidence[0]["evidence"]} == {("cases", "others", "site", "size", "two_class")}
     assert {one["size"] for one in evidence[0]["evidence"]} == {240}
+    assert run_command(["audit", "harm", "table", "1", "--home", str(eight.homes["site-0"].path)]) == 0
+    assert "1 verdicts on the ledger rest on it; its halves follow from the ledger's seed" in capsys.readouterr().out
     (said,) = verify(eight.homes["site-0"].runs / "1" / "ledger.jsonl", evm=False).harm
     assert (said.subject, VERDICTS[said.verdict], len(said.votes)) == (REVERSED, "quarantine", 7)
     assert {said.evidence.hex()} == tables

@@ -199,6 +199,7 @@ class NoisyAuditor:
         member = self._member(state)
         return {
             "seed": lot_of(state).hex(),
+            "drawn": {"attempt": 0, "pass": 0, "draws": 0, "masked": self.masked},
             "halves": [[site for site, inside in zip(self.sites, half, strict=True) if inside] for half in member.T],
         }
 
