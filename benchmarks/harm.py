@@ -51,7 +51,7 @@ CONVICT, LOOK = 0.95, 0.5
 _LEAST_IS_WORST = {
     "site_auroc", "site_auroc_two", "site_auroc_two_guarded", "site_auroc_20", "precision", "recall_two",
     "recall_two_look", "named_two", "record_auroc", "flip_auroc", "flip_top5", "noise_recall", "inverted_recall",
-    "listed_precision", "repair",
+    "listed_precision", "listed_values_precision", "repair",
     "repair_flip", "noisy_auroc_20", "noisy_auroc_20_two", "noisy_recall_20", "noisy_look_20", "strength", "certain",
 }  # fmt: skip
 
@@ -125,6 +125,7 @@ class _Known:
         self.evidence = self.posterior.copy()  # as if nobody were protected: what the site AUROC is about
         judged = result.judged() if scored else None
         self.suspicion = np.zeros(len(world.y)) if judged is None else judged.suspicion
+        self.deformed = np.zeros(len(world.y), dtype=bool) if judged is None else judged.deformed
         self.loss = np.zeros(len(self.n))
         self.oddity = np.zeros(len(self.n))
         self.unguarded = np.zeros(len(self.n), dtype=bool)
@@ -187,6 +188,7 @@ def _of_records(k: _Known) -> dict[str, float]:
             first = np.argsort(-own, kind="stable")[: max(1, round(0.05 * len(rows)))]
             top.append(float(wrong[first].sum() / wrong.sum()))
     listed = (k.suspicion > LOOK) & inside
+    values = listed & k.deformed
     noise, turned = ((k.world.fault == fault) & inside for fault in ("noise", "inverted"))
     return {
         "record_auroc": _auroc(np.maximum(k.suspicion, k.posterior[k.world.site]), bad),
@@ -195,6 +197,7 @@ def _of_records(k: _Known) -> dict[str, float]:
         "noise_recall": float(listed[noise].mean()) if noise.any() else np.nan,
         "inverted_recall": float(listed[turned].mean()) if turned.any() else np.nan,
         "listed_precision": float(bad[listed].mean()) if listed.any() else np.nan,
+        "listed_values_precision": float(bad[values].mean()) if values.any() else np.nan,
     }
 
 
