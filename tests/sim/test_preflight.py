@@ -57,3 +57,17 @@ def test_a_generator_that_names_what_is_not_there_is_refused(tables):
         preflight(generator_study(genes=["TP53"]), tables)
     with pytest.raises(StudyError, match=r"synth\.options\.depth"):
         preflight(generator_study(options={"depth": 3}), tables)
+
+
+def test_who_asks_for_a_private_network_hears_of_the_better_generator(tables):
+    pytest.importorskip("torch", reason="torch is not installed")
+    pytest.importorskip("dp_accounting", reason="dp-accounting is not installed: pip install 'cohortium[dp]'")
+    numbers = preflight(generator_study(), tables).columns
+    ranges = {name: [-1e4, 1e4] for name, kind, *_ in numbers if kind not in ("category", "flag")}
+    study = generator_study(generator="ctgan", federation="fedavg")
+    private = study_of(
+        study.model_dump(exclude_none=True, include={"study", "synth"})
+        | {"cohort": {"ranges": ranges}, "privacy": {"secure_aggregation": False, "dp": {"epsilon": 4.0}}}
+    )
+    advice = preflight(private, tables).advice
+    assert any(sentence.startswith("generator 'ctgan' learns less than 'marginal_dp'") for sentence in advice)
