@@ -92,4 +92,6 @@ def test_silence_begins_below_a_slope_of_three_tenths_or_an_auroc_of_six_tenths(
     assert not must_be_silent(0.3, 0.60)
     assert must_be_silent(0.29, 0.8)
     assert must_be_silent(1.0, 0.599)
+    assert must_be_silent(1.0, 0.649, attempt=1)
+    assert not must_be_silent(1.0, 0.65, attempt=1)
     assert must_be_silent(float("nan"), 0.8)

@@ -387,7 +387,7 @@ class Auditor:
         cases, others = (np.asarray(total[name], dtype=np.int64) for name in ("cases", "others"))
         auroc = weighted_auroc(cases, others)
         state |= _silence(auroc, a)
-        silent = must_be_silent(a, auroc)
+        silent = must_be_silent(a, auroc, attempt=where.attempt)
         if silent and where.attempt == 0:
             names = [name for name in state if name.startswith("pass-")]
             return self._draw(state.without(names), Where(stage=COUNT, attempt=1))
