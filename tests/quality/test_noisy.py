@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from cohortium.privacy.dp.noise import SecretStream
-from cohortium.quality.evidence import two_class
 from cohortium.quality.noisy import (
     GRID,
     Noisiness,
     NoisyEvidence,
     auroc_of,
+    denied,
     judge_noisy,
     noisy_numbers,
     noisy_table,
@@ -28,10 +28,10 @@ def stream_of(seed):
     return SecretStream(lambda n: rng.bytes(n), use="test")
 
 
-def evidence(value, *, size=50, two_class=True, site="porto", others=None):
+def evidence(value, *, size=50, site="porto", others=None):
     """Of a site whose whole number is `value`, half of it from each class unless `others` is said."""
     others = value / 2 if others is None else others
-    return NoisyEvidence(site=site, size=size, two_class=two_class, cases=value - others, others=others)
+    return NoisyEvidence(site=site, size=size, cases=value - others, others=others)
 
 
 def test_no_patient_moves_both_numbers_together_by_more_than_one_in_ten_thousand_neighbouring_cohorts():
@@ -73,16 +73,17 @@ def test_the_posterior_falls_with_agreement_and_knows_the_noise():
 
 
 @pytest.mark.parametrize(
-    ("value", "two_class", "kind", "look", "asked"),
+    ("value", "others", "kind", "look", "asked"),
     [
-        (40.0, True, "keep", False, False),
-        (0.0, True, "keep", True, False),  # coins: a look, since noise could have done that much
-        (-30.0, True, "quarantine", False, False),
-        (-30.0, False, "keep", False, True),
+        (40.0, 20.0, "keep", False, False),
+        (0.0, 0.0, "keep", True, False),  # coins: a look, since noise could have done that much
+        (-30.0, -15.0, "quarantine", False, False),
+        (-30.0, -30.0, "keep", False, True),  # no case is seen to speak against it: there may be none
+        (-30.0, -29.0, "keep", False, True),
     ],
 )
-def test_a_verdict_for_each_case(value, two_class, kind, look, asked):
-    found = judge_noisy(evidence(value, two_class=two_class), KNOWN, others=9)
+def test_a_verdict_for_each_case(value, others, kind, look, asked):
+    found = judge_noisy(evidence(value, others=others), KNOWN, others=9)
     assert (found.kind, found.look, bool(found.question)) == (kind, look, asked)
     assert "the model of the other 9 sites" in found.reason + found.question
 
@@ -111,8 +112,7 @@ def test_of_a_thousand_noisy_good_sites_at_most_five_are_convicted():
         y = (rng.random(n) < rng.uniform(0.1, 0.9)).astype(float)
         z = (2 * y - 1) * 0.5 + rng.normal(size=n) + rng.normal() * 0.5  # a population of its own at every site
         cases, others = noisy_numbers(z, y, scale=1 / 0.6, stream=stream)
-        one = NoisyEvidence(site="porto", size=max(10, n - n % 10), two_class=two_class(y), cases=cases * GRID,
-                            others=others * GRID)  # fmt: skip
+        one = NoisyEvidence(site="porto", size=max(10, n - n % 10), cases=cases * GRID, others=others * GRID)
         convicted += judge_noisy(one, known, others=9).left_out
     assert convicted <= 5
 
@@ -126,10 +126,29 @@ def test_weak_or_uncertain_probes_judge_nobody():
     assert {one.kind for one in table.verdicts} == {"keep"}
 
 
-def test_a_table_is_sorted_and_says_who_has_too_few_records():
-    table = noisy_table([evidence(-30.0)], KNOWN, sites=["porto", "lyon"])
-    assert [one.site for one in table.verdicts] == ["lyon", "porto"]
-    assert table.verdicts[0].reason == "too few records to judge: fewer than 5"
-    assert table.verdicts[1].left_out
+def test_one_record_is_no_label_contradicted_however_small_the_noise():
+    quiet = Noisiness(strength=1.5, certain=9.0, scale=0.01)
+    assert quiet.contradicts == -1.0
+    assert KNOWN.contradicts == pytest.approx(-2.0 * math.log(2.0))
+    assert judge_noisy(evidence(-31.0, others=-30.0), quiet, others=9).question
+    assert judge_noisy(evidence(-32.0, others=-30.0), quiet, others=9).left_out
+
+
+def test_nobody_is_judged_where_most_numbers_deny_the_sums_and_no_single_row_can_bring_that_about():
+    against = [evidence(-30.0, site=name) for name in "abc"]
+    table = noisy_table([*against, evidence(40.0, site="d")], KNOWN, sites="abcd")
+    assert (table.status, [one.left_out for one in table.verdicts]) == ("inconclusive", [False] * 4)
+    assert table.verdicts[0].reason == "most labels contradict what the sums say of them; a site may have sent false sums"
+    honest = [evidence(40.0, site=name) for name in "abc"]
+    for value in (-1e15, 1e15):
+        assert not denied([*honest, evidence(value, site="d")], KNOWN)
+
+
+def test_a_table_is_sorted_and_says_who_has_shown_nothing():
+    table = noisy_table([evidence(-30.0), evidence(40.0, site="turin"), evidence(45.0, site="ulm")], KNOWN,
+                        sites=["ulm", "turin", "porto", "lyon"])  # fmt: skip
+    assert [one.site for one in table.verdicts] == ["lyon", "porto", "turin", "ulm"]
+    assert table.verdicts[0].reason == "the site has shown no number"
+    assert [one.site for one in table.verdicts if one.left_out] == ["porto"]
     assert table.auroc == pytest.approx(auroc_of(1.5), abs=1e-6)
     assert auroc_of(math.sqrt(2.0) * 1.2815515655) == pytest.approx(0.9)

@@ -7,7 +7,7 @@ from cohortium.core.marks import shows
 from cohortium.core.parameters import Parameters
 from cohortium.core.spending import MechanismEvent
 from cohortium.data.public_scale import PublicScale
-from cohortium.errors import PeerError, UsageError
+from cohortium.errors import PeerError, StudyError, UsageError
 from cohortium.privacy.dp.accounting import epsilon
 from cohortium.quality.noisy_audit import EXCHANGES, NoisyOutOfBag
 from cohortium.quality.pool import pool_of
@@ -77,16 +77,59 @@ def test_nothing_is_answered_without_noise_and_the_last_answers_are_shown(sites)
         auditor.answer(auditor.initial(0), pool_of({0: sites["a"]}))
     assert auditor.finished(found.state)
     assert not shows(found.state)
-    assert {one.site for one in auditor.evidence(found.state)} == set(sites) - {"l"}, "three records release nothing"
+    assert {one.site for one in auditor.evidence(found.state)} == set(sites), "silence would tell of three records"
     assert all(one.size % 10 == 0 for one in auditor.evidence(found.state))
+
+
+def test_a_site_shows_nothing_but_its_size_in_tens_that_follows_a_patient_without_noise(sites, kit):
+    """A third case beside two, and a fifth record beside four: neither decides what is told, for each is one patient."""
+    detector, found = run(sites)
+    auditor = detector.auditor(sites, sites["a"].layout)
+    state, told = found.state | Parameters({"clock": np.array([2], dtype=np.int64)}), []
+    y = np.asarray(sites["a"].y)
+    cases, others = np.flatnonzero(y == 1), np.flatnonzero(y == 0)
+    for n_cases, n_others in ((2, 10), (3, 10), (1, 3), (2, 3), (0, 10), (0, 1)):
+        part = sites["a"].take(np.concatenate([cases[:n_cases], others[:n_others]]))
+        steps = auditor.terms.asked(2, clipping_norm=1.0, entropy=lambda n: bytes(n))
+        row = auditor.noisy(state, pool_of({0: part}), steps=steps)["table"][0]
+        told.append(tuple(int(one) for one in row[:-2]))
+    assert told == [(10,)] * 6
+
+
+def test_a_liar_who_turns_the_sums_round_convicts_nobody(sites):
+    """One site takes four times what all have added from the labels of every half; masks hide who it was."""
+    detector = NoisyOutOfBag(epsilon=4.0, scale=SCALE)
+    auditor, rng = detector.auditor(sites, sites["a"].layout), np.random.default_rng(1)
+    pools = {name: pool_of({at: sites[name]}) for at, name in enumerate(sorted(sites))}
+    state = auditor.initial(0)
+    for exchange in range(EXCHANGES):
+        steps = auditor.terms.asked(exchange, clipping_norm=1.0, entropy=rng.bytes)
+        answers = {name: auditor.noisy(state, pool, steps=steps) for name, pool in pools.items()}
+        if exchange == 2:
+            total = auditor.gather(state, answers)
+        else:
+            names = next(iter(answers.values()))
+            total = Parameters({name: sum(one[name] for one in answers.values()) for name in names})
+            if "labels" in total:
+                total |= Parameters({"labels": -3 * total["labels"]})
+        state = auditor.advance(state, total)
+    table = auditor.table(state)
+    assert table.status == "inconclusive"
+    assert not any(one.left_out or one.look for one in table.verdicts)
+
+
+def test_an_epsilon_that_takes_minutes_to_account_for_or_is_none_is_refused_at_once(sites):
+    for wrong in (0.0, -1.0, float("nan"), float("inf"), 1e-6, 0.01, 40.0, 1e9):
+        with pytest.raises(StudyError, match=r"an audit's epsilon is 0.1 to 20, got"):
+            NoisyOutOfBag(epsilon=wrong, scale=SCALE).auditor(sites, sites["a"].layout)
 
 
 def test_a_row_that_cannot_be_is_laid_at_its_sites_door(sites):
     detector = NoisyOutOfBag(scale=SCALE)
     auditor = detector.auditor(sites, sites["a"].layout)
     state = auditor.initial(0)
-    honest = np.zeros((len(sites), 4), dtype=np.int64)
-    for at, row in ((1, (30, 2, 0, 0)), (2, (33, 1, 0, 0)), (3, (0, 0, 5, 0))):
+    honest = np.zeros((len(sites), 3), dtype=np.int64)
+    for at, row in ((1, (-30, 0, 0)), (2, (33, 0, 0)), (3, (0, 5, 0))):
         table = honest.copy()
         table[at] = row
         name = auditor.sites[at]

@@ -218,7 +218,7 @@ class QualityDp(_Plan):
     alpha: chance that noise alone convicts a site whose labels neither agree with the others nor contradict them.
     """
 
-    epsilon: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    epsilon: Annotated[float, Field(ge=0.1, le=20)] = 1.0
     delta: Annotated[float, Field(gt=0, le=1e-3)] = 1e-5
     alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.01
 

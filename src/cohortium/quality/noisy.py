@@ -11,8 +11,8 @@ contradict them as controls, reversed labels contradict them as both.
 Numbers are rounded to multiples of 2^-10 and get an integer of the two-sided geometric distribution (Ghosh,
 Roughgarden, Sundararajan 2009), so no low bits of a floating-point noise leave (Mironov 2012). Guarantee: releasing
 them is one `laplace` event for one patient added or removed at one site, given the probes, which have events of their
-own. Sites below five records release nothing; the class of size and whether a site has both classes are public, and
-must not follow a single patient. Design: harmful-data.md 6.
+own. Nothing else about patients leaves, not even whether a site has both classes or too few records, for one patient
+may decide that; only the class of size, in tens, is told as it is everywhere. Design: harmful-data.md 6.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ __all__ = [
     "Noisiness",
     "NoisyEvidence",
     "auroc_of",
+    "denied",
     "judge_noisy",
     "noisy_numbers",
     "noisy_table",
@@ -55,20 +56,19 @@ _WEAKEST, _STRONGEST = 0.3, 3.5
 _TOLD_LESS = 2.0  # records a site has more than its public size, about
 _SELDOM = 1.64  # standard deviations: one-sided 95 %
 _PROTECTED_BY_CHANCE = 0.1
+_BY_CHANCE = 0.25
+_ONE_RECORD = 1.0  # moves a number by so much: less against a label is nobody's word but that record's
+_LEAST_AGREEMENT = 0.25  # of what is expected, of all sites together
 _LOOK = 0.5
 _POINTS = np.arange(-60, 61) / 10.0  # of a normal distribution
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoisyEvidence:
-    """What one site releases: T of its cases and of the others, each with noise, and what is public anyway:
-
-    its size (tens, at least 10), and whether it has both classes.
-    """
+    """What one site releases: T of its cases and of the others, each with noise. size: tens, at least 10."""
 
     site: str
     size: int
-    two_class: bool
     cases: float
     others: float
 
@@ -101,6 +101,11 @@ class Noisiness:
     def agrees(self) -> float:
         """T of one class above this keeps a site: more than noise alone gives in one case of ten."""
         return self.scale * math.log(1.0 / (2.0 * _PROTECTED_BY_CHANCE))
+
+    @property
+    def contradicts(self) -> float:
+        """T of one class below this speaks against it: one record does not, nor noise alone in three cases of four."""
+        return -max(_ONE_RECORD, self.scale * math.log(1.0 / (2.0 * _BY_CHANCE)))
 
 
 def statistic(z: Floats, y: Floats) -> tuple[float, float]:
@@ -153,6 +158,17 @@ def posterior(one: NoisyEvidence, known: Noisiness) -> float:
     return float(fp.ordered_sum(weights[1:]) / fp.ordered_sum(weights))
 
 
+def denied(evidence: Sequence[NoisyEvidence], known: Noisiness) -> bool:
+    """Whether labels of all sites together agree less than a quarter as much as the probes say.
+
+    Masks hide who has added what to the sums, so one site can turn every probe round; its own row is all it can write
+    among the numbers, and counts here no more than its size.
+    """
+    mean, _ = _expected(known.strength)
+    held = [min(max(one.value, -one.size), one.size) for one in evidence]
+    return math.fsum(held) < _LEAST_AGREEMENT * mean * _AS_STRONG * sum(one.size for one in evidence)
+
+
 def _expected(strength: float) -> tuple[float, float]:
     """Mean and mean square of one record's part of T where labels agree as the probes say."""
     strength = min(max(strength, _WEAKEST), _STRONGEST)
@@ -167,7 +183,7 @@ def _log_density(value: float, mean: float, variance: float) -> float:
 
 
 def judge_noisy(one: NoisyEvidence, known: Noisiness, *, others: int, convict: float = 0.95) -> Verdict:
-    """Keep, keep-shifted or quarantine; a one-class site is asked instead of convicted."""
+    """Keep, keep-shifted or quarantine; asked instead of convicted where one class alone may be contradicted."""
     harmful, by = round(posterior(one, known), 6), f"the model of the other {others} sites"
     if not (harmful > convict and one.value < known.cut_off(one.size)):
         look = harmful > _LOOK
@@ -176,15 +192,15 @@ def judge_noisy(one: NoisyEvidence, known: Noisiness, *, others: int, convict: f
         )
         channel: Channel = "unrelated" if look else "sound"
         return Verdict(site=one.site, kind="keep", posterior=harmful, channel=channel, reason=reason, look=look)
-    if not one.two_class:
-        asked = f"the records contradict {by}; please confirm the coding"
-        reason = "nearly all records have one label, and it is not the one expected"
-        return Verdict(
-            site=one.site, kind="keep", posterior=harmful, channel="unrelated", reason=reason, question=asked
-        )
     if max(one.cases, one.others) > known.agrees:
         reason = f"different, not harmful: {by} contradicts one label and agrees with the other"
         return Verdict(site=one.site, kind="keep-shifted", posterior=0.0, channel="shifted", reason=reason)
+    if max(one.cases, one.others) >= known.contradicts:
+        asked = f"the records contradict {by}; please confirm the coding"
+        reason = "one label is not the one expected; of the other there are few records, or noise hides them"
+        return Verdict(
+            site=one.site, kind="keep", posterior=harmful, channel="unrelated", reason=reason, question=asked
+        )
     reason = f"labels contradict {by} by more than the noise allows"
     return Verdict(
         site=one.site, kind="quarantine", posterior=harmful, channel="unrelated", reason=reason, left_out=True
@@ -199,21 +215,22 @@ def noisy_table(
     convict: float = 0.95,
     to_sign: bool = False,
 ) -> Table:
-    """A verdict for every site, the same bytes everywhere; those that released nothing have too few records.
+    """A verdict for every site, the same bytes everywhere; nobody is judged where the numbers deny the probes.
 
     to_sign: the study registers subgroups; how many of each a site holds is not counted, so a person signs.
     """
     status, found = status_of(known), {one.site: one for one in evidence}
+    reason = "noise hides whether the models of the other sites rank patients; more records or epsilon would tell"
+    if status == "decided" and found and denied(tuple(found.values()), known):
+        status = "inconclusive"
+        reason = "most labels contradict what the sums say of them; a site may have sent false sums"
     verdicts = []
     for site in sorted(sites):
         if status == "inconclusive":
-            reason = (
-                "noise hides whether the models of the other sites rank patients; more records or epsilon would tell"
-            )
             verdicts.append(Verdict(site=site, kind="keep", posterior=0.0, channel="sound", reason=reason))
         elif site not in found:
-            reason = "too few records to judge: fewer than 5"
-            verdicts.append(Verdict(site=site, kind="keep", posterior=0.0, channel="sound", reason=reason))
+            silent = "the site has shown no number"
+            verdicts.append(Verdict(site=site, kind="keep", posterior=0.0, channel="sound", reason=silent))
         else:
             one = judge_noisy(found[site], known, others=len(sites) - 1, convict=convict)
             verdicts.append(replace(one, to_sign=to_sign and one.left_out))

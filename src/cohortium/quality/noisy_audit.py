@@ -27,7 +27,7 @@ from cohortium.core.examples import Layout
 from cohortium.core.marks import SHOWN, drawn_by, lot_of, showing
 from cohortium.core.parameters import Parameters
 from cohortium.core.private import PrivacyTerms, PrivateSteps
-from cohortium.core.verdicts import LEAST_PUBLISHED, Needs
+from cohortium.core.verdicts import Needs
 from cohortium.data.public_scale import PublicScale
 from cohortium.errors import PeerError, UsageError
 from cohortium.privacy.dp.noise import SecretStream
@@ -35,7 +35,7 @@ from cohortium.privacy.dp.sampling import public_size
 from cohortium.privacy.dp.terms import audit_terms
 from cohortium.quality.binding import own_rows
 from cohortium.quality.decide import Table
-from cohortium.quality.evidence import record_suspicion, two_class
+from cohortium.quality.evidence import record_suspicion
 from cohortium.quality.halves import halves_drawn
 from cohortium.quality.noisy import GRID, Noisiness, NoisyEvidence, noisy_numbers, noisy_table
 from cohortium.quality.noisy_probe import (
@@ -62,8 +62,8 @@ Integers = NDArray[np.int64]
 
 FIRST, SECOND, NUMBER, DONE = range(4)
 EXCHANGES = DONE
-FIELDS = ("size", "two_class", "cases", "others")
-"""Columns of the table; numbers in steps of 2^-10, a row of zeros where nothing was released."""
+FIELDS = ("size", "cases", "others")
+"""Columns of the table; numbers in steps of 2^-10, a row of zeros where a site has shown nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,12 +112,10 @@ class NoisyAuditor:
 
     def _row(self, state: Parameters, site: int, x: Floats, y: Floats, steps: PrivateSteps) -> Parameters:
         table = np.zeros((len(self.sites), len(FIELDS)), dtype=np.int64)
-        if len(y) >= LEAST_PUBLISHED:
-            scale, probes = self.probes(state)
-            z = probes.scores(scale.design(x), self._member(state)[site])
-            stream = SecretStream(steps.entropy, use="harm-evidence")
-            told = noisy_numbers(z, y, scale=steps.noise_multiplier, stream=stream)
-            table[site] = public_size(len(y)), int(two_class(y)), *told
+        scale, probes = self.probes(state)
+        z = probes.scores(scale.design(x), self._member(state)[site])
+        stream = SecretStream(steps.entropy, use="harm-evidence")
+        table[site] = public_size(len(y)), *noisy_numbers(z, y, scale=steps.noise_multiplier, stream=stream)
         return Parameters({"table": table})
 
     def ranked(self, state: Parameters, pool: Pool) -> tuple[Record, ...]:
@@ -158,8 +156,8 @@ class NoisyAuditor:
         """The table, each site's own row. Raises PeerError naming a site whose row cannot be."""
         table = np.zeros((len(self.sites), len(FIELDS)), dtype=np.int64)
         for at, row in own_rows(answers, "table", sites=self.sites, width=len(FIELDS)).items():
-            size, both = int(row[0]), int(row[1])
-            if both not in (0, 1) or size < 0 or size % 10 or (not size and row.any()):
+            size = int(row[0])
+            if size < 0 or size % 10 or (not size and row.any()):
                 name = self.sites[at]
                 raise PeerError(f"site '{name}' shows evidence that no site can have found", site=name)
             table[at] = row
@@ -179,13 +177,11 @@ class NoisyAuditor:
                          scale=self.terms.shown[0] * (1.0 + GRID), alpha=self.alpha)  # fmt: skip
 
     def evidence(self, state: Parameters) -> tuple[NoisyEvidence, ...]:
-        """The numbers of a finished audit; sites without a row released nothing."""
+        """The numbers of a finished audit; sites without a row have shown nothing."""
         rows = zip(self.sites, np.asarray(state["table"], dtype=np.int64), strict=True)
         return tuple(
-            NoisyEvidence(
-                site=site, size=int(size), two_class=bool(both), cases=float(cases) * GRID, others=float(others) * GRID
-            )
-            for site, (size, both, cases, others) in rows
+            NoisyEvidence(site=site, size=int(size), cases=float(cases) * GRID, others=float(others) * GRID)
+            for site, (size, cases, others) in rows
             if size
         )
 

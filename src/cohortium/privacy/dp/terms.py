@@ -54,6 +54,7 @@ NOISY_AUDITS = ("out-of-bag",)
 """Audits of harmful data by noisy sums and a noisy number of each site, in the place of a model."""
 
 _NUMBER_SHARE = 0.6  # of an audit's epsilon
+_LEAST_AUDIT, _MOST_AUDIT = 0.1, 20.0  # epsilon whose noise is found in seconds; others take an accountant minutes
 _AUDIT_SUMS = (0.1, 0.9)  # of what is left to its two sums, as inverse squares of their noise
 
 FOUNDATION_SHARE = 0.8
@@ -140,6 +141,9 @@ def audit_terms(epsilon: float, delta: float, *, n_sites: int) -> PrivacyTerms:
 
     Raises StudyError where no noise is enough, or no site is left to add it.
     """
+    if not _LEAST_AUDIT <= epsilon <= _MOST_AUDIT:
+        sentence = f"an audit's epsilon is {_LEAST_AUDIT:g} to {_MOST_AUDIT:g}, got {epsilon:g}"
+        raise StudyError([Problem("quality.dp.epsilon", sentence)])
     shown, (colluding, silent) = 1.0 / (_NUMBER_SHARE * epsilon), sharing(n_sites)
 
     def planned(sigma: float) -> tuple[MechanismEvent, ...]:
