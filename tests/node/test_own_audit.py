@@ -159,7 +159,7 @@ def test_under_differential_privacy_hospitals_agree_pay_and_show_two_noisy_numbe
         sent = [json.loads(line) for line in (folder / "egress.jsonl").read_text().splitlines()]
         assert {one["what"] for one in sent if one["kind"] == "offer"} == {"keys", "masked", "shares", "unmask"}
     assert len(tables) == 1
-    assert {tuple(sorted(one)) for one in evidence[0]["evidence"]} == {("cases", "others", "site", "size", "two_class")}
+    assert {tuple(sorted(one)) for one in evidence[0]["evidence"]} == {("cases", "others", "site", "size")}
     assert {one["size"] for one in evidence[0]["evidence"]} == {240}
     assert run_command(["audit", "harm", "table", "1", "--home", str(eight.homes["site-0"].path)]) == 0
     assert "1 verdicts on the ledger rest on it; its halves follow from the ledger's seed" in capsys.readouterr().out
