@@ -144,11 +144,15 @@ def test_nobody_is_judged_where_most_numbers_deny_the_sums_and_no_single_row_can
         assert not denied([*honest, evidence(value, site="d")], KNOWN)
 
 
-def test_a_table_is_sorted_and_says_who_has_shown_nothing():
-    table = noisy_table([evidence(-30.0), evidence(40.0, site="turin"), evidence(45.0, site="ulm")], KNOWN,
-                        sites=["ulm", "turin", "porto", "lyon"])  # fmt: skip
-    assert [one.site for one in table.verdicts] == ["lyon", "porto", "turin", "ulm"]
-    assert table.verdicts[0].reason == "the site has shown no number"
+def test_a_table_is_sorted_and_says_who_has_shown_nothing_or_too_little():
+    found = {"porto": -30.0, "turin": 40.0, "ulm": 45.0}
+    shown = [evidence(value, site=site) for site, value in found.items()]
+    shown.append(evidence(-19.0, size=10, site="bath"))
+    table = noisy_table(shown, KNOWN, sites=["ulm", "turin", "porto", "lyon", "bath"])
+    assert [one.site for one in table.verdicts] == ["bath", "lyon", "porto", "turin", "ulm"]
+    assert table.verdicts[0].reason == "too few records to judge: fewer than 20"
+    assert not table.verdicts[0].look
+    assert table.verdicts[1].reason == "the site has shown no number"
     assert [one.site for one in table.verdicts if one.left_out] == ["porto"]
     assert table.auroc == pytest.approx(auroc_of(1.5), abs=1e-6)
     assert auroc_of(math.sqrt(2.0) * 1.2815515655) == pytest.approx(0.9)

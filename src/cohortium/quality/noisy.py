@@ -59,6 +59,7 @@ _PROTECTED_BY_CHANCE = 0.1
 _BY_CHANCE = 0.25
 _ONE_RECORD = 1.0  # moves a number by so much: less against a label is nobody's word but that record's
 _LEAST_AGREEMENT = 0.25  # of what is expected, of all sites together
+_LEAST_SIZE = 20  # told in tens; of the class below it nobody knows how few records it is
 _LOOK = 0.5
 _POINTS = np.arange(-60, 61) / 10.0  # of a normal distribution
 
@@ -231,6 +232,9 @@ def noisy_table(
         elif site not in found:
             silent = "the site has shown no number"
             verdicts.append(Verdict(site=site, kind="keep", posterior=0.0, channel="sound", reason=silent))
+        elif found[site].size < _LEAST_SIZE:
+            few = f"too few records to judge: fewer than {_LEAST_SIZE}"
+            verdicts.append(Verdict(site=site, kind="keep", posterior=0.0, channel="sound", reason=few))
         else:
             one = judge_noisy(found[site], known, others=len(sites) - 1, convict=convict)
             verdicts.append(replace(one, to_sign=to_sign and one.left_out))
