@@ -138,7 +138,8 @@ def test_nobody_is_judged_where_most_numbers_deny_the_sums_and_no_single_row_can
     against = [evidence(-30.0, site=name) for name in "abc"]
     table = noisy_table([*against, evidence(40.0, site="d")], KNOWN, sites="abcd")
     assert (table.status, [one.left_out for one in table.verdicts]) == ("inconclusive", [False] * 4)
-    assert table.verdicts[0].reason == "most labels contradict what the sums say of them; a site may have sent false sums"
+    told = "most labels contradict what the sums say of them; a site may have sent false sums"
+    assert table.verdicts[0].reason == told
     honest = [evidence(40.0, site=name) for name in "abc"]
     for value in (-1e15, 1e15):
         assert not denied([*honest, evidence(value, site="d")], KNOWN)

@@ -82,7 +82,7 @@ def test_nothing_is_answered_without_noise_and_the_last_answers_are_shown(sites)
 
 
 def test_a_site_shows_nothing_but_its_size_in_tens_that_follows_a_patient_without_noise(sites, kit):
-    """A third case beside two, and a fifth record beside four: neither decides what is told, for each is one patient."""
+    """A third case beside two, or a fifth record beside four: one patient, who must not decide what is told."""
     detector, found = run(sites)
     auditor = detector.auditor(sites, sites["a"].layout)
     state, told = found.state | Parameters({"clock": np.array([2], dtype=np.int64)}), []
