@@ -120,6 +120,19 @@ def test_delta_is_bound_to_the_size_of_each_site():
     assert problem.key == "privacy.dp.delta"
 
 
+def test_delta_of_an_audit_is_bound_to_the_size_of_each_site_as_well():
+    audited = Study.model_validate(
+        {
+            "study": {"name": "s", "outcome": "y"},
+            "model": {"name": "logistic"},
+            "quality": {"detector": "out-of-bag", "dp": {"epsilon": 1.0}},
+        }
+    )
+    check_delta(audited, n_patients=10_000)
+    with pytest.raises(StudyError, match=r"quality\.dp\.delta: delta 1e-05 is too large for a site of 20000 patients"):
+        check_delta(audited, n_patients=20_000)
+
+
 def test_a_simulated_epsilon_is_called_simulated():
     terms = terms_of(study(), n_sites=4)
     simulated, real = (" ".join(sentences(terms, simulated=one)) for one in (True, False))

@@ -350,12 +350,13 @@ def check_size(terms: PrivacyTerms, plan: DpPlan | None, *, n_parameters: int) -
 
 def check_delta(study: Study, *, n_patients: int) -> None:
     """Raise StudyError where delta is so large that one of so many patients might be told in the open."""
-    plan = study.privacy.dp
-    if plan is not None and plan.unit == "patient" and plan.delta > delta_limit(n_patients):
-        sentence = f"delta {plan.delta:g} is too large for a site of {n_patients} patients; at most"
-        raise StudyError(
-            [Problem("privacy.dp.delta", f"{sentence} 1 / (10 x patients) = {delta_limit(n_patients):.3g}")]
-        )
+    plan, audit, limit = study.privacy.dp, study.quality.dp, delta_limit(n_patients)
+    asked = {"privacy.dp.delta": plan.delta} if plan is not None and plan.unit == "patient" else {}
+    asked |= {"quality.dp.delta": audit.delta} if audit is not None else {}
+    for key, delta in asked.items():
+        if delta > limit:
+            sentence = f"delta {delta:g} is too large for a site of {n_patients} patients; at most"
+            raise StudyError([Problem(key, f"{sentence} 1 / (10 x patients) = {limit:.3g}")])
 
 
 def sentences(terms: PrivacyTerms, *, simulated: bool) -> tuple[str, ...]:
