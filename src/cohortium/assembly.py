@@ -45,6 +45,7 @@ __all__ = [
     "check_study",
     "default_min_sites",
     "learner_options",
+    "public_scale",
     "quorum",
     "strategy_name",
 ]
