@@ -6,6 +6,7 @@ import logging
 import numpy as np
 import pytest
 
+from cohortium.core.study_text import study_of
 from cohortium.errors import DataError, StudyError, UsageError
 from cohortium.sim.folder import FILES
 from cohortium.sim.simulate import Options, run_simulation
@@ -169,3 +170,9 @@ def test_a_model_that_ran_out_of_rounds_says_so(make_study, tables):
     assert [one for one in said if "raise model.max_rounds" in one]
     whole = make_study(evaluation={"per_site": False, "leave_one_out": False})
     assert not [one for one in run_simulation(whole, tables).record.notes if "optimum" in one]
+
+
+def test_a_generators_study_is_refused_by_the_command_that_learns_it():
+    study = study_of({"study": {"name": "s", "outcome": "y"}, "synth": {}})
+    with pytest.raises(StudyError, match="learn a generator with: cohortium synth fit"):
+        run_simulation(study, dict.fromkeys(("bonn", "lund", "porto")))

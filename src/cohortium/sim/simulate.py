@@ -20,7 +20,7 @@ from cohortium.core.check import Check
 from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
 from cohortium.data.table import Table
-from cohortium.errors import StudyError, UsageError
+from cohortium.errors import Problem, StudyError, UsageError
 from cohortium.ledger import ENGINES, SERVED
 from cohortium.ledger.archive import Verified, verify
 from cohortium.ledger.story import Merge
@@ -149,6 +149,8 @@ def run_simulation(
     study = study.with_seed(options.seed)
     if problems := check_study(study, n_sites=len(tables)):
         raise StudyError(problems)
+    if study.synth is not None:
+        raise StudyError([Problem("synth", "simulate trains models; learn a generator with: cohortium synth fit")])
     chance = Chance(study.evaluation.seed, secrets_from_system=False)
     gathered = gather(study, tables, chance=chance)
     for cohort in gathered.cohorts.values():
