@@ -79,6 +79,14 @@ def test_impossible_studies_are_refused_before_anybody_trains():
     assert "federation 'exact' brings its own merge, not 'fedavg'" in check_study(other)[0].message
 
 
+def test_an_unknown_option_is_named_before_any_column_is_known():
+    (found,) = check_study(study(options={"parents": 3}))
+    assert (found.key, found.message) == (
+        "synth.options.parents",
+        "generator 'bn' takes: max_climbs, max_parents, penalty",
+    )
+
+
 @pytest.mark.parametrize(
     ("federation", "masked", "said"),
     [

@@ -64,12 +64,8 @@ def build_generator(study: Study, schema: CohortSchema) -> Any:
     """The study's generator. Raises StudyError naming the option."""
     plan = plan_of(study)
     made = GENERATORS.resolve(plan.generator)
-    known = {field.name for field in dataclasses.fields(made)} - {"facts", "min_cell"}
-    if unknown := sorted(set(plan.options) - known):
-        takes = ", ".join(sorted(known)) or "no options"
-        raise StudyError(
-            [Problem(f"synth.options.{name}", f"generator '{plan.generator}' takes: {takes}") for name in unknown]
-        )
+    if problems := _unknown_options(plan, made):
+        raise StudyError(problems)
     facts = facts_of(study, schema)
     _conditions(plan, facts)
     try:
@@ -112,6 +108,7 @@ def check_synth(study: Study, n_sites: int | None = None) -> tuple[Problem, ...]
         if generator.learns_by == "weights" and find_spec("torch") is None:
             sentence = f"generator '{plan.generator}' needs torch: pip install 'cohortium[torch]', or choose 'bn'"
             problems.append(Problem("synth.generator", sentence))
+        problems += _unknown_options(plan, generator)
     problems += _federation_problems(study, generator, n_sites)
     problems += generator_refusals(study, n_sites=n_sites) + _unpinned(study)
     if study.strategy.name not in ("auto", "exact-sums"):
@@ -122,6 +119,13 @@ def check_synth(study: Study, n_sites: int | None = None) -> tuple[Problem, ...]
     if study.evaluation.folds:
         problems.append(Problem("evaluation.folds", "a generator is judged on its reserve; leave folds out"))
     return tuple(problems)
+
+
+def _unknown_options(plan: SynthPlan, made: Any) -> list[Problem]:
+    """Options that the generator's class does not take, each by its name."""
+    known = {field.name for field in dataclasses.fields(made)} - {"facts", "min_cell"}
+    takes = f"generator '{plan.generator}' takes: {', '.join(sorted(known)) or 'no options'}"
+    return [Problem(f"synth.options.{name}", takes) for name in sorted(set(plan.options) - known)]
 
 
 def _unpinned(study: Study) -> list[Problem]:
