@@ -5,7 +5,7 @@
 
 Records are drawn from two normal clouds whose best score has the AUROC that the consortium expects of its own task;
 sizes, classes and their distribution over the sites are those of the shape. A site is *named* when the audit leaves it
-out or names a repair. S6 tries the local gate instead (`gate_trial`); S7 needs an audit with noise and is refused.
+out or names a repair. S6 tries the local gate instead (`gate_trial`); S7 runs in `benchmarks/harm.py`.
 """
 
 from __future__ import annotations
@@ -110,7 +110,9 @@ def try_audit(
     """One trial for each member of a scenario. Raises UsageError for S6 and S7, or no seeds; DataError for the task."""
     key = find_scenario(scenario)
     if key == "S7":
-        raise UsageError("scenario 'S7' needs an audit with noise, which this release does not have")
+        raise UsageError(
+            "scenario 'S7' needs an audit with noise; it runs in: python -m benchmarks harm --scenarios S7"
+        )
     if key == "S6":
         raise UsageError("scenario 'S6' tries the local gate; call try_gate")
     if not 1 <= seeds <= 1000:
