@@ -157,16 +157,16 @@ def gains(documents: list[Mapping[str, Any]]) -> str:
 def main() -> None:
     """Run, or show earlier runs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=",".join(WORLDS))
-    parser.add_argument("--generators", default="bn")
-    parser.add_argument("--strategies", default=",".join(STRATEGIES))
-    parser.add_argument("--settings", default="central,isolated,federated")
-    parser.add_argument("--partition", default="natural")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--draws", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=None)
-    parser.add_argument("--table", type=Path, nargs="+", default=None)
+    parser.add_argument("--data", default=",".join(WORLDS), help="%(default)s")
+    parser.add_argument("--generators", default="bn", help="bn, copula, marginal_dp, vae_bgm, ctgan; default bn")
+    parser.add_argument("--strategies", default=",".join(STRATEGIES), help="%(default)s; what cannot be is told")
+    parser.add_argument("--settings", default="central,isolated,federated", help="%(default)s")
+    parser.add_argument("--partition", default="natural", help="natural, iid or uneven")
+    parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 on; default 5")
+    parser.add_argument("--draws", type=int, default=3, help="tables drawn of every generator; default 3")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that share the work")
+    parser.add_argument("--out", type=Path, default=None, help="a file for the documents, as JSON")
+    parser.add_argument("--table", type=Path, nargs="+", default=None, help="such files, shown in place of a run")
     options = parser.parse_args()
     documents: list[dict[str, Any]] = []
     if options.table is not None:

@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from cohortium.cli.app import run
 from cohortium.data.csv_writer import csv_bytes
@@ -106,3 +107,19 @@ def test_the_gate_judges_at_the_site_and_checks_what_others_show(tmp_path, capsy
 def test_a_generator_that_is_not_there_is_named(tmp_path, capsys):
     assert run(["synth", "sample", str(tmp_path), "-o", str(tmp_path / "x.csv")]) == 2
     assert "cannot read generator" in capsys.readouterr().err
+
+
+def test_a_private_fit_says_what_its_noise_is_worth(tmp_path, capsys):
+    pytest.importorskip("dp_accounting", reason="dp-accounting is not installed: pip install 'cohortium[dp]'")
+    whole = simulate(seed=0, sites={"a": 150, "b": 150, "c": 150}).table
+    data, study = tmp_path / "mds.csv", tmp_path / "mds.toml"
+    data.write_bytes(csv_bytes(Table({name: whole.column(name) for name in COLUMNS})))
+    study.write_text(
+        STUDY.replace("[synth]", '[synth]\ngenerator = "marginal_dp"')
+        + "[cohort]\nranges = { age = [18, 100], blasts = [0, 20], hb = [2, 20], os_years = [0, 12] }\n"
+        + '[privacy]\ndp = { mode = "distributed", epsilon = 8.0 }\n'
+    )
+    tables, pinned = ["--data", str(data), "--site-column", "site"], str(tmp_path / "pinned.toml")
+    assert run(["study", "pin", str(study), *tables, "--out", pinned]) == 0
+    assert run(["synth", "fit", pinned, *tables, "--out", str(tmp_path / "g")]) == 0
+    assert "noise for epsilon 8 a patient; here it came from the seed" in capsys.readouterr().out

@@ -53,7 +53,7 @@ def test_the_swarm_under_masks_learns_the_pooled_generator(fitted):
         {name: np.concatenate([rows[name] for rows in made.training.values()]) for name in generator.facts.names},
     )
     assert fit_by_sums(generator, [pooled]).digest == made.saved.state.digest
-    assert made.status == "complete"
+    assert (made.status, made.epsilon) == ("complete", None)
 
 
 def test_masks_change_nothing(fitted):
@@ -184,7 +184,7 @@ def test_a_private_generator_learns_through_the_swarm(mode):
     parts = take(Table({n: whole.column(n) for n in columns}), by_column(whole, "site"), without=["site"])
     made = train(private_study(mode=mode, masked=mode == "distributed"), parts)
     made.ledger.close()
-    assert (made.status, made.rounds) == ("complete", 2)
+    assert (made.status, made.rounds, made.document()["epsilon"]) == ("complete", 2, 8.0)
     drawn = made.saved.sample(800, rng=np.random.default_rng(0)).rows
     real = np.concatenate([rows["age"] for rows in made.training.values()])
     assert abs(np.nanmean(drawn["age"]) - np.nanmean(real)) < 4

@@ -51,6 +51,11 @@ def fit(
     )
     screen.document(fitted.document())
     screen.result(f"generator: {out / 'generator.safetensors'} (digest {fitted.saved.state.digest.hex()[:16]})")
+    if fitted.epsilon is not None:
+        screen.result(
+            f"noise for epsilon {fitted.epsilon:g} a patient; here it came from the seed, which protects nobody:"
+            " between hospitals it is secret and booked"
+        )
     if split is not None:
         screen.result(f"real patients, for judging: {split / 'training.csv'}, {split / 'reserve.csv'}")
     screen.say(f"next: cohortium synth sample {out} -n {fitted.saved.n_real} -o synthetic.csv")

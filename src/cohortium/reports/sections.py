@@ -90,7 +90,7 @@ class Sections:
         groups = [(row.site, [_gain_dot(row.gains[found.measure])]) for row in ordered]
         new = found.new_site
         if new is not None:
-            groups.append(("mean of sites", [Dot(name="gain", value=new.mean, low=new.low, high=new.high, style=2)]))
+            groups.append(("weighted mean", [Dot(name="gain", value=new.mean, low=new.low, high=new.high, style=2)]))
             if new.new_low is not None:
                 dot = Dot(name="gain", value=new.mean, low=new.new_low, high=new.new_high, style=3)
                 groups.append(("a new site", [dot]))

@@ -240,7 +240,11 @@ def bench(
     with ProcessPoolExecutor(max_workers=jobs, mp_context=get_context("spawn")) as pool:
         slowest_first = sorted(waiting, key=lambda one: GENERATORS.resolve(one[0]).learns_by == "sums")
         training = {one: [pool.submit(part) for part in waiting[one]] for one in slowest_first}
-        scoring = {one: pool.submit(scored, [part.result() for part in training[one]], *one) for one in slowest_first}
+        scoring = {}
+        for name, seed in slowest_first:
+            trained = [part.result() for part in training[name, seed]]
+            say(f"seed {seed}: {name} is trained in every way")
+            scoring[name, seed] = pool.submit(scored, trained, name, seed)
         for name, seed in asked:
             found.add(scoring[name, seed].result())
             say(f"seed {seed}: {name}")

@@ -90,10 +90,17 @@ class Fitted:
     ledger: Any
     shared: tuple[str, ...] = ()
 
+    @property
+    def epsilon(self) -> float | None:
+        """What every patient was promised; None without differential privacy."""
+        plan = self.saved.study.privacy.dp
+        return None if plan is None else plan.epsilon
+
     def document(self) -> dict[str, Any]:
         """For `--json`."""
         return {
             "status": self.status,
+            "epsilon": self.epsilon,
             "generator": self.saved.study.model.name,
             "federation": plan_of(self.saved.study).federation,
             "shared_by": list(self.shared),
