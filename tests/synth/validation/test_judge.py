@@ -92,7 +92,7 @@ def test_a_gene_nobody_has_a_level_that_is_gone_a_constant_and_a_short_follow_up
     found, document, page = told(world.training, world.reserve, odd)
     assert found.survival.short_sighted > 0.5
     assert document["csf"]["skill"] < 0.5
-    assert page.count('class="slot"') == 13
+    assert page.count('id="figure-') == 13
     by_site = judge_by_site({"a": world.training}, {"a": world.reserve}, odd, seed=0)
     assert by_site.against_training["marginals"] < 0.95
 
