@@ -7,7 +7,6 @@ that the same table is known again and nobody else can test a guess.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import os
 from collections.abc import Collection, Mapping
@@ -19,14 +18,12 @@ from cohortium.core.parameters import Parameters
 from cohortium.core.randomness import Chance
 from cohortium.ledger.archive import verify
 from cohortium.node.work import Ward, ward_work
-from cohortium.privacy.dp.accounting import accountant, epsilon
-from cohortium.privacy.dp.budget import Caps, deltas
-from cohortium.privacy.dp.purse import Plan, Purse, Terms, version_of
+from cohortium.privacy.dp.purse import Purse
 from cohortium.privacy.he.terms import method_of
 from cohortium.privacy.leakage.verdict import together
 from cohortium.reports.privacy import AuditRecord, PrivacyRecord
 from cohortium.sim.protection import attacks_of, promise_of, spending_of
-from cohortium.sim.purses import code_of_study, patients_of
+from cohortium.sim.purses import patients_of, purse_of
 from cohortium.sim.site_auditor import SiteAuditor, thresholds_of
 from cohortium.swarm.book import DiskBook
 from cohortium.swarm.ports import Audited
@@ -50,40 +47,17 @@ def open_purse(
     allowed: total, run (None: no cap of a run), accept_weak_privacy, when_short. announced: handles of this site's data
     versions that the ledger has heard of.
     """
-    terms, study, site = program.privacy, ward.study, ward.site
-    if terms is None:
-        return None
-    own = patients_of(ward.gathered)[site]
-    salt = hmac.digest(secret, b"salt of the data version", "sha256")
-    version, _ = version_of(
-        book, commitment=hashlib.sha256(salt + own.table).digest(), patients=own.keys, entropy=os.urandom
-    )
-    delta, strict = deltas(own.n, unit=terms.unit, study_delta=terms.delta)
-    return Purse(
+    return purse_of(
         book,
-        version=version,
-        terms=Terms(
-            site=site,
-            run=study.name,
-            consortium=consortium,
-            accountant=accountant(),
-            code=code_of_study(study),
-            clip=f"{terms.clipping_norm:g}",
-            unit=terms.unit,
-            against="colluders" if terms.shared else "everybody",
-        ),
-        caps=Caps(
-            total=allowed["total"],
-            run=allowed["run"] or float("inf"),
-            study=terms.epsilon,
-            delta=delta,
-            patient_delta=strict,
-            accept_weak_privacy=allowed["accept_weak_privacy"],
-            when_short=allowed["when_short"],
-        ),
-        plan=Plan(whole=program.planned_events(), training=program.events),
-        compose=epsilon,
-        is_new=version.handle not in announced,
+        patients_of(ward.gathered)[ward.site],
+        ward.study,
+        program,
+        site=ward.site,
+        consortium=consortium,
+        salt=hmac.digest(secret, b"salt of the data version", "sha256"),
+        entropy=os.urandom,
+        allowed=allowed,
+        announced=announced,
     )
 
 

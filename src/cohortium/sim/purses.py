@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cohortium import __version__
 from cohortium.core.private import PrivacyTerms
@@ -25,7 +26,7 @@ from cohortium.sim.cohorts import Gathered
 from cohortium.swarm.book import DiskBook, MemoryBook
 from cohortium.swarm.program import Program
 
-__all__ = ["PatientSet", "Purses", "code_of_study", "patients_of"]
+__all__ = ["PatientSet", "Purses", "code_of_study", "patients_of", "purse_of"]
 
 _DEFAULT_CAP = 10.0
 
@@ -57,6 +58,60 @@ def patients_of(gathered: Gathered) -> dict[str, PatientSet]:
     }
 
 
+def purse_of(
+    book: MemoryBook | DiskBook,
+    own: PatientSet,
+    study: Study,
+    program: Program,
+    *,
+    site: str,
+    consortium: str,
+    salt: bytes,
+    entropy: Callable[[int], bytes],
+    allowed: Mapping[str, Any],
+    announced: Collection[str] | None = None,
+) -> Purse | None:
+    """One site's budget in one run, at a node or simulated; None where the run promises nothing, so nothing is spent.
+
+    salt: of the site's data version. entropy: n secret bytes. allowed: total, run (None: no cap of a run),
+    accept_weak_privacy, when_short. announced: handles of data versions that the ledger has heard of; those in the
+    book if None.
+    """
+    terms = program.privacy
+    if terms is None:
+        return None
+    version, is_new = version_of(
+        book, commitment=hashlib.sha256(salt + own.table).digest(), patients=own.keys, entropy=entropy
+    )
+    delta, strict = deltas(own.n, unit=terms.unit, study_delta=terms.delta)
+    return Purse(
+        book,
+        version=version,
+        terms=Terms(
+            site=site,
+            run=study.name,
+            consortium=consortium,
+            accountant=accountant(),
+            code=code_of_study(study),
+            clip=f"{terms.clipping_norm:g}",
+            unit=terms.unit,
+            against="colluders" if terms.shared else "everybody",
+        ),
+        caps=Caps(
+            total=allowed["total"],
+            run=allowed["run"] or math.inf,
+            study=terms.epsilon,
+            delta=delta,
+            patient_delta=strict,
+            accept_weak_privacy=allowed["accept_weak_privacy"],
+            when_short=allowed["when_short"],
+        ),
+        plan=Plan(whole=program.planned_events(), training=program.events),
+        compose=epsilon,
+        is_new=is_new if announced is None else version.handle not in announced,
+    )
+
+
 class Purses:
     """home: where books outlive a run. cap: epsilon that each simulated site allows over all its studies."""
 
@@ -77,39 +132,22 @@ class Purses:
         if terms is None:
             return None
         book, own = self._book(site), self._patients[site]
-        salt = self._chance.secret(32, "salt of the data version", site)
-        version, is_new = version_of(
+        _, strict = deltas(own.n, unit=terms.unit, study_delta=terms.delta)
+        return purse_of(
             book,
-            commitment=hashlib.sha256(salt + own.table).digest(),
-            patients=own.keys,
+            own,
+            study,
+            program,
+            site=site,
+            consortium=consortium.hex(),
+            salt=self._chance.secret(32, "salt of the data version", site),
             entropy=lambda n: self._chance.secret(n, "data version", site, len(book.versions())),
-        )
-        delta, strict = deltas(own.n, unit=terms.unit, study_delta=terms.delta)
-        return Purse(
-            book,
-            version=version,
-            terms=Terms(
-                site=site,
-                run=study.name,
-                consortium=consortium.hex(),
-                accountant=accountant(),
-                code=code_of_study(study),
-                clip=f"{terms.clipping_norm:g}",
-                unit=terms.unit,
-                against="colluders" if terms.shared else "everybody",
-            ),
-            caps=Caps(
-                total=self._cap if self._cap is not None else _enough(program, terms, strict),
-                run=math.inf,
-                study=terms.epsilon,
-                delta=delta,
-                patient_delta=strict,
-                accept_weak_privacy=True,
-                when_short="stop",
-            ),
-            plan=Plan(whole=program.planned_events(), training=program.events),
-            compose=epsilon,
-            is_new=is_new,
+            allowed={
+                "total": self._cap if self._cap is not None else _enough(program, terms, strict),
+                "run": None,
+                "accept_weak_privacy": True,
+                "when_short": "stop",
+            },
         )
 
     def short_of(self, study: Study, program: Program) -> str:
