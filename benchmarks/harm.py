@@ -11,6 +11,8 @@ audit the same pooled logistic model is trained anew on what is left and judged 
     look      sites above .5, or whose records look new, are out as well
     unguarded as `look`, without ranking guard, shift, question and novelty condition
     mended    as `audit`, and every repair that was named is made, those of sites that are out as well
+    again     as `on_harm = "repair"`: mended records are audited a second time, whose verdicts and repairs count
+    again_look  the same, and sites above .5 or with new records are out unless a repair was named
     loss      told how many: sites by their mean out-of-bag loss       outlier  by their mean oddity
 
 Site AUROC is that of the evidence, `guarded` after sites that still rank rightly were set to 0.
@@ -44,10 +46,11 @@ from cohortium.quality.repairs import library
 from cohortium.quality.slots import EXACT, begin, logits, newton, slot_sums
 from cohortium.sim.harm import Case, Task, World, cases, make_world
 
-__all__ = ["main", "mended_records", "one_run", "summary", "trained"]
+__all__ = ["main", "mended_world", "one_run", "summary", "trained"]
 
 Mask = NDArray[np.bool_]
 CONVICT, LOOK = 0.95, 0.5
+_WAYS = ("audit", "look", "mended", "again", "again_look", "unguarded", "loss", "outlier")
 _LEAST_IS_WORST = {
     "site_auroc", "site_auroc_two", "site_auroc_two_guarded", "site_auroc_20", "precision", "recall_two",
     "recall_two_look", "named_two", "record_auroc", "flip_auroc", "flip_top5", "noise_recall", "inverted_recall",
@@ -61,15 +64,14 @@ def one_run(task: Task, case: Case, seed: int, *, models: bool = True) -> dict[s
     world = make_world(task, case=case, seed=seed)
     if case.epsilon is not None:
         return _under_noise(world, case.epsilon, seed)
-    sites = {name: world.examples(world.rows(at)) for at, name in enumerate(world.sites)}
     began = time.process_time()
-    result = OutOfBag(anchors=world.anchors).run(sites, seed=seed)
+    result = _audited(world, seed)
     figures: dict[str, float | str] = {"seconds": time.process_time() - began, "status": result.status}
     known = _Known(world, result)
     figures |= _of_sites(known) | _of_records(known) | _of_repairs(known)
     figures |= {"steps": result.cost.training_steps_ratio, "transfers": float(result.cost.model_transfers),
                 "oob_auroc": result.table.auroc, "slope": result.table.slope}  # fmt: skip
-    return figures | (_of_models(known) if models else {})
+    return figures | (_of_models(known, seed) if models else {})
 
 
 def _under_noise(world: World, epsilon: float, seed: int) -> dict[str, float | str]:
@@ -223,7 +225,7 @@ def _of_repairs(k: _Known) -> dict[str, float]:
     }
 
 
-def _of_models(k: _Known) -> dict[str, float]:
+def _of_models(k: _Known, seed: int) -> dict[str, float]:
     world = k.world
     dropped = k.suspicion > CONVICT
     n_harmful = int(world.harmful.sum())
@@ -247,15 +249,31 @@ def _of_models(k: _Known) -> dict[str, float]:
         score = trained(world, rows & ~world.held_out)
         found[f"test_{name}"] = _auroc(score(world.test_x), world.test_y == 1)
         found[f"minority_{name}"] = _auroc(score(world.minority_x), world.minority_y == 1)
-    x, y = mended_records(world, k.result)
-    score = trained(replace(world, x=x, y=y), (~k.out | k.mended)[world.site] & ~dropped & ~world.held_out)
-    found["test_mended"] = _auroc(score(world.test_x), world.test_y == 1)
-    found["minority_mended"] = _auroc(score(world.minority_x), world.minority_y == 1)
+    mended = mended_world(world, k.result)
+    second = _Known(mended, _audited(mended, seed + 1000))
+    again = mended_world(mended, second.result)
+    dropped_again = second.suspicion > CONVICT
+    for name, trained_on, rows in (
+        ("mended", mended, (~k.out | k.mended)[world.site] & ~dropped),
+        ("again", again, (~second.out | second.mended)[world.site] & ~dropped_again),
+        ("again_look", again, (~(second.out | second.look) | second.mended)[world.site] & ~dropped_again),
+    ):
+        score = trained(trained_on, rows & ~world.held_out)
+        found[f"test_{name}"] = _auroc(score(world.test_x), world.test_y == 1)
+        found[f"minority_{name}"] = _auroc(score(world.minority_x), world.minority_y == 1)
+    good = ~world.harmful & ~k.role("partial")
+    found["false_again"] = float(second.out[good].mean())
+    found["steps_again"] = k.result.cost.training_steps_ratio + second.result.cost.training_steps_ratio
     return found
 
 
-def mended_records(world: World, result: AuditResult) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-    """All records after every repair that the verdicts name."""
+def _audited(world: World, seed: int) -> AuditResult:
+    sites = {name: world.examples(world.rows(at)) for at, name in enumerate(world.sites)}
+    return OutOfBag(anchors=world.anchors).run(sites, seed=seed)
+
+
+def mended_world(world: World, result: AuditResult) -> World:
+    """The world after every repair that the verdicts name."""
     x, y = world.x.copy(), world.y.copy()
     for at, name in enumerate(world.sites):
         if found := result.sites[name].repair:
@@ -264,7 +282,7 @@ def mended_records(world: World, result: AuditResult) -> tuple[NDArray[np.float6
             done = next(one for one in library(own.layout) if one.name == found).apply(own)
             x[rows] = np.asarray(done.x, dtype=np.float64).reshape(len(rows), -1)
             y[rows] = np.asarray(done.y).astype(np.int8)
-    return x, y
+    return replace(world, x=x, y=y)
 
 
 def trained(world: World, rows: Mask) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
@@ -300,10 +318,16 @@ def summary(runs: Sequence[Mapping[str, float | str]]) -> dict[str, object]:
     if "test_oracle" not in means:
         return found
     gain = means["test_oracle"] - means["test_nothing"]
-    for name in ("audit", "look", "mended", "unguarded", "loss", "outlier"):
-        found[f"recovered_{name}"] = (
-            round((means[f"test_{name}"] - means["test_nothing"]) / gain, 3) if gain > 0.002 else None
-        )
+    of_seeds = {name: np.array([float(run[f"test_{name}"]) for run in runs]) for name in ("nothing", "oracle", *_WAYS)}
+    gains = of_seeds["oracle"] - of_seeds["nothing"]
+    enough = gains >= 0.01
+    found["seeds_with_gain"] = int(enough.sum())
+    for name in _WAYS:
+        share = (of_seeds[name] - of_seeds["nothing"])[enough] / gains[enough]
+        found[f"recovered_{name}"] = None if gain <= 0.002 else [
+            round((means[f"test_{name}"] - means["test_nothing"]) / gain, 3),
+            round(float(share.min()), 3) if len(share) else None,
+        ]  # fmt: skip
     return found
 
 
@@ -340,8 +364,8 @@ def _print(title: str, row: Mapping[str, object]) -> None:
     print(f"\n{title}: {row['seeds']} seeds, {row['inconclusive']} inconclusive")
     for name, value in row.items():
         if isinstance(value, list) and name != "runs":
-            print(f"  {name:26} {value[0]:8.3f} [{value[1]:.3f}]")
-        elif name.startswith("recovered"):
+            print(f"  {name:26} {value[0]:8.3f} [{'-' if value[1] is None else format(value[1], '.3f')}]")
+        elif name.startswith(("recovered", "seeds_with")):
             print(f"  {name:26} {value}")
     sys.stdout.flush()
 

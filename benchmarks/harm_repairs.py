@@ -24,7 +24,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.harm import mended_records, trained
+from benchmarks.harm import mended_world, trained
 from benchmarks.harm_tasks import load_task, raw_table
 from cohortium.data.ranks import auroc
 from cohortium.quality.gate_units import likely_factor, medians
@@ -121,8 +121,7 @@ def _run(task: Task, seeds: Sequence[int], n_sites: int) -> None:
         for kind, ends_of in of_seed.items():
             worst[kind] = min(worst.get(kind, 1.0), float(np.mean(ends_of)))
         worst["offered"] = max(worst.get("offered", 0.0), float(offered - before))
-        x, y = mended_records(world, result)
-        for what, one in (("nothing", world), ("mended", replace(world, x=x, y=y)), ("clean", clean)):
+        for what, one in (("nothing", world), ("mended", mended_world(world, result)), ("clean", clean)):
             score = trained(one, ~one.held_out)(world.test_x)
             areas[what].append(float(auroc(score[:, None], world.test_y == 1)[0]))
     means = {what: float(np.mean(values)) for what, values in areas.items()}
