@@ -83,16 +83,23 @@ def attack(
 
 @app.command()
 def budget(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="An exported ledger (ledger.jsonl).")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILES...",
+            help="Exported ledgers, oldest first: ledger.jsonl, or audit-1.jsonl and ledger.jsonl of a simulated run.",
+        ),
+    ],
     consortium: Annotated[
-        str | None, typer.Option("--consortium", metavar="HEX", help="The identity it must have, 16 digits or more.")
+        str | None, typer.Option("--consortium", metavar="HEX", help="The identity the last must have, 16 digits up.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compose every booked event anew and compare with what each site says it has spent."""
     from cohortium.sim.accounts import check_budgets
 
-    found = check_budgets(path, consortium=consortium)
+    *before, path = paths
+    found = check_budgets(path, consortium=consortium, before=before)
     screen = Screen(as_json=as_json)
     screen.document(found.document())
     for line in found.sentences():

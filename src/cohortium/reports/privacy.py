@@ -16,6 +16,7 @@ __all__ = [
     "Promise",
     "RoundProtection",
     "SiteSpending",
+    "SpentOn",
 ]
 
 
@@ -44,10 +45,20 @@ class RoundProtection:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SpentOn:
+    """What one part of a run has cost a site's patients by itself; parts do not add up, they compose."""
+
+    what: str
+    epsilon: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class SiteSpending:
     """What the run has cost one site's patients, from the ledger. outsiders, colluders, alone: epsilon against each.
 
-    total: over all studies on these patients; cap: the site's own; history: total after each round. rounds: paid for.
+    total: over all studies on these patients; cap: the site's own; history: total after each round. rounds: of the
+    training that were paid for, 0 at a site that an audit kept out of it. parts: where the run was more than a
+    training, the audit of the data and the training, each by itself; outsiders, colluders, alone are of them together.
     """
 
     site: str
@@ -59,6 +70,7 @@ class SiteSpending:
     cap: float
     delta: float
     history: tuple[float, ...] = ()
+    parts: tuple[SpentOn, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +123,8 @@ class PrivacyRecord:
     """Privacy of one run. method: `masks`, `threshold-ckks` or `none`.
 
     colluders: sites that may conspire without seeing an update, whatever they do; 0 without masks.
-    word_bits: of a masked word, 0 without masks. noise: where randomness came from. promise: None without noise.
+    word_bits: of a masked word, 0 without masks. noise: where randomness came from. promise: None without noise in
+    the training; an audit of the data with noise is seen in spending.
     """
 
     method: str

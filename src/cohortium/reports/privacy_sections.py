@@ -90,13 +90,18 @@ class PrivacySections:
         return lines
 
     def _promise(self) -> str:
+        """What is promised of the training, and what it came to with an audit of the data before it."""
+        audited = [one.total for one in self.record.spending if one.parts]
+        together = (
+            f"; with the audit of the data, a site has spent at most epsilon {max(audited):.3f}" if audited else ""
+        )
+        return self._of_training(named=bool(audited)) + together
+
+    def _of_training(self, *, named: bool) -> str:
         promise = self.record.promise
         if promise is None:
-            return (
-                "no formal guarantee: masks hide sites, not patients"
-                if self.record.method == "masks"
-                else ("no formal guarantee")
-            )
+            kept = "no formal guarantee in the training" if named else "no formal guarantee"
+            return f"{kept}: masks hide sites, not patients" if self.record.method == "masks" else kept
         simulated = "" if self.record.noise == "operating system" else "simulated: "
         return (
             f"{simulated}epsilon {promise.epsilon:g} at delta {promise.delta:g} for one {promise.unit}, mode"
@@ -141,29 +146,39 @@ class PrivacySections:
         """Epsilons of each site beside its budget."""
         if not self.record.spending:
             return None
+        found = self.record.spending
+        parts = list(dict.fromkeys(part.what for one in found for part in one.parts))
         rows = tuple(
             (
                 one.site,
                 f"{one.outsiders:.3f}",
                 f"{one.colluders:.3f}",
                 f"{one.alone:.3f}",
+                *(next((f"{part.epsilon:.3f}" for part in one.parts if part.what == what), "-") for what in parts),
                 f"{one.total:.3f}",
                 f"{one.cap:g}",
                 str(one.rounds),
             )
-            for one in self.record.spending
+            for one in found
         )
         columns = (
             "Site",
             "Against outsiders",
             "Against leader and colluders",
             "If all others conspire",
+            *(f"Of it {what}" for what in parts),
             "All studies",
             "Site's cap",
             "Rounds paid",
         )
-        delta = self.record.spending[0].delta
-        return Table(caption=f"Epsilon spent, at delta {delta:g}, composed from the ledger", columns=columns, rows=rows)
+        deltas = " to ".join(f"{delta:g}" for delta in sorted({f(one.delta for one in found) for f in (min, max)}))
+        return Table(caption=f"Epsilon spent, at delta {deltas}, composed from the ledger", columns=columns, rows=rows)
+
+    @property
+    def chains(self) -> str:
+        """The files in which this spending stands."""
+        audited = any(one.parts for one in self.record.spending)
+        return "audit-1.jsonl ledger.jsonl" if audited else "ledger.jsonl"
 
     def history(self) -> Figure | None:
         """Total after each paid round, beside the smallest cap."""

@@ -1,29 +1,37 @@
-"""Offline check of what sites say they have spent: replay an export, then compose every booked event anew."""
+"""Offline check of what sites say they have spent: replay exports, then compose every booked event anew.
+
+A site has one account over all chains of a simulated run: the audits of its data come first, then the training.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cohortium.core.spending import Booked
 from cohortium.errors import VerificationFailed
 from cohortium.ledger.archive import Verified
 from cohortium.privacy.dp.accounting import accountant, epsilon
-from cohortium.privacy.dp.statement import Statement, statements
+from cohortium.privacy.dp.statement import RunSpending, Statement, statements
 from cohortium.sim.results import verify_ledger
 
-__all__ = ["BudgetCheck", "check_budgets"]
+__all__ = ["BudgetCheck", "accounts_of", "chains_of", "check_budgets"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetCheck:
-    """What the ledger proves of each site's spending. accountant: what composed the events here."""
+    """What ledgers prove of each site's spending. path, found: of the last chain; before: of those before it.
+
+    accountant: what composed the events here.
+    """
 
     path: Path
     found: Verified
     statements: tuple[Statement, ...]
     accountant: str
+    before: tuple[tuple[Path, Verified], ...] = ()
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -38,6 +46,10 @@ class BudgetCheck:
             "height": self.found.height,
             "head": self.found.head.hex(),
             "accountant": self.accountant,
+            "before": [
+                {"file": path.name, "consortium": one.consortium.hex(), "height": one.height, "head": one.head.hex()}
+                for path, one in self.before
+            ],
             "sites": {
                 one.site: {
                     "epsilon": one.total,
@@ -65,7 +77,8 @@ class BudgetCheck:
 
     def sentences(self) -> Sequence[str]:
         """For people."""
-        head = f"{self.path.name}: {self.found.height} blocks replayed"
+        chains = (*self.before, (self.path, self.found))
+        head = ", ".join(f"{path.name}: {one.height} blocks replayed" for path, one in chains)
         if not self.statements:
             return [f"{head}; no site has booked any spending, so nobody was promised differential privacy"]
         lines = [f"{head}, events composed anew by {self.accountant}"]
@@ -73,12 +86,21 @@ class BudgetCheck:
             of = "1 data version" if len(one.versions) == 1 else f"{len(one.versions)} data versions"
             lines.append(
                 f"{one.site}: epsilon {one.total:.4f} of {one.cap:g} at delta {one.delta:g}, {of}"
-                + "".join(
-                    f"; run {run.run} ({run.name}) {run.epsilon:.4f} in {run.n_rounds} rounds" for run in one.runs
-                )
+                + "".join(f"; {self._called(run)} {run.epsilon:.4f} in {run.n_rounds} rounds" for run in one.runs)
             )
             lines += [f"{one.site}: note: {remark}" for remark in one.remarks]
         return lines
+
+    def _called(self, run: RunSpending) -> str:
+        """A run by its number, or by the file it stands in where there are several."""
+        if not self.before:
+            return f"run {run.run} ({run.name})"
+        last = 0
+        for path, one in self.before:
+            last += _n_runs(one)
+            if run.run <= last:
+                return path.name
+        return self.path.name
 
     def refuse_faults(self) -> None:
         """Raise VerificationFailed with the first fault, and how many more there are."""
@@ -87,9 +109,39 @@ class BudgetCheck:
             raise VerificationFailed(f"{self.path.name}: {faults[0]}{more}")
 
 
-def check_budgets(path: Path, *, consortium: str | None = None) -> BudgetCheck:
-    """Replay an export and rebuild every site's totals. Raises VerificationFailed for a chain that does not hold."""
+def check_budgets(path: Path, *, consortium: str | None = None, before: Sequence[Path] = ()) -> BudgetCheck:
+    """Replay exports and rebuild every site's totals. Raises VerificationFailed for a chain that does not hold.
+
+    path: the last chain, whose identity may be demanded. before: chains of the same sites on which they have paid from
+    the same books, oldest first.
+    """
     found = verify_ledger(path, None, consortium=consortium).found
-    said = found.privacy
-    rebuilt = statements(said.booked, committed=said.committed, promised=said.promised, compose=epsilon)
-    return BudgetCheck(path=path, found=found, statements=rebuilt, accountant=accountant() if rebuilt else "nobody")
+    earlier = tuple((one, verify_ledger(one, None).found) for one in before)
+    rebuilt = accounts_of([*(one for _, one in earlier), found])
+    by = accountant() if rebuilt else "nobody"
+    return BudgetCheck(path=path, found=found, statements=rebuilt, accountant=by, before=earlier)
+
+
+def chains_of(folder: Path) -> list[Path]:
+    """The chains of a run folder: of its audits, in order, then of its training."""
+    audits = sorted(folder.glob("audit-*.jsonl"), key=lambda one: (len(one.name), one.name))
+    return [*audits, folder / "ledger.jsonl"]
+
+
+def accounts_of(chains: Sequence[Verified]) -> tuple[Statement, ...]:
+    """One statement a site over several chains, oldest first. Runs are counted on from one chain to the next."""
+    booked: list[Booked] = []
+    committed: dict[tuple[int, int, str], int] = {}
+    promised: dict[int, int] = {}
+    so_far = 0
+    for one in chains:
+        said = one.privacy
+        booked += [replace(entry, run=entry.run + so_far) for entry in said.booked]
+        committed |= {(run + so_far, round, site): spent for (run, round, site), spent in said.committed.items()}
+        promised |= {run + so_far: limit for run, limit in said.promised.items()}
+        so_far += _n_runs(one)
+    return statements(booked, committed=committed, promised=promised, compose=epsilon)
+
+
+def _n_runs(chain: Verified) -> int:
+    return max((run.run for run in chain.runs), default=0)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cohortium.errors import VerificationFailed
 from cohortium.reports.officer import OfficerPage, Proof
-from cohortium.sim.accounts import check_budgets
+from cohortium.sim.accounts import chains_of, check_budgets
 from cohortium.sim.folder import write_whole
 from cohortium.sim.release import read_release
 from cohortium.sim.results import read_record
@@ -18,7 +18,8 @@ __all__ = ["export_page"]
 def export_page(folder: Path, to: Path) -> OfficerPage:
     """Write the page. Raises VerificationFailed where the ledger, or what sites say they spent, does not hold."""
     record, release = read_record(folder / "run.json"), read_release(folder)
-    budgets = check_budgets(folder / "ledger.jsonl")
+    *before, ledger = chains_of(folder)
+    budgets = check_budgets(ledger, before=before)
     budgets.refuse_faults()
     found = budgets.found
     if found.head.hex() != record.ledger.head:

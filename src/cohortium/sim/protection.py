@@ -24,7 +24,7 @@ from cohortium.ledger.archive import Verified
 from cohortium.ledger.story import Merge
 from cohortium.privacy.dp.accounting import epsilon, micro
 from cohortium.privacy.dp.purse import Purse
-from cohortium.privacy.dp.statement import Statement, statements
+from cohortium.privacy.dp.statement import Statement
 from cohortium.privacy.he.terms import method_of
 from cohortium.privacy.leakage.membership import Membership
 from cohortium.privacy.leakage.site_audit import SiteAudit, pooled
@@ -39,7 +39,9 @@ from cohortium.reports.privacy import (
     Promise,
     RoundProtection,
     SiteSpending,
+    SpentOn,
 )
+from cohortium.sim.accounts import accounts_of
 from cohortium.sim.comparison import SiteRows
 from cohortium.sim.purses import Purses
 from cohortium.sim.site_auditor import SiteAuditor, thresholds_of
@@ -102,8 +104,13 @@ class Protection:
 
     # --- the record ----------------------------------------------------------------------------------------------
 
-    def record(self, events: Sequence[LedgerEvent], found: Verified) -> PrivacyRecord:
-        """Everything the report shows. events: of the run; found: the export's offline replay."""
+    def record(
+        self, events: Sequence[LedgerEvent], found: Verified, *, audits: Sequence[tuple[PrivacyTerms, Verified]] = ()
+    ) -> PrivacyRecord:
+        """Everything the report shows. events: of the run; found: the export's offline replay.
+
+        audits: terms and replay of each audit of the data that was made with noise before the training.
+        """
         method = method_of(self._study, len(self._auditors))
         masked = method == "masks"
         return PrivacyRecord(
@@ -113,7 +120,7 @@ class Protection:
             word_bits=self._study.privacy.word_bits if masked else 0,
             promise=promise_of(self._program),
             rounds=rounds_of(events, found.runs[-1].merges if found.runs else ()),
-            spending=spending_of(self._program, found),
+            spending=spending_of(self._program, found, audits=audits),
             egress=egress_of(self._logs),
             audit=self._audit(),
         )
@@ -214,24 +221,42 @@ def promise_of(program: Program) -> Promise | None:
     )
 
 
-def spending_of(program: Program, found: Verified) -> tuple[SiteSpending, ...]:
-    """What every site has spent, by the ledger, composed anew; against whom, by the program's terms."""
-    terms, said = program.privacy, found.privacy
-    if terms is None:
+def spending_of(
+    program: Program, found: Verified, *, audits: Sequence[tuple[PrivacyTerms, Verified]] = ()
+) -> tuple[SiteSpending, ...]:
+    """What every site has spent, by the ledgers, composed anew; against whom, by the terms of audits and training.
+
+    Sites whose data an audit has cost their place in the training are there as well, with what they spent before.
+    """
+    terms: dict[int, PrivacyTerms] = {}
+    so_far = 0
+    for one, chain in audits:
+        so_far += len(chain.runs)
+        terms[so_far] = one
+    last = so_far + max((entry.run for entry in found.privacy.booked), default=0)
+    if program.privacy is not None:
+        terms[last] = program.privacy
+    if not terms:
         return ()
-    rebuilt = statements(said.booked, committed=said.committed, promised=said.promised, compose=epsilon)
-    return tuple(_spent(one, terms) for one in rebuilt)
+    rebuilt = accounts_of([*(chain for _, chain in audits), found])
+    return tuple(_spent(one, terms, n_audits=len(audits), last=last) for one in rebuilt)
 
 
-def _spent(one: Statement, terms: PrivacyTerms) -> SiteSpending:
-    run = one.runs[-1]
+def _spent(one: Statement, terms: Mapping[int, PrivacyTerms], *, n_audits: int, last: int) -> SiteSpending:
+    """terms: by number of a run, those of this simulation or this node's run; last: the training."""
+    paid = {run.run: run for run in one.runs}
     against: dict[Against, float] = {
-        party: epsilon(terms.of_first(run.n_rounds, against=party), delta=one.delta)
+        party: epsilon(
+            [e for run in terms.keys() & paid.keys() for e in terms[run].of_first(paid[run].n_rounds, against=party)],
+            delta=one.delta,
+        )
         for party in ("outsiders", "colluders", "alone")
     }
+    parts = [SpentOn(what="audit of the data" if run != last else "training", epsilon=paid[run].epsilon)
+             for run in sorted(terms.keys() & paid.keys())]  # fmt: skip
     return SiteSpending(
         site=one.site,
-        rounds=run.n_rounds,
+        rounds=paid[last].n_rounds if last in paid else 0,
         outsiders=against["outsiders"],
         colluders=against["colluders"],
         alone=against["alone"],
@@ -239,6 +264,7 @@ def _spent(one: Statement, terms: PrivacyTerms) -> SiteSpending:
         cap=one.cap,
         delta=one.delta,
         history=tuple(dict.fromkeys(one.history)),  # reserved and spent give the same total twice
+        parts=tuple(parts) if n_audits else (),
     )
 
 

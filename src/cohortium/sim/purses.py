@@ -143,7 +143,7 @@ class Purses:
             salt=self._chance.secret(32, "salt of the data version", site),
             entropy=lambda n: self._chance.secret(n, "data version", site, len(book.versions())),
             allowed={
-                "total": self._cap if self._cap is not None else _enough(program, terms, strict),
+                "total": self._cap if self._cap is not None else _enough(program, terms, strict, book),
                 "run": None,
                 "accept_weak_privacy": True,
                 "when_short": "stop",
@@ -170,7 +170,13 @@ class Purses:
         return self._books[site]
 
 
-def _enough(program: Program, terms: PrivacyTerms, delta: float) -> float:
-    """A cap that no study of a simulation meets unasked. delta: of patients; a promise to sites costs them more."""
-    planned = epsilon(program.planned_events(), delta=delta) if terms.unit == "site" else terms.epsilon
-    return max(_DEFAULT_CAP, terms.epsilon, math.ceil(planned))
+def _enough(program: Program, terms: PrivacyTerms, delta: float, book: MemoryBook | DiskBook) -> float:
+    """A cap that no study of a simulation meets unasked, whatever its book holds of other runs.
+
+    delta: of patients; a promise to sites costs them more.
+    """
+    other = [event for entry in book.entries() if entry.state != "returned" for event in entry.events]
+    planned = (
+        math.ceil(epsilon([*other, *program.planned_events()], delta=delta)) if other or terms.unit == "site" else 0
+    )
+    return max(_DEFAULT_CAP, terms.epsilon, planned)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohortium.core.examples import Examples, concatenate
+from cohortium.core.private import PrivacyTerms
 from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
 from cohortium.core.verdicts import Verdict
@@ -59,14 +60,19 @@ class Screened:
     """What the audit leaves. rows: of the sites that train, as they train; as_they_came: of all sites, with the
 
     training rows nobody touched. runs: the swarms of the audits. record: None where the study names no detector.
-    promises: what a report says of the privacy of the audit itself.
+    terms: of the audit that was made with noise; what a report says of it are promises.
     """
 
     rows: list[SiteRows]
     as_they_came: list[SiteRows] = field(default_factory=list)
     runs: tuple[SwarmRun, ...] = ()
     record: QualityRecord | None = None
-    promises: tuple[str, ...] = ()
+    terms: tuple[PrivacyTerms, ...] = ()
+
+    @property
+    def promises(self) -> tuple[str, ...]:
+        """What a report says of the privacy of the audit itself."""
+        return tuple(f"the audit of the sites' data: {sentences(one, simulated=True)[0]}" for one in self.terms)
 
     @property
     def changed(self) -> bool:
@@ -147,7 +153,7 @@ def screen_sites(
         as_they_came=came,
         runs=tuple(one.run for one in audits if one.run is not None),
         record=eliminated(_record(study, audits, repaired, left_out), gone, trial),
-        promises=_promises(study, first),
+        terms=_terms(study, first),
     )
 
 
@@ -250,12 +256,11 @@ def _noisy_audit(
     return _Audit(table=found.table, cost=found.cost, run=run)
 
 
-def _promises(study: Study, audit: _Audit) -> tuple[str, ...]:
-    """What a report says of an audit under noise that was made."""
+def _terms(study: Study, audit: _Audit) -> tuple[PrivacyTerms, ...]:
+    """Of an audit under noise that was made; there is no second one."""
     if study.quality.dp is None or audit.run is None:
         return ()
-    terms = audit_terms(study.quality.dp.epsilon, study.quality.dp.delta, n_sites=len(audit.table.verdicts))
-    return (f"the audit of the sites' data: {sentences(terms, simulated=True)[0]}",)
+    return (audit_terms(study.quality.dp.epsilon, study.quality.dp.delta, n_sites=len(audit.table.verdicts)),)
 
 
 def _travelled(study: Study, rows: Sequence[SiteRows], *, seed: int) -> _Audit:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +27,12 @@ from cohortium.reports.record import RunRecord
 from cohortium.reports.scope import Scope
 from cohortium.sim.comparison import SiteRows, TrainedModel
 from cohortium.sim.folder import write_whole
+from cohortium.sim.swarm import SwarmRun
 
 __all__ = [
     "LedgerCheck",
     "SavedModel",
+    "chain_file",
     "load_model",
     "model_file",
     "page_file",
@@ -167,6 +170,15 @@ def read_record(path: Path) -> RunRecord:
         raise DataError(f"record '{path}': {error}") from None
     except OSError as error:
         raise UsageError(f"cannot read record '{path}': {error.strerror}") from None
+
+
+def chain_file(swarm: SwarmRun) -> tuple[bytes, Verified]:
+    """The chain as JSON lines, and what an offline replay by the rules finds in them; closes the ledger."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ledger.jsonl"
+        swarm.ledger.export(path)
+        swarm.ledger.close()
+        return path.read_bytes(), verify(path, evm=False)
 
 
 def page_file(record: RunRecord, *, scope: str) -> list[bytes]:

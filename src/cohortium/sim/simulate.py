@@ -22,7 +22,7 @@ from cohortium.core.study import Study
 from cohortium.data.table import Table
 from cohortium.errors import Problem, StudyError, UsageError
 from cohortium.ledger import ENGINES, SERVED
-from cohortium.ledger.archive import Verified, verify
+from cohortium.ledger.archive import Verified
 from cohortium.ledger.story import Merge
 from cohortium.models.newton import out_of_rounds
 from cohortium.privacy.dp.site_level import SiteLevel
@@ -44,7 +44,7 @@ from cohortium.sim.progress import Progress
 from cohortium.sim.protection import Protection
 from cohortium.sim.purses import Purses, patients_of
 from cohortium.sim.quality import screen_sites, with_effects
-from cohortium.sim.results import model_file, page_file, write_report
+from cohortium.sim.results import chain_file, model_file, page_file, write_report
 from cohortium.sim.round_measures import cause_of, measure_round
 from cohortium.sim.scenarios import published
 from cohortium.sim.swarm import Setting, SwarmRun, run_swarm
@@ -207,7 +207,8 @@ def _run(
         rng=chance.stream("bootstrap"),
         cause=cause_of(model.program.learner),
     )
-    exported, verified = _export(swarm)
+    exported, verified = chain_file(swarm)
+    audits = [chain_file(one) for one in screened.runs]
     merges = verified.runs[-1].merges
     record = RunRecord(
         status=str(swarm.outcome),
@@ -243,7 +244,9 @@ def _run(
         gaps=measured.gaps,
         quality=with_effects(study, screened, measured.results, chance=chance, engine=options.engine, model=model),
         checks=tuple(checks),
-        privacy=protection.record(swarm.events, verified),
+        privacy=protection.record(
+            swarm.events, verified, audits=[(terms, audits[at][1]) for at, terms in enumerate(screened.terms)]
+        ),
         notes=(
             options.note,
             *_privacy_notes(model),
@@ -264,7 +267,7 @@ def _run(
         ),
     )
     chains = {"ledger.jsonl": exported}
-    chains |= {f"audit-{number}.jsonl": _export(one)[0] for number, one in enumerate(screened.runs, start=1)}
+    chains |= {f"audit-{number}.jsonl": chain for number, (chain, _) in enumerate(audits, start=1)}
     return Result(record=record, model=model, gathered=gathered, study=study, rows=rows), chains
 
 
@@ -294,15 +297,6 @@ def _compared(
         return found.scored, found.missing
     others = compare(study, rows, chance=chance, engine=engine, say=screen)
     return score_models({"swarm": swarm, **others.models}, rows), others.missing
-
-
-def _export(swarm: SwarmRun) -> tuple[bytes, Verified]:
-    """The chain as JSON lines, and what an offline replay by the rules finds in them; closes the ledger."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "ledger.jsonl"
-        swarm.ledger.export(path)
-        swarm.ledger.close()
-        return path.read_bytes(), verify(path, evm=False)
 
 
 def _ledger_record(swarm: SwarmRun, found: Verified, engine: str) -> LedgerRecord:
