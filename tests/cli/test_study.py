@@ -59,6 +59,26 @@ def test_check_refuses_a_leak_and_changes_nothing(folder, files, capsys):
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
+def test_check_without_data_says_what_it_leaves_to_them(folder, files, capsys):
+    path = str(folder / "study.toml")
+    assert run(["study", "check", path]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("not checked without --data: the columns, which the study leaves to the tables, and")
+    assert run(["study", "check", path, *files[1](folder)]) == 0
+    assert "not checked" not in capsys.readouterr().out
+
+
+def test_check_of_a_generator_names_the_next_command_and_the_line_the_data_refuse(folder, files, capsys):
+    path, genes = folder / "study.toml", '[study]\nname = "little"\noutcome = "label"\n[synth]\ngenes = ["sex"]\n'
+    path.write_text(genes)
+    for command in (["study", "check"], ["synth", "fit"]):
+        assert run([*command, str(path), *files[1](folder)]) == 2
+        assert f"{path}:5 synth.genes: 'sex' is a category; a gene is a flag" in capsys.readouterr().err
+    path.write_text(genes.replace('genes = ["sex"]', ""))
+    assert run(["study", "check", str(path), *files[1](folder)]) == 0
+    assert f"next: cohortium synth fit {path} --data ...; between hospitals" in capsys.readouterr().err
+
+
 def test_show_prints_every_setting_and_the_digest_sites_approve(folder, capsys):
     assert run(["study", "show", str(folder / "study.toml")]) == 0
     shown = capsys.readouterr().out

@@ -122,4 +122,4 @@ def test_a_private_fit_says_what_its_noise_is_worth(tmp_path, capsys):
     tables, pinned = ["--data", str(data), "--site-column", "site"], str(tmp_path / "pinned.toml")
     assert run(["study", "pin", str(study), *tables, "--out", pinned]) == 0
     assert run(["synth", "fit", pinned, *tables, "--out", str(tmp_path / "g")]) == 0
-    assert "noise for epsilon 8 a patient; here it came from the seed" in capsys.readouterr().out
+    assert "noise for epsilon 8 a patient, from the operating system; nothing was booked" in capsys.readouterr().out

@@ -109,7 +109,8 @@ def test_an_audit_under_noise_is_taken_with_masks_and_a_public_scale():
 @pytest.mark.parametrize(
     ("facts", "sections", "said"),
     [
-        ({}, {}, "an audit under noise may not read means of patients"),
+        ({}, {}, "scale = 'standard': an audit under noise needs agreed ranges; set scale = 'public'"),
+        ({}, {"cohort": {"scale": "public"}}, "fill = 'mean': an audit under noise may not read means of patients"),
         ({}, {**PUBLIC, **CLEAR}, "noise is shared out by the sites of a masked sum"),
         ({"on_harm": "repair"}, PUBLIC, "rests on what an audit under noise does not release"),
         ({"exclude_records": "local"}, PUBLIC, "only ranks a site's records"),
@@ -122,6 +123,20 @@ def test_an_audit_under_noise_is_taken_with_masks_and_a_public_scale():
 )
 def test_what_an_audit_under_noise_cannot_do_is_refused(facts, sections, said):
     assert any(said in one for one in problems(24, **quality(**{**NOISY, **facts}), **sections))
+
+
+@pytest.mark.parametrize(
+    ("scale", "said"),
+    [
+        ("standard", "scale = 'standard' reads patients without noise"),
+        ("none", "an audit under noise needs agreed ranges"),
+    ],
+)
+def test_what_training_and_audit_refuse_alike_is_said_once(scale, said):
+    private = {"cohort": {"scale": scale}, "privacy": {"dp": {"mode": "local"}}}
+    found = check_study(study_of({**BASE, **quality(**NOISY), **private}), n_sites=12)
+    assert sorted(one.key for one in found) == ["cohort.fill", "cohort.scale"]
+    assert any(said in one.message for one in found)
 
 
 def test_noise_wants_nearly_all_sites_in_every_sum():

@@ -2,8 +2,8 @@
 
 import pytest
 
-from cohortium.errors import StudyError, UsageError
-from cohortium.sim.inputs import read_sites, read_study
+from cohortium.errors import Problem, StudyError, UsageError
+from cohortium.sim.inputs import placed, read_sites, read_study
 
 STUDY = '[study]\nname = "s"\noutcome = "y"\n[model]\nname = "logistic"\n'
 
@@ -48,6 +48,19 @@ def test_more_sites_required_than_there_are_is_refused(write):
 def test_one_site_is_no_swarm(write):
     with pytest.raises(StudyError, match="at least 2 sites, found 1"):
         read_study(write("s.toml", STUDY), n_sites=1)
+
+
+def test_what_the_data_refuse_gets_the_line_of_its_key(write):
+    path = write("s.toml", STUDY + "[synth]\n")
+    problems = [Problem("model.name", "cannot"), Problem("study.outcome", "is not there"), Problem("", "too few")]
+    with (
+        pytest.raises(StudyError, match=r"s\.toml:3 study\.outcome: is not there\n.*:5 model\.name") as found,
+        placed(path),
+    ):
+        raise StudyError(problems, hint="wait")
+    assert found.value.hint == "wait"
+    with pytest.raises(StudyError, match=r"^mapping\.toml x: of another file$"), placed(path):
+        raise StudyError([Problem("x", "of another file")], path="mapping.toml")
 
 
 def test_a_study_that_is_not_text_or_not_there_is_refused(write, tmp_path):

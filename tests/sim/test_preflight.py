@@ -4,6 +4,7 @@ import pytest
 
 from cohortium.core.study_text import study_of
 from cohortium.errors import DataError, StudyError
+from cohortium.sim.pinning import pin
 from cohortium.sim.preflight import preflight
 
 
@@ -71,3 +72,25 @@ def test_who_asks_for_a_private_network_hears_of_the_better_generator(tables):
     )
     advice = preflight(private, tables).advice
     assert any(sentence.startswith("generator 'ctgan' learns less than 'marginal_dp'") for sentence in advice)
+
+
+def test_what_is_left_for_the_data_is_said_in_one_line(study, tables):
+    assert preflight(study, tables).later == ""
+    assert preflight(study, None).later.startswith("the columns, which the study leaves to the tables, and whether")
+    pinned = pin(study.model_dump(exclude_none=True), tables).study
+    assert preflight(pinned, None).later.startswith("the number of sites, how many patients each has")
+
+
+def test_a_pinned_study_is_refused_without_data_for_what_its_columns_rule_out(make_study, tables):
+    pinned = pin(make_study().model_dump(exclude_none=True), tables).study
+    other = pinned.with_plans(model=pinned.model.model_copy(update={"name": "cox"}))
+    with pytest.raises(DataError, match="'cox' needs an outcome of kind survival, got binary"):
+        preflight(other, None)
+
+
+def test_noise_that_nobody_can_account_for_is_refused_without_data(make_study):
+    pytest.importorskip("dp_accounting", reason="dp-accounting is not installed: pip install 'cohortium[dp]'")
+    private = {"cohort": {"scale": "none", "fill": "none"}, "privacy": {"dp": {"epsilon": 1.0, "sample_rate": 0.001}}}
+    study = make_study(strategy={"rounds": 1000}, **private)
+    with pytest.raises(StudyError, match="1000000 noisy steps; at most 200000 are accounted for"):
+        preflight(study, None)

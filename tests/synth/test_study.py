@@ -88,6 +88,45 @@ def test_an_unknown_option_is_named_before_any_column_is_known():
 
 
 @pytest.mark.parametrize(
+    ("options", "key", "said"),
+    [
+        ({"pac": 10}, "synth.options.pac", "pac = 10 judges patients together"),
+        ({"steps": 0}, "synth.options.steps", "steps must be a whole number from 1"),
+        ({"warm_steps": 5, "steps": 0}, "synth.options.steps", "steps must be"),
+    ],
+)
+def test_an_option_of_a_wrong_value_is_refused_before_any_column_is_known(options, key, said):
+    one = study_of(
+        {
+            "study": {"name": "s", "outcome": "y"},
+            "cohort": {"columns": {"y": {"kind": "flag"}, "f": {"kind": "flag"}}},
+            "synth": {"generator": "ctgan", "federation": "fedavg", "options": options},
+            "privacy": {"dp": {"epsilon": 3.0}},
+        }
+    )
+    for plan in (one, one.with_plans(cohort=one.cohort.model_copy(update={"columns": {}}))):
+        assert [said in problem.message for problem in check_study(plan) if problem.key == key] == [True]
+
+
+def test_columns_that_a_study_declares_are_checked_without_data():
+    columns = {"y": {"kind": "flag"}, "age": {"kind": "number"}}
+    content = {
+        "study": {"name": "s", "outcome": "y"},
+        "cohort": {"columns": columns},
+        "synth": {"generator": "marginal_dp"},
+        "privacy": {"dp": {"epsilon": 3.0}},
+    }
+    (found,) = check_study(study_of(content))
+    assert (found.key, found.message) == (
+        "cohort.ranges",
+        "column 'age' has no range that everybody may know; agree on one under [cohort] ranges",
+    )
+    assert check_study(study_of({**content, "cohort": {"columns": columns, "ranges": {"age": [18, 100]}}})) == ()
+    (found,) = check_study(study_of({**content, "synth": {"genes": ["TP53"]}, "privacy": {}}))
+    assert (found.key, found.message) == ("synth.genes", "no column 'TP53'")
+
+
+@pytest.mark.parametrize(
     ("federation", "masked", "said"),
     [
         ("fedavg", True, "generator 'bn' learns by sums; choose exact, sharing, similarity or ensemble"),

@@ -48,7 +48,7 @@ def simulate(
 ) -> None:
     """Train a swarm, compare it with every site's own model and with pooled data, write the report."""
     from cohortium.sim.folder import kept_state
-    from cohortium.sim.inputs import read_sites, read_study
+    from cohortium.sim.inputs import placed, read_sites, read_study
     from cohortium.sim.simulate import Options, run_simulation
 
     screen = Screen(as_json=as_json, quiet=quiet)
@@ -61,7 +61,8 @@ def simulate(
         ledger=ledger, engine=engine, seed=seed, resume=resume, faults=faults or "", cap=cap, command=repeat
     )
     try:
-        result = run_simulation(study, tables, out=out, options=options, screen=screen.say, warn=screen.warn)
+        with placed(path):
+            result = run_simulation(study, tables, out=out, options=options, screen=screen.say, warn=screen.warn)
     except KeyboardInterrupt:
         if kept_state(out) is None:
             raise

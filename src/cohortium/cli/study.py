@@ -40,13 +40,14 @@ def new(
 @app.command()
 def check(path: StudyFile, data: Data = None, site_column: SiteColumn = None, as_json: AsJson = False) -> None:
     """Say everything that is wrong, and what the sites' data advise. Changes nothing."""
-    from cohortium.sim.inputs import read_sites, read_study
+    from cohortium.sim.inputs import placed, read_sites, read_study
     from cohortium.sim.preflight import preflight
 
     screen = Screen(as_json=as_json)
     tables = read_sites(data, site_column=site_column) if data else None
     study = read_study(path, n_sites=len(tables) if tables else None)
-    found = preflight(study, tables)
+    with placed(path):
+        found = preflight(study, tables)
     screen.document(found.document())
     if tables:
         screen.table(("column", "kind", "role", "unit"), found.columns)
@@ -56,10 +57,16 @@ def check(path: StudyFile, data: Data = None, site_column: SiteColumn = None, as
             screen.result(f"{one.level}: {one.id}: {one.found}" + (f" - {one.fix}" if one.fix else ""))
     for advice in found.advice:
         screen.result(f"advice: {advice}")
+    if found.later:
+        screen.result(f"not checked without --data: {found.later}")
     failed = any(one.level == "fail" for one in found.checks)
     screen.result(f"{path}: {'refused' if failed else 'can be run'} (digest {study.digest.hex()[:16]})")
     if failed:
         raise typer.Exit(2)
+    if study.synth is not None:
+        screen.say(
+            f"next: cohortium synth fit {path} --data ...; between hospitals, once pinned: cohortium run propose"
+        )
 
 
 @app.command()

@@ -40,21 +40,22 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """Learn the study's generator by a swarm of the sites. No row leaves a site; a reserve of each trains nothing."""
-    from cohortium.sim.inputs import read_sites, read_study
+    from cohortium.sim.inputs import placed, read_sites, read_study
     from cohortium.sim.synthesis import fit as fit_generator
 
     screen = Screen(as_json=as_json)
     tables = read_sites(data or [], site_column=site_column)
     study = read_study(path, n_sites=len(tables))
-    fitted = fit_generator(
-        study, tables, out=out, ledger=ledger, split=split, site_column=site_column or "site", say=screen.say
-    )
+    with placed(path):
+        fitted = fit_generator(
+            study, tables, out=out, ledger=ledger, split=split, site_column=site_column or "site", say=screen.say
+        )
     screen.document(fitted.document())
     screen.result(f"generator: {out / 'generator.safetensors'} (digest {fitted.saved.state.digest.hex()[:16]})")
     if fitted.epsilon is not None:
         screen.result(
-            f"noise for epsilon {fitted.epsilon:g} a patient; here it came from the seed, which protects nobody:"
-            " between hospitals it is secret and booked"
+            f"noise for epsilon {fitted.epsilon:g} a patient, from the operating system; nothing was booked for it:"
+            " between hospitals every site books its part"
         )
     if split is not None:
         screen.result(f"real patients, for judging: {split / 'training.csv'}, {split / 'reserve.csv'}")
@@ -144,21 +145,23 @@ def validate(
     Exits 1 when a control does not fail as it must: then nothing is proven.
     """
     from cohortium.sim.folder import write_whole
-    from cohortium.sim.inputs import read_study
+    from cohortium.sim.inputs import placed, read_study
     from cohortium.sim.synth_tables import validate_files
 
     screen = Screen(as_json=as_json)
-    found = validate_files(
-        read_study(schema),
-        real=real,
-        synthetic=synthetic,
-        holdout=holdout,
-        site_column=site_column,
-        by_site=by_site,
-        bench=bench_file,
-        seed=seed,
-        draws=draws,
-    )
+    study = read_study(schema)
+    with placed(schema):
+        found = validate_files(
+            study,
+            real=real,
+            synthetic=synthetic,
+            holdout=holdout,
+            site_column=site_column,
+            by_site=by_site,
+            bench=bench_file,
+            seed=seed,
+            draws=draws,
+        )
     screen.document(found.judgement.document())
     for note in found.judgement.notes:
         screen.warn(note)
@@ -195,7 +198,7 @@ def gate(
     """Ask, at a site, whether a synthetic table may leave; or check a verdict somebody shows. 1 when it may not."""
     from cohortium.errors import UsageError
     from cohortium.sim.folder import write_whole
-    from cohortium.sim.inputs import read_study
+    from cohortium.sim.inputs import placed, read_study
     from cohortium.sim.synth_gate import ask_gate, check_verdict
 
     screen = Screen(as_json=as_json)
@@ -207,7 +210,8 @@ def gate(
         return
     if real is None or holdout is None:
         raise UsageError("give the site's own patients by --real and its reserve by --holdout, or a verdict by --check")
-    found = ask_gate(study, training=real, reserve=holdout, table=synthetic, site_column=site_column, seed=seed)
+    with placed(schema):
+        found = ask_gate(study, training=real, reserve=holdout, table=synthetic, site_column=site_column, seed=seed)
     screen.document(found.document())
     if verdict is not None:
         write_whole(verdict, [found.file()])

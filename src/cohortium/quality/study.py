@@ -114,9 +114,7 @@ def _of_noise(study: Study, n_sites: int | None) -> list[Problem]:
     if not study.privacy.masked(n_sites):
         why = "noise is shared out by the sites of a masked sum; switch privacy.secure_aggregation on"
         problems.append(Problem("quality.dp", why))
-    if study.cohort.scale != "public" or study.cohort.fill != "none":
-        why = 'an audit under noise may not read means of patients; set cohort.scale = "public", fill = "none", ranges'
-        problems.append(Problem("cohort.scale", why))
+    problems += _of_means(study)
     if plan.on_harm not in ("report", "quarantine"):
         why = f"on_harm = '{plan.on_harm}' rests on what an audit under noise does not release; set \"quarantine\""
         problems.append(Problem("quality.on_harm", why))
@@ -135,6 +133,19 @@ def _of_noise(study: Study, n_sites: int | None) -> list[Problem]:
         why = f"delta {plan.dp.delta:g} is a chance that somebody's data are told; at most {delta_limit(1):g}"
         problems.append(Problem("quality.dp.delta", why))
     return problems or ([] if n_sites is None else _too_few(n_sites, masked=True))
+
+
+def _of_means(study: Study) -> list[Problem]:
+    """Scaling and filling that an audit under noise may not read, where [privacy.dp] does not refuse them as well."""
+    scale, fill, private = study.cohort.scale, study.cohort.fill, study.privacy.dp is not None
+    problems = []
+    if scale != "public" and not (private and scale != "none"):
+        why = f"scale = '{scale}': an audit under noise needs agreed ranges; set scale = 'public' and cohort.ranges"
+        problems.append(Problem("cohort.scale", why))
+    if fill != "none" and not private:
+        why = f"fill = '{fill}': an audit under noise may not read means of patients; set fill = 'none'"
+        problems.append(Problem("cohort.fill", why))
+    return problems
 
 
 def _too_few(n_sites: int, *, masked: bool) -> list[Problem]:

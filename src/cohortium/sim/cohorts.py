@@ -18,7 +18,7 @@ from cohortium.errors import DataError, Problem, StudyError
 from cohortium.reports.record import Flow
 from cohortium.sim.comparison import SiteRows
 
-__all__ = ["Gathered", "flow_of", "gather", "read_cohort", "schema_of", "split_of"]
+__all__ = ["Gathered", "check_split", "flow_of", "gather", "read_cohort", "schema_of", "split_of"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,10 +59,7 @@ def gather(study: Study, tables: Mapping[str, Table], *, chance: Chance) -> Gath
     With `evaluation.folds` nobody is held out for good: all patients outside the calibration part train the model.
     """
     schema = schema_of(study, tables)
-    evaluation = study.evaluation
-    if evaluation.folds and (part := schema.the("part")) is not None:
-        sentence = f"column '{part.name}' publishes a split; leave folds out, or exclude the column"
-        raise StudyError([Problem("evaluation.folds", sentence)])
+    check_split(study, schema)
     cohorts: dict[str, Cohort] = {}
     problems: list[str] = []
     for site in sorted(tables):
@@ -74,8 +71,15 @@ def gather(study: Study, tables: Mapping[str, Table], *, chance: Chance) -> Gath
     if problems:
         raise DataError("\n".join(problems))
     check_cohorts(list(cohorts.values()))
-    _check_parts(cohorts, folds=bool(evaluation.folds))
+    _check_parts(cohorts, folds=bool(study.evaluation.folds))
     return Gathered(schema=schema, cohorts=cohorts, tables=tables)
+
+
+def check_split(study: Study, schema: CohortSchema) -> None:
+    """Refuse folds beside a published split. Raises StudyError."""
+    if study.evaluation.folds and (part := schema.the("part")) is not None:
+        sentence = f"column '{part.name}' publishes a split; leave folds out, or exclude the column"
+        raise StudyError([Problem("evaluation.folds", sentence)])
 
 
 def read_cohort(

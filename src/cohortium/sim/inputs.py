@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from cohortium.assembly import check_study
@@ -15,8 +16,9 @@ from cohortium.data.table import Table
 from cohortium.errors import Problem, StudyError, UsageError
 from cohortium.sim.own_code import check_code, find_code, load_code
 
-__all__ = ["read_sites", "read_study"]
+__all__ = ["placed", "read_sites", "read_study"]
 
+_NO_FILE = StudyError([]).path
 _NAMED = re.compile(r"^([a-z0-9-]{1,32})=(.+)$")
 
 
@@ -51,6 +53,18 @@ def read_study(path: Path, *, n_sites: int | None = None, to_pin: bool = False) 
         except StudyError as error:
             raise StudyError(_located(error.problems, text), path=str(path)) from None
     return study
+
+
+@contextmanager
+def placed(path: Path) -> Iterator[None]:
+    """Give what is refused only after the data have been seen the study's file and the lines of its keys."""
+    try:
+        yield
+    except StudyError as error:
+        if error.path != _NO_FILE:  # of another file, or placed already
+            raise
+        problems = _located(error.problems, path.read_text(encoding="utf-8-sig"))
+        raise StudyError(problems, path=str(path), hint=error.hint) from None
 
 
 def _located(problems: Sequence[Problem], text: str) -> list[Problem]:

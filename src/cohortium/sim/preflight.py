@@ -11,11 +11,14 @@ from cohortium.assembly import build_learner, build_strategy, check_fit, quorum,
 from cohortium.core.check import Check
 from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
+from cohortium.data.inference import is_pinned
+from cohortium.data.schema import CohortSchema
 from cohortium.data.table import Table
 from cohortium.privacy.dp.terms import advice, check_delta, terms_of
+from cohortium.privacy.secagg.context import MAX_SITES
 from cohortium.privacy.secagg.terms import sentence_on
 from cohortium.quality.study import check_audited
-from cohortium.sim.cohorts import Gathered, gather
+from cohortium.sim.cohorts import Gathered, check_split, gather, schema_of
 from cohortium.sim.leaks import leakage_checks
 from cohortium.sim.own_code import blamed_on, loaded_code
 from cohortium.sim.synth_program import split_study
@@ -24,16 +27,24 @@ from cohortium.synth.study import build_federation, build_generator
 
 __all__ = ["Preflight", "preflight"]
 
+_OF_TABLES = "the number of sites, how many patients each has, and what their tables hold"
+_OF_COLUMNS = f"the columns, which the study leaves to the tables, and whether they fit what is learned; {_OF_TABLES}"
+"""What is not checked without data."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Preflight:
-    """columns: name, kind, role, unit. sites: site and counts. Both empty when no data were given."""
+    """columns: name, kind, role, unit. sites: site and counts. Both empty when no data were given.
+
+    later: what could not be checked without data; empty with data.
+    """
 
     study: Study
     columns: tuple[tuple[str, ...], ...] = ()
     sites: tuple[tuple[str, ...], ...] = ()
     checks: tuple[Check, ...] = ()
     advice: tuple[str, ...] = ()
+    later: str = ""
 
     def document(self) -> dict[str, Any]:
         """For `--json`."""
@@ -47,23 +58,40 @@ class Preflight:
             ],
             "checks": [asdict(check) for check in self.checks],
             "advice": list(self.advice),
+            "later": self.later,
         }
 
 
 def preflight(study: Study, tables: Mapping[str, Table] | None) -> Preflight:
     """Everything that can be said before anybody trains. Raises StudyError or DataError when it cannot be done."""
     if not tables:
-        return Preflight(study=study)
+        return _without_tables(study)
     if study.synth is not None:
         return _before_a_generator(study, tables)
     gathered = gather(study, tables, chance=Chance(study.evaluation.seed, secrets_from_system=False))
     for cohort in gathered.cohorts.values():
         check_delta(study, n_patients=cohort.n_rows("train"))
-    layout = gathered.schema.layout()
-    check_audited(study, sites=gathered.cohorts, outcome=layout.outcome)
-    with blamed_on(loaded_code(study)):
-        check_fit(study, layout)
+    check_audited(study, sites=gathered.cohorts, outcome=gathered.schema.outcome_kind)
+    _check_columns(study, gathered.schema)
     return _found(study, gathered, checks=tuple(leakage_checks(study, gathered)), advice=_advice(study, gathered))
+
+
+def _without_tables(study: Study) -> Preflight:
+    """What the study alone, and the columns where it declares them all, can be refused for."""
+    terms_of(study, n_sites=MAX_SITES)
+    if not is_pinned(study.model_dump(exclude_none=True)):
+        return Preflight(study=study, later=_OF_COLUMNS)
+    schema = schema_of(study, {})
+    check_split(study, schema)
+    if study.synth is None:
+        check_audited(study, sites=study.quality.anchors, outcome=schema.outcome_kind)
+        _check_columns(study, schema)
+    return Preflight(study=study, later=_OF_TABLES)
+
+
+def _check_columns(study: Study, schema: CohortSchema) -> None:
+    with blamed_on(loaded_code(study)):
+        check_fit(study, schema.layout())
 
 
 def _before_a_generator(study: Study, tables: Mapping[str, Table]) -> Preflight:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
@@ -10,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from cohortium.core.study import Study, SynthPlan
-from cohortium.data.inference import is_pinned
+from cohortium.data.inference import agreed_schema, is_pinned
 from cohortium.data.schema import CohortSchema
-from cohortium.errors import Problem, StudyError, UsageError
+from cohortium.errors import DataError, Problem, StudyError, UsageError
 from cohortium.privacy.dp.terms import PRIVATE_NETWORKS, generator_refusals, terms_of
 from cohortium.synth.conditions import Condition, parse
 from cohortium.synth.facts import Fact, Facts
@@ -63,18 +64,26 @@ def facts_of(study: Study, schema: CohortSchema) -> Facts:
 def build_generator(study: Study, schema: CohortSchema) -> Any:
     """The study's generator. Raises StudyError naming the option."""
     plan = plan_of(study)
-    made = GENERATORS.resolve(plan.generator)
-    if problems := _unknown_options(plan, made):
+    if problems := _unknown_options(plan, GENERATORS.resolve(plan.generator)):
         raise StudyError(problems)
     facts = facts_of(study, schema)
     _conditions(plan, facts)
+    return _made(study, facts)
+
+
+def _made(study: Study, facts: Facts) -> Any:
+    """The generator of these columns. Raises StudyError naming the option, or that ranges are not agreed."""
+    plan = plan_of(study)
     try:
-        generator = made(facts=facts, min_cell=plan.min_cell, **plan.options)
+        generator = GENERATORS.resolve(plan.generator)(facts=facts, min_cell=plan.min_cell, **plan.options)
         if study.privacy.dp is not None and plan.generator in PRIVATE_NETWORKS:
             generator.private_foundation()  # wants agreed ranges
         return generator
     except (TypeError, ValueError) as error:
-        raise StudyError([Problem("synth.options", str(error))]) from None
+        said = str(error)
+        option = next((f"synth.options.{word}" for word in re.findall(r"\w+", said) if word in plan.options), None)
+        key = "cohort.ranges" if "[cohort] ranges" in said else option or "synth.options"
+        raise StudyError([Problem(key, said)]) from None
 
 
 def build_federation(study: Study, generator: Any, *, n_sites: int) -> Federation:
@@ -108,7 +117,7 @@ def check_synth(study: Study, n_sites: int | None = None) -> tuple[Problem, ...]
         if generator.learns_by == "weights" and find_spec("torch") is None:
             sentence = f"generator '{plan.generator}' needs torch: pip install 'cohortium[torch]', or choose 'bn'"
             problems.append(Problem("synth.generator", sentence))
-        problems += _unknown_options(plan, generator)
+        problems += _unknown_options(plan, generator) or _without_patients(study)
     problems += _federation_problems(study, generator, n_sites)
     problems += generator_refusals(study, n_sites=n_sites) + _unpinned(study)
     if study.strategy.name not in ("auto", "exact-sums"):
@@ -128,6 +137,21 @@ def _unknown_options(plan: SynthPlan, made: Any) -> list[Problem]:
     return [Problem(f"synth.options.{name}", takes) for name in sorted(set(plan.options) - known)]
 
 
+def _without_patients(study: Study) -> list[Problem]:
+    """What the generator refuses of its options, and of its columns where the study declares them all."""
+    content = study.model_dump(exclude_none=True)
+    try:
+        if is_pinned(content):
+            build_generator(study, agreed_schema(content, {}))
+        else:
+            _made(study, Facts(columns=()))
+    except StudyError as error:
+        return list(error.problems)
+    except DataError as error:
+        return [Problem("cohort", str(error))]
+    return []
+
+
 def _unpinned(study: Study) -> list[Problem]:
     """What a private generator would learn of the columns without noise."""
     if study.privacy.dp is None or is_pinned(study.model_dump(exclude_none=True)):
@@ -137,18 +161,19 @@ def _unpinned(study: Study) -> list[Problem]:
 
 
 def _federation_problems(study: Study, generator: Any, n_sites: int | None) -> list[Problem]:
-    """What is wrong with the federation. generator: its class or object, None where the name is unknown."""
+    """The one thing that is wrong with the federation. generator: its class or object, None where it is unknown."""
     plan = plan_of(study)
     if plan.federation not in FEDERATIONS:
         sentence = f"unknown federation '{plan.federation}'; available: {', '.join(FEDERATIONS)}"
         return [Problem("synth.federation", sentence)]
-    problems = []
-    if generator is not None and (wrong := cell_refused(plan.generator, generator.learns_by, plan.federation)):
-        problems.append(Problem("synth.federation", wrong))
-    if plan.federation in SINGLE and study.privacy.masked(n_sites):
+    if generator is None:
+        return []
+    private, learns_by = study.privacy.dp is not None and plan.generator in PRIVATE_NETWORKS, generator.learns_by
+    wrong = cell_refused(plan.generator, learns_by, plan.federation, private=private)
+    if not wrong and plan.federation in SINGLE and study.privacy.masked(n_sites):
         by_default = study.privacy.secure_aggregation is None
-        problems.append(Problem("synth.federation", refused_under_masks(plan.federation, by_default=by_default)))
-    return problems
+        wrong = refused_under_masks(plan.federation, learns_by, by_default=by_default)
+    return [Problem("synth.federation", wrong)] if wrong else []
 
 
 def rules_of(study: Study, facts: Facts) -> tuple[Condition, ...]:

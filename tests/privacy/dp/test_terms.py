@@ -205,8 +205,6 @@ def test_a_study_that_takes_a_network_for_its_private_generator_is_told_of_the_b
         ("marginal_dp", {"unit": "site", "accept_site_level": True}, "for patients"),
         ("marginal_dp", {"delta": 1e-4}, "at most 1e-05"),
         ("copula", {"epsilon": 3.0}, "choose 'marginal_dp', 'vae_bgm' or 'ctgan'"),
-        ("ctgan", {"epsilon": 3.0}, "federation 'exact' shows more of a network"),
-        ("vae_bgm", {"epsilon": 3.0}, "federation 'exact' shows more of a network"),
     ],
 )
 def test_generators_that_cannot_keep_the_promise_are_refused(name, dp, sentence):

@@ -30,6 +30,17 @@ def test_every_other_cell_is_open():
 
 def test_what_needs_single_contributions_says_what_masks_would_hide():
     assert set(SINGLE) == {"sharing", "ensemble", "cyclic"}
-    said = refused_under_masks("ensemble", by_default=True)
+    said = refused_under_masks("ensemble", "sums", by_default=True)
     assert said.startswith("federation 'ensemble' shows single-site models, but secure aggregation is on by default")
-    assert "choose 'exact' or 'fedavg'" in said
+    assert "choose 'exact', or say" in said
+    assert "choose 'fedavg', or say" in refused_under_masks("cyclic", "weights", by_default=False)
+
+
+@pytest.mark.parametrize("federation", sorted({*FEDERATIONS} - {"fedavg", "central", "isolated"}))
+def test_a_private_network_is_sent_to_fedavg_and_nowhere_else(federation):
+    said = cell_refused("ctgan", "weights", federation, private=True)
+    assert said.endswith("; under [privacy.dp] choose fedavg")
+    assert said.startswith(
+        "federation 'exact' adds up sums" if federation == "exact" else f"federation '{federation}' shows"
+    )
+    assert not cell_refused("ctgan", "weights", "fedavg", private=True)

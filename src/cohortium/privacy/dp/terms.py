@@ -242,9 +242,6 @@ def generator_refusals(study: Study, *, n_sites: int | None) -> list[Problem]:
         sentence = f"generator '{name}' adds no noise, so it can promise no epsilon; choose {able}"
         return [Problem("privacy.dp", sentence)]
     problems = []
-    if name in PRIVATE_NETWORKS and study.synth is not None and study.synth.federation != "fedavg":
-        sentence = f"federation '{study.synth.federation}' shows more of a network than its noisy steps"
-        problems.append(Problem("synth.federation", f"{sentence}; under [privacy.dp] choose 'fedavg'"))
     if plan.unit == "site":
         problems.append(Problem("privacy.dp.unit", "counts are private for patients; unit = 'site' is for updates"))
     if plan.delta > delta_limit(1):

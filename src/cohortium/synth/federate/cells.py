@@ -21,26 +21,34 @@ _BY_WEIGHTS = ("fedavg", "sharing", "similarity", "ensemble", "cyclic")
 _NOISY = ("exact",)
 
 
-def federations_of(generator: str, learns_by: str) -> tuple[str, ...]:
-    """The federations of a generator, best first."""
+def federations_of(generator: str, learns_by: str, *, private: bool = False) -> tuple[str, ...]:
+    """The federations of a generator, best first. private: of a network under [privacy.dp]."""
+    if private:
+        return ("fedavg",)
     if generator == "marginal_dp":
         return _NOISY
     return _BY_SUMS if learns_by == "sums" else _BY_WEIGHTS
 
 
-def cell_refused(generator: str, learns_by: str, federation: str) -> str:
-    """Why this generator does not learn by this federation; empty when it does."""
+def cell_refused(generator: str, learns_by: str, federation: str, *, private: bool = False) -> str:
+    """Why this generator does not learn by this federation; empty when it does. private: a network under dp."""
     if federation in REFERENCES:
         return (
             f"federation '{federation}' is a reference for simulations, no swarm learns by it;"
             f" `cohortium synth bench --settings {federation}` measures it"
         )
-    able = federations_of(generator, learns_by)
+    able = federations_of(generator, learns_by, private=private)
     if federation in able:
         return ""
-    choose = "choose " + " or ".join(part for part in (", ".join(able[:-1]), able[-1]) if part)
+    choose = (
+        ("under [privacy.dp] " if private else "")
+        + "choose "
+        + " or ".join(part for part in (", ".join(able[:-1]), able[-1]) if part)
+    )
     if federation == "exact":
         return f"federation 'exact' adds up sums, generator '{generator}' trains a network; {choose}"
+    if private:
+        return f"federation '{federation}' shows more of a network than its noisy steps; {choose}"
     if generator == "marginal_dp":
         return (
             f"generator 'marginal_dp' adds the noise of one budget to one set of sums; federation '{federation}' would"
@@ -49,10 +57,10 @@ def cell_refused(generator: str, learns_by: str, federation: str) -> str:
     return f"federation '{federation}' hands on weights of a network, generator '{generator}' learns by sums; {choose}"
 
 
-def refused_under_masks(federation: str, *, by_default: bool) -> str:
+def refused_under_masks(federation: str, learns_by: str, *, by_default: bool) -> str:
     """Why a federation that needs single contributions cannot be under secure aggregation."""
-    how = " by default" if by_default else ""
+    how, other = " by default" if by_default else "", "exact" if learns_by == "sums" else "fedavg"
     return (
         f"federation '{federation}' {SINGLE[federation]}, but secure aggregation is on{how};"
-        " choose 'exact' or 'fedavg', or say secure_aggregation = false under [privacy]"
+        f" choose '{other}', or say secure_aggregation = false under [privacy]"
     )
