@@ -253,6 +253,8 @@ def test_shared_private_steps_are_one_round_each_and_need_their_noise():
     program = build_program(study, LAYOUT, sites=list("abcde"), chance=Chance(0))
     assert program.stages[-1].max_rounds == 12
     assert program.learner.learns_by == "sums"
+    assert strategy_name(study, program.learner) == "shared-steps"
+    assert strategy_name(study, build_learner(study)) == "fedavg"
     assert quorum(study, 5) == 4
     assert isinstance(build_guard(study, "a", n_sites=5, entropy=bytes), NoiseGuard)
     assert not isinstance(build_guard(private(masks=True), "a", n_sites=5, entropy=bytes), NoiseGuard)

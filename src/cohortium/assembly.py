@@ -126,7 +126,12 @@ def learner_options(model: str) -> tuple[dataclasses.Field[Any], ...]:
 
 
 def strategy_name(study: Study, learner: Learner) -> str:
-    """The strategy by its own name: `auto` takes exact sums where the model learns by sums, else `fedavg`."""
+    """The strategy by its own name: `auto` takes exact sums where the model learns by sums, else `fedavg`.
+
+    No strategy merges the steps of a private run that are opened one by one: they are `shared-steps`.
+    """
+    if isinstance(learner, SharedSteps):
+        return "shared-steps"
     if study.strategy.name != "auto":
         return study.strategy.name
     return "exact-sums" if learner.learns_by == "sums" else "fedavg"

@@ -39,4 +39,7 @@ def test_a_generator_has_a_reserve_and_no_calibration_part(generator_record):
     patients = PatientSections(replace(generator_record, flow=flow))
     assert patients.flow_table().columns == ("Site", "Read", "Training", "Reserve", "With the outcome")
     assert patients.flow_table().rows == (("bonn", "90", "72", "18", "48 (53 %)"),)
-    assert "Records of bonn: 90 read, 18 in the reserve part." in patients.flow_figure().html
+    drawn = patients.flow_figure().html
+    assert "Records of bonn: 90 read, 18 in the reserve part." in drawn
+    assert "in the training part: 72" in drawn
+    assert "left out, training" not in drawn

@@ -38,6 +38,14 @@ def test_every_verdict_says_what_to_do():
     assert row(replace(GOOD, verdict="keep-shifted"))[1] == "keep: different, not harmful"
 
 
+def test_an_audit_that_counts_no_suspect_records_has_no_column_for_them():
+    silent = QualitySections(replace(RECORD, records_flagged={"bonn": None}))
+    assert not silent.counts_suspects
+    assert "Suspect records" not in silent.verdicts().columns
+    assert silent.verdicts().rows == (("bonn", "keep", "0.02", "labels and patients agree", "nothing"),)
+    assert "Suspect records" in QualitySections(RECORD).verdicts().columns
+
+
 def test_facts_name_what_was_done():
     facts = dict(QualitySections(replace(RECORD, repaired={"bonn": "axes"}, left_out=("lund",))).facts())
     assert facts["Repaired"] == "bonn (axes)"

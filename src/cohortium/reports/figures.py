@@ -284,7 +284,7 @@ def time_line(title: str, spans: Sequence[tuple[str, str, float, float]]) -> Fig
 def flow(
     title: str, boxes: Sequence[tuple[str, int | None]], aside: Sequence[Sequence[tuple[str, int | None]]]
 ) -> Figure:
-    """Boxes from top to bottom, what left before each box at its side. aside[i] stands between box i and i + 1."""
+    """Boxes from top to bottom, what went elsewhere before each at its side: aside[i] between box i and i + 1."""
     y, drawn, rows = float(TOP), [], []
     for i, (name, count) in enumerate(boxes):
         drawn.append(Markup('<rect class="axis" x="8" y="{}" width="150" height="34" rx="4"/>').format(units(y)))
@@ -299,7 +299,7 @@ def flow(
         for j, (why, n) in enumerate(left):
             drawn.append(line(83, y + 11 + 16 * j, 170, y + 11 + 16 * j, "grid"))
             drawn.append(text(175, y + 15 + 16 * j, f"{why}: {told(n)}"))
-            rows.append((f"left out, {why}", told(n)))
+            rows.append((why, told(n)))
         y += tall if i + 1 < len(boxes) or left else 0
     first, last = boxes[0], boxes[-1]
     sentence = f"{title}: {told(first[1])} {first[0]}, {told(last[1])} {last[0]}."

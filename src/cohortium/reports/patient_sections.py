@@ -58,9 +58,9 @@ class PatientSections:
                 out[rule.replace("_", " ")] = out.get(rule.replace("_", " "), 0) + (n or 0)
         read, *kept = (sum(n or 0 for n in column) for column in zip(*counts, strict=True))
         parts = dict(zip(("train", "calibration", "test"), kept, strict=True))
-        *others, last = ((name, parts[part]) for part, name in self._parts.items())
-        boxes = (("read", read), ("kept", sum(kept)), (f"in the {last[0]} part", last[1]))
-        aside = [tuple(out.items()), tuple(others)]
+        *others, last = ((f"in the {name} part", parts[part]) for part, name in self._parts.items())
+        boxes = (("read", read), ("kept", sum(kept)), last)
+        aside = [[(f"left out, {rule}", n) for rule, n in out.items()], others]
         whose = "all sites" if len(flows) > 1 else next(iter(self.record.flow))
         return figures.flow(f"Records of {whose}", boxes, aside)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import compress
 
 from cohortium.reports import figures
 from cohortium.reports.drawing import Figure
@@ -62,6 +63,11 @@ class QualitySections:
         lines.append(("Cost", f"{work}, {cost.model_transfers} payloads sent"))
         return lines
 
+    @property
+    def counts_suspects(self) -> bool:
+        """Whether suspect records are counted for any site; an audit under noise tells no such number."""
+        return any(n is not None for n in self.record.records_flagged.values())
+
     def verdicts(self) -> Table | None:
         """A line per site: verdict, how sure, reason, what to do."""
         if not self.record.sites:
@@ -87,8 +93,8 @@ class QualitySections:
             "Suspect records",
             "After repair",
         )
-        if not self.record.again:
-            columns, rows = columns[:-1], tuple(row[:-1] for row in rows)
+        shown = [True] * 5 + [self.counts_suspects, bool(self.record.again)]
+        columns, rows = tuple(compress(columns, shown)), tuple(tuple(compress(row, shown)) for row in rows)
         return Table(caption="Verdicts on the sites' data", columns=columns, rows=rows)
 
     def effects(self) -> Table | None:
