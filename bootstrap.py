@@ -43,7 +43,7 @@ NO_CPU_TORCH = """the CPU build of torch could not be fetched. Ways out:
 LINT_IMPORTS = "from importlinter.cli import lint_imports_command as lint; lint()"
 TESTS = ["-m", "pytest", "-n", "auto", "--maxprocesses", "8", "--dist", "worksteal", "-m", "not slow and not long"]
 COMMANDS = {
-    "demo": [["-m", "cohortium.cli", "demo"]],
+    "demo": [["-m", "cohortium", "demo"]],
     "test": [TESTS],
     "test-lowest": [TESTS],
     "lint": [["-m", "ruff", "format", "--check", "."], ["-m", "ruff", "check", "."], ["-c", LINT_IMPORTS]],

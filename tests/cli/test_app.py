@@ -1,11 +1,13 @@
 """Errors become one sentence and an exit code; nobody's values reach the screen."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from cohortium import errors
+from cohortium import __version__, errors
 from cohortium.cli import app as cli
 from cohortium.cli.app import run
 
@@ -96,3 +98,16 @@ def test_no_color_is_an_option_and_a_variable(monkeypatch):
     import os
 
     assert os.environ.pop("NO_COLOR") == "1"
+
+
+def test_the_package_runs_as_a_module_and_loads_no_numbers_for_it():
+    code = (
+        "import runpy, sys\n"
+        "sys.argv = ['cohortium', '--version']\n"
+        "try:\n"
+        "    runpy.run_module('cohortium', run_name='__main__')\n"
+        "except SystemExit:\n"
+        "    print('numpy' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"cohortium {__version__}", "False"]

@@ -198,7 +198,7 @@ def test_no_home_says_how_to_make_one(tmp_path, said):
 def test_a_person_is_asked_on_a_terminal(trio, said):
     """The fingerprint is not shown beside the question, or it would be copied from there."""
     _, told, _ = said("found", trio / "bonn.request.json", home=trio / "porto")
-    command = [sys.executable, "-m", "cohortium.cli", "node", "approve", told["file"], "--home", str(trio / "bonn")]
+    command = [sys.executable, "-m", "cohortium", "node", "approve", told["file"], "--home", str(trio / "bonn")]
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ}
@@ -235,7 +235,7 @@ def test_doctor_reads_a_study_with_its_lines(founded, said):
 
 def test_a_started_node_answers_until_it_is_told_to_stop(founded, said, tmp_path, capsys):
     home = founded / "porto"
-    command = [sys.executable, "-m", "cohortium.cli", "node", "start", "--home", str(home), "--json"]
+    command = [sys.executable, "-m", "cohortium", "node", "start", "--home", str(home), "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as started:
         lines = iter(started.stdout.readline, "}\n")
         assert json.loads("".join(lines) + "}") == {"home": str(home), "port": 0, "site": "porto"}
@@ -276,7 +276,7 @@ def test_a_node_runs_answers_and_stops(tmp_path, said, monkeypatch):
     assert (code, told["healthy"]) == (1, False)
     assert "cohortium node start" in json.dumps(told) or "no node runs" in told["problems"][0]
 
-    command = [sys.executable, "-m", "cohortium.cli", "node", "start", "--home", str(home), "--json"]
+    command = [sys.executable, "-m", "cohortium", "node", "start", "--home", str(home), "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             text = ""

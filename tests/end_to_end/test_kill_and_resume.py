@@ -39,7 +39,7 @@ def work(tmp_path):
 
 def command(folder: Path, out: str, *more: str) -> list[str]:
     data = [part for site in ("bonn", "lund", "porto") for part in ("--data", f"{site}={folder / site}.csv")]
-    start = [sys.executable, "-m", "cohortium.cli", "simulate", str(folder / "study.toml"), *data]
+    start = [sys.executable, "-m", "cohortium", "simulate", str(folder / "study.toml"), *data]
     return [*start, "--ledger", "local", "--out", str(folder / out), *more]
 
 
@@ -65,7 +65,7 @@ def test_kill_dash_nine_then_resume_gives_the_same_digest(work, after):
     assert resumed["model"]["digest"] == whole["model"]["digest"]
     assert resumed["included"] == whole["included"]
     assert [r["merge"] for r in resumed["rounds"]] == [r["merge"] for r in whole["rounds"]]
-    audit = [sys.executable, "-m", "cohortium.cli", "audit", "ledger", str(work / "killed" / "ledger.jsonl")]
+    audit = [sys.executable, "-m", "cohortium", "audit", "ledger", str(work / "killed" / "ledger.jsonl")]
     subprocess.run([*audit, "--study", str(work / "study.toml")], check=True, capture_output=True, timeout=100)
 
 

@@ -210,7 +210,7 @@ def test_f8_site_that_is_never_ready_is_named_and_the_exit_code_is_3(lab):
     assert ended(lines)["sentence"] == f"partial (4/5 sites), missing: {ILL}"
     assert [line["missing"] for line in lines if line["event"] == "started"] == [[ILL]]
     attributed(lab, number, ("load", "data"))
-    command = [sys.executable, "-m", "cohortium.cli", "run", "watch", str(number), "--home", str(lab.home("bonn"))]
+    command = [sys.executable, "-m", "cohortium", "run", "watch", str(number), "--home", str(lab.home("bonn"))]
     assert subprocess.run(command, capture_output=True, check=False, timeout=60).returncode == 3
 
 
@@ -244,7 +244,7 @@ def test_f9_superseded_certificate_is_unhealthy_at_both_ends_within_a_minute(run
     for site in WELL:
         lab.wait_until(f"{site} knows", lambda site=site: cause_at(site).startswith(path), timeout_s=60)
         assert cause_at(site).endswith(f"'{ILL}' must run `cohortium node rotate`")
-    command = [sys.executable, "-m", "cohortium.cli", "node", "status", "--home", str(lab.home(ILL))]
+    command = [sys.executable, "-m", "cohortium", "node", "status", "--home", str(lab.home(ILL))]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
     assert "cohortium node rotate" in done.stdout + done.stderr

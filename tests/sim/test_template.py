@@ -1,7 +1,11 @@
 """A new study can be read back, and never takes the place of an old one."""
 
+import re
+from typing import get_args
+
 import pytest
 
+from cohortium.core.study import CohortPlan
 from cohortium.core.study_text import parse_study
 from cohortium.errors import StudyError, UsageError
 from cohortium.sim.template import study_text, write_study
@@ -16,6 +20,15 @@ def test_two_columns_make_a_survival_study_with_cox():
     study = parse_study(study_text(name="aml", outcome="os_days, os_event"))
     assert (study.study.outcome.time, study.study.outcome.event) == ("os_days", "os_event")
     assert study.model.name == "cox"
+
+
+def test_the_lines_for_agreed_ranges_are_a_study_once_they_are_no_comments():
+    text = study_text(name="heart", outcome="label")
+    assert set(get_args(CohortPlan.model_fields["scale"].annotation)) == set(
+        re.findall(r"\w+", text.split("# scale = ")[1].splitlines()[0].split("#")[1].split(":")[0].replace(";", ","))
+    )
+    study = parse_study(text.replace('# scale = "standard"', 'scale = "public"').replace("# ranges", "ranges"))
+    assert (study.cohort.scale, study.cohort.ranges) == ("public", {"age": [18, 100]})
 
 
 def test_quotes_in_a_column_name_stay_text():

@@ -26,7 +26,8 @@ outcome = {outcome}
 [cohort]
 # patient = "patient_id"           # column that tells patients apart; default: one row is one patient
 # fill = "mean"                    # missing values: mean, gaussian, none
-# scale = "standard"               # standard, site, shrunk, combat, none
+# scale = "standard"               # standard, site, shrunk, combat, none; public: agreed ranges, as under [privacy] dp
+# ranges = {{ age = [18, 100] }}     # of scale = "public": from textbooks, devices, publications, never from the data
 
 [model]
 name = {model}

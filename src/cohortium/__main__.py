@@ -1,4 +1,4 @@
-"""`python -m cohortium.cli` is the `cohortium` command."""
+"""`python -m cohortium` is the `cohortium` command."""
 
 from cohortium.cli import main
 
