@@ -101,7 +101,11 @@ def test_delta_is_small_against_one_patient(n, limit):
     ("changes", "sizes", "sentence"),
     [
         ({"epsilon": 9.0}, 400, "epsilon 9: somebody who gave even odds"),
-        ({}, 60, "a median of 60 patients a site: mode = 'distributed' needs less noise"),
+        ({}, 60, "a median of 60 patients a site, epsilon 3: mode = 'distributed' needs less noise"),
+        ({"epsilon": 1.0}, 400, "a median of 400 patients a site, epsilon 1: mode = 'distributed' needs less noise"),
+        ({}, 400, "a median of 400 patients a site, epsilon 3: mode = 'local' fits"),
+        ({"mode": "distributed"}, 60, "mode = 'distributed' fits"),
+        ({"mode": "distributed"}, 400, "mode = 'local' loses little with so many, and opens one update a round"),
         ({"sample_rate": 0.01}, 50, "draws fewer than one patient a step"),
         ({"unit": "site", "accept_site_level": True}, 400, "one hospital among 4 is hidden"),
     ],
@@ -144,7 +148,8 @@ def test_a_simulated_epsilon_is_called_simulated():
 
 def test_nothing_is_said_against_a_sensible_run():
     one = study()
-    assert advice(one, dict.fromkeys("abcd", 400), terms=terms_of(one, n_sites=4)) == ()
+    (said,) = advice(one, dict.fromkeys("abcd", 400), terms=terms_of(one, n_sites=4))
+    assert said == "a median of 400 patients a site, epsilon 3: mode = 'local' fits"
 
 
 def test_more_steps_than_can_be_accounted_for_are_refused_at_once():

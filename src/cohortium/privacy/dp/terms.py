@@ -67,7 +67,7 @@ PRIVATE_STRATEGIES = (
 )  # fmt: skip
 """Merges that ask one training a round and nothing else about patients."""
 
-_COMFORTABLE = 8.0
+_CAREFUL, _COMFORTABLE = 1.0, 8.0
 _MOST_STEPS = 200_000  # six seconds of accounting; a proposal of a million would hold a node for minutes
 _FEW_PATIENTS = 300
 _MASKS = "switch privacy.secure_aggregation on"
@@ -364,6 +364,18 @@ def sentences(terms: PrivacyTerms, *, simulated: bool) -> tuple[str, ...]:
     return (*said, "figures on held-out patients carry no noise and are not covered by epsilon")
 
 
+def _which_mode(study: Study, typical: float) -> str:
+    """Which mode the sites' numbers ask for. Noise in sums for a generator is always better shared."""
+    plan = study.privacy.dp or DpPlan()
+    shared = study.synth is not None or typical < _FEW_PATIENTS or plan.epsilon <= _CAREFUL
+    if plan.mode == ("distributed" if shared else "local"):
+        return f"mode = '{plan.mode}' fits"
+    if shared:
+        example = "(X-rays, 10 sites of 60, epsilon 3: AUROC 0.89 against 0.86)"
+        return f"mode = 'distributed' needs less noise by the root of the sites {example}"
+    return "mode = 'local' loses little with so many, and opens one update a round in place of every step"
+
+
 def advice(study: Study, sizes: Mapping[str, int], *, terms: PrivacyTerms | None) -> tuple[str, ...]:
     """What to consider before a private run. sizes: training patients by site."""
     plan = study.privacy.dp
@@ -382,11 +394,8 @@ def advice(study: Study, sizes: Mapping[str, int], *, terms: PrivacyTerms | None
             " measured; choose 'marginal_dp' unless a network is asked for"
         )
     typical = median(sizes.values())
-    if plan.mode == "local" and plan.unit == "patient" and len(sizes) >= 3 and typical < _FEW_PATIENTS:
-        said.append(
-            f"a median of {typical:g} patients a site: mode = 'distributed' needs less noise by the root of the sites"
-            " (X-rays, 10 sites of 60, epsilon 3: AUROC 0.89 against 0.86)"
-        )
+    if plan.unit == "patient" and len(sizes) >= 3:
+        said.append(f"a median of {typical:g} patients a site, epsilon {plan.epsilon:g}: {_which_mode(study, typical)}")
     if terms.sample_rate < 1 and terms.sample_rate * typical < 1:
         said.append(f"sample_rate {plan.sample_rate:g} draws fewer than one patient a step at most sites; raise it")
     if plan.unit == "site":
