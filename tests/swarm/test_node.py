@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cohortium.core.exact import weighted_sum
 from cohortium.core.frames import pack
-from cohortium.core.messages import Manifest, Offer
+from cohortium.core.messages import Manifest, Need, Offer
 from cohortium.core.parameters import Parameters
 from cohortium.core.seams import LedgerEvent
 from cohortium.core.update import Update
@@ -576,3 +576,25 @@ def test_a_site_whose_store_is_well_again_joins_and_contributes(swarm) -> None:
     last = result.ledger.named("Committed")[-4:]
     assert {commit["site"] for commit in last} == {"site-0", "site-1", "site-2", "site-3"}
     assert len(result.digests) == 1
+
+
+def test_a_site_that_declined_is_given_no_merge_however_it_asks(swarm) -> None:
+    """Not even the rows a federation shares, which lie open in the merge; whoever joins late is given it."""
+
+    async def script(running):
+        while not running.nodes or (newest := running.nodes["site-0"]._view.newest) is None:
+            await asyncio.sleep(1.0)
+        stranger, place = running.nodes["site-1"], {"round": newest.round, "term": 0, "attempt": 0}
+        for site in ("site-0", "site-2"):
+            await stranger._line.send("need", Need(digest=newest.digest), [site], place)
+        await asyncio.sleep(5.0)
+        kept.append(stranger._courier.knows(newest.digest) or newest.digest in stranger._courier.payloads)
+
+    kept: list[bool] = []
+    options = {f"site-{i}": {"trainer": slow_trainer(swarm, f"site-{i}", i, 10.0)} for i in range(4)}
+    options["site-1"] = {"consent": lambda proposed: False}
+    result = swarm.run(4, options=options, script=script)
+    assert kept == [False]
+    assert set(result.outcomes.values()) == {"complete"}
+    first = result.nodes["site-0"].state.digest
+    assert [node.state.digest == first for _, node in sorted(result.nodes.items())] == [True, False, True, True]

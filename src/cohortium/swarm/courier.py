@@ -2,7 +2,7 @@
 
 Small payloads travel inside their offer; large ones are pulled chunk by chunk from any holder, resumed where a
 stream broke, and asked for again until they are complete or the round has moved on. Only what was offered is
-served, and only to those it was offered to; a merge is served to every live member.
+served, and only to those it was offered to; a merge is served to every site of the run that asks.
 
 An offer is kept only if its promise hashes to its digest, so that nobody can stand in the way of another's payload,
 and only so many are kept of one sender in one round.
@@ -46,7 +46,7 @@ class _Goods:
     packed: Packed
     offer: Offer
     place: Mapping[str, int]
-    to: set[str] | None  # None: every member
+    to: set[str] | None  # None: whoever asks
 
 
 class Courier:
@@ -73,7 +73,7 @@ class Courier:
     # --- giving ----------------------------------------------------------------------------------------------
 
     async def offer(self, manifest: Manifest, packed: Packed, *, to: Iterable[str], place: Mapping[str, int]) -> None:
-        """Offer a payload to these sites and serve it to them from now on; `merge` to every member who asks."""
+        """Offer a payload to these sites and serve it to them from now on; `merge` to whoever asks."""
         receivers = list(to)
         inline = bytes(packed.body) if len(packed.body) <= INLINE_BYTES else None
         offer = Offer(manifest=manifest, inline=inline)

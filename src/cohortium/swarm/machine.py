@@ -382,7 +382,7 @@ class RoundMachine:
         if self._ended or view.state is RunState.NONE:
             return
         newest, round = view.newest, view.round
-        if newest is not None:
+        if newest is not None and desk.me in view.joiners:
             decide_adoption(desk, newest)
         if view.ended:
             self._decide_end()
@@ -406,9 +406,10 @@ class RoundMachine:
             desk.submit("vote_end", int(RunState.FINISHED), REASONS["stopped"], round=round.number)
 
     def _decide_end(self) -> None:
-        """End once the last merge is adopted, or when nobody could give it in time."""
+        """End once the last merge is adopted, or when nobody could give it in time; without one who took no part."""
         desk, newest = self._desk, self._desk.view.newest
-        have = newest is None or desk.own.adopted[0] >= newest.round or desk.own.halted
+        took_part = desk.me in desk.view.joiners
+        have = newest is None or not took_part or desk.own.adopted[0] >= newest.round or desk.own.halted
         if not have and desk.age_s < desk.policy.linger_s:
             desk.out.append(Wake(desk.since_s + desk.policy.linger_s))
             return

@@ -196,7 +196,7 @@ class Node:
             self.results[self.site] = shared
             await self._broadcast("result", Result(measures=shared))
         await self._broadcast("bye", Bye(reason="done"))
-        if not self.has_final_merge:
+        if self.site in self._view.joiners and not self.has_final_merge:
             self._ports.observe(Troubled(site=self.site, round=outcome.rounds, stage="adopt", code="unreachable"))
         self._ports.observe(RunEnded(site=self.site, outcome=outcome))
         deadline = self._now() + self._policy.linger_s
@@ -344,7 +344,8 @@ class Node:
             case Chunk():
                 self._courier.take_chunk(body)
             case Need():
-                self._spawn(self._courier.answer(envelope, body))
+                if site in self._view.joiners:  # who has not approved the study is given nothing of its run
+                    self._spawn(self._courier.answer(envelope, body))
             case StepNote():
                 self._check_place(envelope)
                 self._check_slot(envelope, body.step, body.bitmap, body.slot)
