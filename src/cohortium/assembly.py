@@ -31,6 +31,7 @@ from cohortium.privacy.he.terms import encrypted, unencryptable
 from cohortium.privacy.he.threshold import require_scheme
 from cohortium.privacy.secagg.halves import least_with_halves
 from cohortium.privacy.secagg.terms import LEAST_MASKED, unmaskable
+from cohortium.quality.gate_consortium import STAGE, ConsortiumGate
 from cohortium.quality.study import check_quality
 from cohortium.strategies import STRATEGIES
 from cohortium.swarm.program import Program, Stage, Stop
@@ -266,9 +267,8 @@ def _preparations(study: Study, layout: Layout, learner: Learner) -> list[tuple[
         names.append(study.cohort.scale)
     if study.cohort.fill != "none" and layout.image is None:
         names.append(study.cohort.fill)
-    stages: list[tuple[str, Preparation]] = [
-        (name, public_scale(study) if name == "public" else PREPARATIONS.resolve(name)()) for name in names
-    ]
+    stages: list[tuple[str, Preparation]] = [(STAGE, ConsortiumGate())] if study.quality.gate == "consortium" else []
+    stages += [(name, public_scale(study) if name == "public" else PREPARATIONS.resolve(name)()) for name in names]
     unscaled = study.cohort.scale == "none" and layout.image is None
     if unscaled and learner.learns_by == "sums" and getattr(learner, "reads_columns", True):
         stages.append(("spread", Spread()))

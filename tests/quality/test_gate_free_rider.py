@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from cohortium.quality.gate_free_rider import alarm, check_free_riders, energy_shares, replayed, shared
+from cohortium.assembly import build_program
+from cohortium.core.examples import Layout
+from cohortium.core.parameters import Parameters
+from cohortium.core.randomness import Chance
+from cohortium.core.study_text import study_of
+from cohortium.core.update import Aggregate, Update
+from cohortium.quality.gate_free_rider import RiderWatch, alarm, check_free_riders, energy_shares, replayed, shared
 from cohortium.quality.relay_probe import RelayProbe
 from cohortium.reports.discrimination import auroc
 from cohortium.sim.harm import Case, gaussian_task, make_world
@@ -78,3 +84,74 @@ def test_an_update_of_no_length_is_no_honest_one():
     updates = rng.normal(size=(12, 4)) @ rng.normal(size=(4, 100))
     updates[0] = 0
     assert energy_shares(updates)[0] == 0
+
+
+BASE = {"study": {"name": "s", "outcome": "y"}, "cohort": {"scale": "none", "fill": "none"}}
+LAYOUT = Layout(features=tuple(f"c{at}" for at in range(600)), outcome="binary", classes=("0", "1"))
+
+
+def program_of(**model):
+    study = study_of({**BASE, "model": {"name": "logistic", **model}, "strategy": {"name": "auto"}})
+    return build_program(study, LAYOUT, sites=["a"], chance=Chance(0))
+
+
+def at_round(program, exchange):
+    last = len(program.stages) - 1
+    return program.start() | Parameters({"clock": np.array([last, exchange], dtype=np.int64)})
+
+
+def honest(rng, n=12):
+    base = rng.normal(size=(3, 601))
+    made = {f"s{at:02d}": rng.normal(size=3) @ base + 0.05 * rng.normal(size=601) for at in range(n)}
+    return {site: Parameters({"w": one, "metric/loss": np.array(0.5)}) for site, one in made.items()}
+
+
+def heard(rounds, **model):
+    program, watch = program_of(**model), RiderWatch()
+    for exchange, updates in enumerate(rounds):
+        sent = tuple(Update(site=site, parameters=one, weight=1) for site, one in updates.items())
+        for _ in range(2):  # a node hears a merge again where a round needs a second attempt
+            watch.hear(program, at_round(program, exchange), sent)
+    return watch.checks(program)
+
+
+def test_a_watch_names_who_sent_noise_a_copy_and_an_old_update():
+    rng = np.random.default_rng(4)
+    first, second, third = honest(rng), honest(rng), honest(rng)
+    first["s03"] = Parameters({"w": rng.normal(size=601)})
+    second["s05"] = second["s06"]
+    third["s08"] = Parameters({"w": first["s01"]["w"], "metric/loss": np.array(0.4)})
+    found = heard([first, second, third], learn="weights")
+    assert {one.level for one in found} == {"warn"}
+    assert [one.found for one in found] == [
+        "site 's03': its update has nothing in common with the others'; verdict: look",
+        "site 's05': its update is another site's; verdict: look",
+        "site 's06': its update is another site's; verdict: look",
+        "site 's08': its update is that of an earlier round; verdict: look",
+    ]
+
+
+def test_a_watch_clears_honest_sites_and_says_what_it_has_looked_at():
+    rng = np.random.default_rng(5)
+    (whole,) = heard([honest(rng), honest(rng)], learn="weights")
+    assert whole.level == "ok"
+    assert whole.found.startswith("first updates have common directions, and no site sent an update of another site")
+    (few,) = heard([honest(rng, n=6)], learn="weights")
+    assert few.found.endswith("of 1 rounds; first updates are compared from 10 sites and 500 values on")
+
+
+def test_an_update_that_changes_nothing_is_no_copy_of_another_such():
+    nothing = {site: Parameters({"w": np.zeros(601)}) for site in ("a", "b")}
+    (check,) = heard([nothing, nothing], learn="weights")
+    assert check.level == "ok"
+
+
+def test_a_watch_says_why_it_cannot_look_under_masks_and_at_sums():
+    program, watch = program_of(learn="weights"), RiderWatch()
+    total = Aggregate(total=Parameters({"w": np.zeros(601)}), weight=3, contributors=("a", "b", "c"))
+    watch.hear(program, at_round(program, 0), total)
+    (masked,) = watch.checks(program)
+    assert masked.level == "skipped"
+    assert "secure aggregation hides single updates" in masked.found
+    (sums,) = heard([], learn="sums")
+    assert sums.found == ("free-riders were not looked for: the model learns by sums, which have no common directions")

@@ -5,7 +5,7 @@ import pytest
 from cohortium.assembly import check_study
 from cohortium.core.study_text import study_of
 from cohortium.errors import StudyError
-from cohortium.quality.study import check_audited, fewest_audited, least_half
+from cohortium.quality.study import check_audited, check_audited_by_nodes, fewest_audited, least_half
 
 BASE = {"study": {"name": "s", "outcome": "sick"}, "model": {"name": "logistic"}}
 
@@ -185,3 +185,16 @@ def test_what_an_audit_needs_of_sites_and_outcome():
         check_audited(study, sites=("porto", "bonn"), outcome="binary")
     with pytest.raises(StudyError, match="labels of 0 and 1, not an outcome of kind 'survival'"):
         check_audited(study, sites=("porto", "paris"), outcome="survival")
+
+
+def test_the_gate_is_refused_under_noise_and_in_an_audit_between_hospitals():
+    gate = {"gate": "consortium"}
+    assert problems(8, **quality(**gate)) == []
+    assert problems(8, **quality(**gate, detector="out-of-bag")) == []
+    private = {"privacy": {"dp": {"epsilon": 3.0}}, "cohort": {"scale": "none", "fill": "none"}}
+    said = problems(8, **quality(**gate), model={"name": "mlp"}, **private)
+    assert sum("compared by sums without noise" in one for one in said) == 1
+    audit = study_of({**BASE, **quality(**gate, detector="out-of-bag", on_harm="report")})
+    assert [one.key for one in check_audited_by_nodes(audit)] == ["quality.gate"]
+    assert study_of({**BASE, **quality(**gate)}).digest != study_of(BASE).digest
+    assert study_of({**BASE, **quality(gate="site")}).digest == study_of(BASE).digest

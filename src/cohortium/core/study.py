@@ -226,6 +226,8 @@ class QualityDp(_Plan):
 class QualityPlan(_Plan):
     """The audit of the sites' data before training, and what a verdict does.
 
+    gate: `consortium` compares each site's columns with sums of all before training, and first updates where they lie
+    open; `site` looks at the own table only. Read with any detector, also with none.
     detector: `out-of-bag` (sums only), `agreement` (single-site models, 3 to 9 sites), `travelling` or none.
     on_harm: only tell; apply the repair an audit names and audit again; leave a convicted site out; also eliminate it
     where paired_trial (with and without it, on trusted patients) shows that this helps. halves: of the sites, each
@@ -234,6 +236,7 @@ class QualityPlan(_Plan):
     are tried. tolerance (per record), cycles, learning_rate: of `travelling` alone.
     """
 
+    gate: Literal["site", "consortium"] = "site"
     detector: Literal["out-of-bag", "agreement", "travelling", "none"] = "none"
     on_harm: Literal["report", "repair", "quarantine", "eliminate"] = "quarantine"
     halves: Annotated[int, Field(ge=4, le=16, multiple_of=2)] = 8
@@ -342,6 +345,9 @@ class Study(_Plan):
             del content["quality"]["paired_trial"]
         if self.quality.detector == "none":  # the same for studies without an audit
             content["quality"] = {"detector": "none"}
+        content["quality"].pop("gate", None)
+        if self.quality.gate != "site":  # as before there was a choice
+            content["quality"]["gate"] = self.quality.gate
         if self.privacy.groups == 1:
             del content["privacy"]["groups"]
         return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()

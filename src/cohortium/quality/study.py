@@ -45,6 +45,9 @@ def check_audited_by_nodes(study: Study) -> list[Problem]:
     plan, problems = study.quality, []
     if plan.detector == "none":
         return []
+    if plan.gate == "consortium":
+        why = 'a run between hospitals audits or trains, not both; set gate = "consortium" in the study that trains'
+        problems.append(Problem("quality.gate", why))
     if plan.detector == "travelling":
         why = "between hospitals 'out-of-bag' and 'agreement' run; 'travelling' is for simulations"
         problems.append(Problem("quality.detector", why))
@@ -65,7 +68,17 @@ def check_audited_by_nodes(study: Study) -> list[Problem]:
 
 
 def check_quality(study: Study, n_sites: int | None) -> list[Problem]:
-    """Why the audit cannot be made as the study says; n_sites: None where it is not known yet."""
+    """Why gate or audit cannot be made as the study says; n_sites: None where it is not known yet."""
+    if study.quality.gate == "consortium" and (study.privacy.dp is not None or study.quality.dp is not None):
+        why = (
+            "sites would be compared by sums without noise, which differential privacy rules out, and noise hides what "
+            'an update has learned; set gate = "site"'
+        )
+        return [Problem("quality.gate", why), *_of_audit(study, n_sites)]
+    return _of_audit(study, n_sites)
+
+
+def _of_audit(study: Study, n_sites: int | None) -> list[Problem]:
     plan, masked = study.quality, study.privacy.masked(n_sites)
     key, name = "quality.detector", plan.detector
     if name == "none":
@@ -179,6 +192,6 @@ def check_audited(study: Study, *, sites: Collection[str], outcome: str) -> None
 
 def _unread(plan: QualityPlan) -> list[str]:
     """Settings that were changed, though this detector reads none of them."""
-    plain, always = QualityPlan(), {"detector", "on_harm", "paired_trial", "dp", *_READ[plan.detector]}
+    plain, always = QualityPlan(), {"gate", "detector", "on_harm", "paired_trial", "dp", *_READ[plan.detector]}
     names = [name for name in type(plan).model_fields if name not in always]
     return [name for name in names if getattr(plan, name) != getattr(plain, name)]

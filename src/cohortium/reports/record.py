@@ -177,12 +177,14 @@ class SiteCalibration:
 class SharedFigures:
     """What a site told the others of the final model on its own patients, in a run between hospitals.
 
-    missing: why it told nothing, else empty. Intervals are the site's own; no count is told.
+    missing: why it told nothing, else empty. Intervals are the site's own; no count is told. gate: `pass`, `warn` or
+    `fail` for each check of its data, where the study compares sites.
     """
 
     swarm: Measures = field(default_factory=dict)
     own: Measures = field(default_factory=dict)
     missing: str = ""
+    gate: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,12 +59,15 @@ class Sections:
         if not told:
             return None
         names = [n for n in in_order({n for one in told.values() for n in one.swarm}) if n in _TOLD] or [_TOLD[0]]
-        columns = ("Site", *(f"{label(n)}: {who}" for n in names for who in ("swarm", "own model")), "Missing, and why")
+        gated = any(one.gate for one in told.values())
+        measured = (f"{label(n)}: {who}" for n in names for who in ("swarm", "own model"))
+        columns = ("Site", *measured, "Missing, and why", *(["Warned of its data"] if gated else []))
         rows = tuple(
             (
                 site,
                 *(_measure(held.get(n)) for n in names for held in (one.swarm, one.own)),
                 one.missing or "–",
+                *([", ".join(n for n, word in one.gate.items() if word != "pass") or "–"] if gated else []),
             )
             for site, one in sorted(told.items())
         )

@@ -10,7 +10,7 @@ import json
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,8 +28,10 @@ from cohortium.models.newton import out_of_rounds
 from cohortium.privacy.dp.site_level import SiteLevel
 from cohortium.privacy.dp.terms import check_delta, sentences
 from cohortium.privacy.secagg.terms import notes_on, sentence_on
+from cohortium.quality.gate_free_rider import RiderWatch
 from cohortium.reports.pages import Report
 from cohortium.reports.record import LedgerRecord, Member, ModelRecord, RoundRecord, RunRecord, Timings
+from cohortium.sim.cautions import gate_checks, say_few, warnings_of
 from cohortium.sim.cohorts import Gathered, flow_of, gather
 from cohortium.sim.comparison import SiteRows, TrainedModel, compare
 from cohortium.sim.engines import ENGINES as TRAINING_ENGINES
@@ -54,8 +56,6 @@ from cohortium.swarm.program import SiteWork
 __all__ = ["Options", "Result", "run_simulation"]
 
 Say = Callable[[str], None]
-
-_WARNINGS_SAID = 3
 
 
 def _silent(_: str) -> None:
@@ -163,8 +163,8 @@ def run_simulation(
         check_fit(study, gathered.schema.layout())
         folder = _nowhere(options) if out is None else _folder(out, study, tables, options)
         with folder as home:
-            warnings = _warnings(gathered, checks)
-            _say_warnings(warnings, warn)
+            warnings = warnings_of(gathered, checks)
+            say_few(warnings, warn)
             result, chains = _run(study, gathered, checks, warnings, chance, options, home, began, screen, warn)
             if out is not None:
                 _write(out, result, chains)
@@ -188,10 +188,14 @@ def _run(
     screened = screen_sites(study, gathered.rows(), chance=chance, say=screen, purses=purses)
     rows = screened.rows
     audited = time.monotonic()
+    riders = RiderWatch() if study.quality.gate == "consortium" else None
     swarm, model, progress, engine, protection = _train(
-        study, rows, purses=purses, chance=chance, options=options, home=home, screen=screen
+        study, rows, purses=purses, riders=riders, chance=chance, options=options, home=home, screen=screen
     )
     purses.close()
+    gate = () if riders is None else gate_checks(gathered, rows, model, riders)
+    odd = [f"{one.id}: {one.found}" for one in gate if one.level == "warn"]
+    say_few(odd, warn)
     for told in swarm.told if options.faults else ():
         screen(f"told: {told}")
     trained = time.monotonic()
@@ -243,7 +247,7 @@ def _run(
         subgroups=measured.subgroups,
         gaps=measured.gaps,
         quality=with_effects(study, screened, measured.results, chance=chance, engine=options.engine, model=model),
-        checks=tuple(checks),
+        checks=(*checks, *gate),
         privacy=protection.record(
             swarm.events, verified, audits=[(terms, audits[at][1]) for at, terms in enumerate(screened.terms)]
         ),
@@ -255,6 +259,7 @@ def _run(
             *_fold_note(study),
             *_fault_notes(options, swarm, [one.site for one in rows]),
             *warnings,
+            *odd,
             *filter(None, [cut_off, not_trained]),
         ),
         timings=Timings(
@@ -320,6 +325,7 @@ def _train(
     rows: list[SiteRows],
     *,
     purses: Purses,
+    riders: RiderWatch | None,
     chance: Chance,
     options: Options,
     home: Path | None,
@@ -360,6 +366,7 @@ def _train(
             promised_micro=protection.promised_micro,
             egress={site: protection.log(site) for site in works},
             audit=protection.audit,
+            hear=lambda state, updates: None if riders is None else riders.hear(program, state, updates),
         )
     )
     progress.close()
@@ -439,22 +446,6 @@ def _nowhere(options: Options) -> Iterator[Path | None]:
         return
     with tempfile.TemporaryDirectory(prefix="cohortium-") as home:
         yield Path(home)
-
-
-def _warnings(gathered: Gathered, checks: Iterable[Check]) -> list[str]:
-    """What the reader must know of the data: each sentence once."""
-    said = [sentence for cohort in gathered.cohorts.values() for sentence in cohort.warnings]
-    said += [f"{check.id}: {check.found}" for check in checks if check.level == "warn"]
-    return list(dict.fromkeys(said))
-
-
-def _say_warnings(sentences: Sequence[str], warn: Say) -> None:
-    """A few at most: a run of 25 sites must not bury its rounds under warnings."""
-    said = sentences if len(sentences) <= _WARNINGS_SAID else sentences[: _WARNINGS_SAID - 1]
-    for sentence in said:
-        warn(sentence)
-    if left := len(sentences) - len(said):
-        warn(f"{left} more warnings, all of them in the report")
 
 
 def _grouped(missing: Mapping[str, str]) -> str:

@@ -15,7 +15,7 @@ from cohortium.core.parameters import Parameters
 from cohortium.core.randomness import Chance
 from cohortium.core.seams import Budget, LedgerEvent, Work
 from cohortium.core.study import Study
-from cohortium.core.update import Update
+from cohortium.core.update import Aggregate, Update
 from cohortium.errors import RunFailed, TrainingFailed, first_of
 from cohortium.ledger import ENGINES
 from cohortium.ledger.genesis import Genesis
@@ -54,7 +54,7 @@ class Setting:
     stages: filled with the stage of every round while the run goes on. scenario: what goes wrong, at these sites.
     budgets: makes the purse of a site from its name and the consortium's identity; promised_micro: epsilon the run
     stays within, in millionths; egress: told of what leaves a site; audit: a site's attacks on the last state;
-    judge: what the last state says of sites' data.
+    judge: what the last state says of sites' data; hear: told of the state and the updates of each merge a node makes.
     """
 
     study: Study
@@ -71,6 +71,7 @@ class Setting:
     egress: Mapping[str, Callable[[Sent], None]] = field(default_factory=dict)
     audit: Callable[[str, SiteWork, Parameters], Sequence[Audited]] = lambda site, work, state: ()
     judge: Callable[[Parameters], Sequence[Judged]] = lambda state: ()
+    hear: Callable[[Parameters, Sequence[Update] | Aggregate], None] = lambda state, updates: None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -145,15 +146,24 @@ def _paused(ledger: Any) -> Departure | None:
 
 
 class _Overheard:
-    """A site's work that also keeps why a merge failed: peers are told a code only, this process may know more."""
+    """A site's work that also keeps why a merge failed: peers are told a code only, this process may know more.
 
-    def __init__(self, work: SiteWork, causes: dict[str, None]) -> None:
-        self._work, self._causes = work, causes
+    hear: told of every merge before it is made.
+    """
+
+    def __init__(
+        self,
+        work: SiteWork,
+        causes: dict[str, None],
+        hear: Callable[[Parameters, Sequence[Update] | Aggregate], None],
+    ) -> None:
+        self._work, self._causes, self._hear = work, causes, hear
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._work, name)
 
-    def merge(self, state: Parameters, updates: Sequence[Update]) -> Parameters:
+    def merge(self, state: Parameters, updates: Sequence[Update] | Aggregate) -> Parameters:
+        self._hear(state, updates)
         try:
             return self._work.merge(state, updates)
         except TrainingFailed as failed:
@@ -312,7 +322,7 @@ class _Swarm:
             ledger=ledger,
             transport=self.network.join(site),
             store=self._store(site),
-            work=cast(Work, _Overheard(self.setting.works[site], self.causes)),
+            work=cast(Work, _Overheard(self.setting.works[site], self.causes, self.setting.hear)),
             key=key,
             sign_call=sign,
             next_nonce=lambda: ledger.nonce(key.address),

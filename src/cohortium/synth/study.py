@@ -125,6 +125,8 @@ def check_synth(study: Study, n_sites: int | None = None) -> tuple[Problem, ...]
         problems.append(Problem("strategy.name", sentence))
     if study.strategy.stop is not None:
         problems.append(Problem("strategy.stop", "a generator ends by itself; leave stop out"))
+    if study.quality.gate != "site":
+        problems.append(Problem("quality.gate", "it compares sites that train a model; leave it out of a generator"))
     if study.evaluation.folds:
         problems.append(Problem("evaluation.folds", "a generator is judged on its reserve; leave folds out"))
     return tuple(problems)

@@ -1,0 +1,100 @@
+"""What a simulated run says of its sites' data: gates of all sites, in the record, on the page and on the screen."""
+
+import json
+
+import numpy as np
+import pytest
+
+from cohortium.core.study import Study
+from cohortium.core.update import Update
+from cohortium.data.table import Table
+from cohortium.sim.simulate import run_simulation
+from cohortium.swarm.program import SiteWork
+
+
+def hospital(seed, *, n=60, glucose=1.0, reversed_labels=False):
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 2
+    columns = {
+        "glucose": (5.6 + rng.normal(0, 0.8, n) + 0.8 * y).clip(2) * glucose,
+        "crp": (12 + rng.normal(0, 4, n) + 6 * y).clip(1),
+        "age": (61 + rng.normal(0, 9, n) + 8 * y).clip(18),
+        "albumin": (40 + rng.normal(0, 4, n) - 4 * y).clip(10),
+    }
+    return Table.from_columns({**columns, "label": (1 - y if reversed_labels else y).astype(float)})
+
+
+def study(**sections):
+    content = {
+        "study": {"name": "gated", "outcome": "label"},
+        "cohort": {"columns": {"glucose": {"kind": "number", "unit": "mmol/L"}}},
+        "model": {"name": "logistic", "l2": 0.01},
+        "quality": {"gate": "consortium"},
+        "evaluation": {"per_site": False, "leave_one_out": False, "recalibrate": False},
+    }
+    for name, changes in sections.items():
+        content[name] = {**content.get(name, {}), **changes}
+    return Study.model_validate(content)
+
+
+def gate_of(record):
+    return [(one.id, one.level, one.found) for one in record.checks if one.id in ("units", "polarity", "free-rider")]
+
+
+def test_a_wrong_unit_and_reversed_labels_are_said_on_screen_in_the_record_and_on_the_page(tmp_path):
+    tables = {f"site-{at}": hospital(at) for at in range(8)}
+    tables["site-2"], tables["site-5"] = hospital(2, glucose=18.0), hospital(5, reversed_labels=True)
+    said = []
+    record = run_simulation(study(), tables, out=tmp_path, warn=said.append).record
+    units, polarity, riders = gate_of(record)
+    assert units[1] == polarity[1] == "warn"
+    assert units[2].startswith("site-2: column 'glucose': looks like mg/dL (median 1")
+    assert polarity[2] == "site-5: 4 of 4 columns go with the outcome here as they go against it elsewhere"
+    assert riders[1:] == (
+        "skipped",
+        "free-riders were not looked for: the model learns by sums, which have no common directions",
+    )
+    for sentence in (f"units: {units[2]}", f"polarity: {polarity[2]}"):
+        assert sentence in said
+        assert sentence in record.notes
+    assert json.loads((tmp_path / "run.json").read_text())["rounds"][0]["stage"] == "gate"
+    assert "column &#39;glucose&#39;: looks like mg/dL" in (tmp_path / "report.html").read_text()
+
+
+def test_sound_sites_are_cleared_in_two_sentences_and_a_study_without_the_gate_has_none():
+    tables = {f"site-{at}": hospital(at) for at in range(8)}
+    said = []
+    found = gate_of(run_simulation(study(), tables, warn=said.append).record)
+    clean = "no site is warned; 8 of 8 could be compared with the others"
+    assert found[:2] == [("units", "ok", clean), ("polarity", "ok", clean)]
+    assert said == []
+    assert gate_of(run_simulation(study(quality={"gate": "site"}), tables).record) == []
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_free_rider_is_named_where_updates_lie_open_and_the_record_says_why_not_under_masks(masked, monkeypatch):
+    tables = {f"site-{at:02}": hospital(at) for at in range(11)}
+    rng, train = np.random.default_rng(7), SiteWork.conclude
+
+    def conclude(work, state, fitted):
+        update = train(work, state, fitted)
+        if work.site != "site-04" or work.program.position(state)[0] < len(work.program.stages) - 1:
+            return update
+        made = update.parameters.map(lambda a: rng.normal(size=a.shape).astype(a.dtype) * 0.01)
+        return Update(site=update.site, parameters=made, weight=update.weight, memory=update.memory)
+
+    monkeypatch.setattr(SiteWork, "conclude", conclude)
+    plan = study(
+        model={"name": "mlp"},
+        strategy={"name": "fedavg", "rounds": 2},
+        privacy={"secure_aggregation": masked},
+    )
+    (*_, riders) = gate_of(run_simulation(plan, tables).record)
+    if masked:
+        assert riders[1] == "skipped"
+        assert "secure aggregation hides single updates" in riders[2]
+    else:
+        assert riders[1:] == (
+            "warn",
+            "site 'site-04': its update has nothing in common with the others'; verdict: look",
+        )
