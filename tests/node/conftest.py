@@ -3,7 +3,7 @@
 import asyncio
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,11 +14,13 @@ from cohortium.core.study import Study
 from cohortium.data.table import Table
 from cohortium.ledger.memory import MemoryLedger
 from cohortium.node.founding import propose_founding
+from cohortium.node.gate import checks_beside_all
 from cohortium.node.home import Home
 from cohortium.node.membership import MemberDirectory
 from cohortium.node.own_synth import GateBook
 from cohortium.node.service import Service, Wrap
 from cohortium.node.studies import Parcel
+from cohortium.quality.gate_free_rider import RiderWatch
 from cohortium.sim.pinning import pin
 from cohortium.sim.virtual_clock import run_virtual
 from cohortium.swarm.book import MemoryBook
@@ -99,6 +101,7 @@ class InlineCrew:
         self._study, self._table, self._site, self._joiners = study, table, site, joiners
         self._faults = faults if faults is not None else {}
         self._work, self.lies, self.gate, self._found = None, self._faults.get("lies"), GateBook(), None
+        self.riders = RiderWatch()
 
     def _ward(self):
         from cohortium.errors import DataError, TrainingFailed
@@ -150,13 +153,22 @@ class InlineCrew:
         return replace(update, parameters=lie(update.parameters)) if lie else update
 
     def merge(self, state, updates):
+        self.riders.hear(self.work.program, state, updates)
         return self.work.merge(state, updates)
+
+    def _beside_all(self, state):
+        if self._study.quality.gate == "site":
+            return ()
+        ward = self._ward()
+        return checks_beside_all(ward.schema, ward.gathered.rows()[0].training, self.work.program, state, self.riders)
 
     def finished(self, state):
         return self.work.finished(state)
 
     def adopt(self, round, state, own):
         self.stages[round] = "model"
+        warned = [asdict(one) for one in self._beside_all(state) if one.level == "warn"]
+        self.findings = {**self.findings, "checks": warned}
         return self.work.adopt(round, state, own)
 
     def memory(self):
@@ -204,7 +216,8 @@ class InlineCrew:
             return text, "an audit trains no model"
         if self._study.synth is not None:
             return self._learned(state).record(folder=model.parent, privacy=privacy)
-        text = site_record(ward, self.work.program, state, self.work.memory(), model=model, privacy=privacy)
+        gate = self._beside_all(state)
+        text = site_record(ward, self.work.program, state, self.work.memory(), model=model, privacy=privacy, gate=gate)
         return text, withheld(ward.gathered.rows()[0])
 
     def close(self):

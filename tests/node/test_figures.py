@@ -1,10 +1,12 @@
 """Figures leave rounded and only where enough patients are behind them; who tells none is named with its reason."""
 
 import asyncio
+from dataclasses import replace
 
 import msgspec
 import pytest
 
+from cohortium.core.check import Check
 from cohortium.errors import FrameError, PeerError
 from cohortium.node.figures import answer_figures, ask_figures, gather_figures, own_figures, shared_figures
 from cohortium.node.run_folder import Figures
@@ -87,3 +89,18 @@ def test_figures_are_asked_for_until_they_come_or_the_time_is_up():
     assert found["gone"] == "left the run (train, silent)"
     assert sum(peer == "gone" for peer, _ in asked) == 1
     assert max(at for _, at in asked) <= 100
+
+
+def test_of_the_gate_one_word_a_check_leaves_and_that_where_the_study_compares_sites():
+    checks = (
+        Check(id="units", level="warn", found="column 'crp': its median is 10 times that of all sites"),
+        Check(id="polarity", level="skipped", found="too few columns go clearly with the outcome to compare"),
+        Check(id="free-rider", level="warn", found="site 'lund': its update is another site's; verdict: look"),
+        Check(id="L2", level="warn", found="column 'crp' nearly gives the outcome away"),
+    )
+    gated = replace(record(auroc=0.8), checks=checks, study={"quality": {"gate": "consortium"}})
+    told = own_figures(gated, "bonn", withheld="fewer than 20 patients are held back")
+    assert told.gate == {"polarity": "pass", "units": "warn"}
+    assert shared_figures(told).gate == {"polarity": "pass", "units": "warn"}
+    assert shared_figures(told).missing == "withheld: fewer than 20 patients are held back"
+    assert own_figures(replace(gated, study={"quality": {}}), "bonn", withheld="").gate == {}

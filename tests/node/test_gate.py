@@ -1,6 +1,9 @@
-"""The local gate at a node: units, images and copies of one site, found without any other, and never a refusal."""
+"""The local gate at a node: in the own table alone, then beside the sums and updates of all; never a refusal."""
+
+import json
 
 import numpy as np
+import pytest
 
 from cohortium.core.examples import Examples, Layout
 from cohortium.data.mapping import SiteColumn, SiteMapping
@@ -82,3 +85,107 @@ def test_inverted_pictures_and_a_copy_in_the_held_out_part_are_warned_of():
 def test_a_large_table_is_not_searched_for_copies():
     many = pictures(3001)
     assert ("copies", "skipped") in of(many, many.take(np.arange(0)))
+
+
+def hospital(seed, *, n=60, glucose=1.0, reversed_labels=False):
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 2
+    columns = {
+        "glucose": (5.6 + rng.normal(0, 0.8, n) + 0.8 * y).clip(2) * glucose,
+        "crp": (12 + rng.normal(0, 4, n) + 6 * y).clip(1),
+        "age": (61 + rng.normal(0, 9, n) + 8 * y).clip(18),
+        "albumin": (40 + rng.normal(0, 4, n) - 4 * y).clip(10),
+    }
+    return Table.from_columns({**columns, "label": (1 - y if reversed_labels else y).astype(float)})
+
+
+def played(world, tables, *, masked, **sections):
+    """One run of a gated study at these hospitals."""
+    made = world(*tables, on_disk=False)
+    made.tables.update(tables)
+    study = made.study(
+        quality={"gate": "consortium"},
+        privacy={"secure_aggregation": masked},
+        cohort={"columns": {"glucose": {"kind": "number", "unit": "mmol/L"}}},
+        **sections,
+    )
+
+    async def main(world):
+        await world.propose(min(tables), study)
+        await world.ended()
+
+    made.play(main)
+    return made
+
+
+def gate_of(world, site):
+    return {
+        one["id"]: (one["level"], one["found"])
+        for one in world.record(site)["checks"]
+        if one["id"] in ("units", "polarity", "free-rider")
+    }
+
+
+def logged(world, site):
+    """What the site's log warns of."""
+    logs = (world.homes[site].path / "logs").glob("node*.jsonl")
+    lines = [json.loads(line) for path in logs for line in path.read_text().splitlines()]
+    return [one["what"] for one in lines if one["level"] == "warn" and one["what"].startswith(("units:", "polarity:"))]
+
+
+def test_a_hospital_is_warned_of_its_own_columns_and_the_others_get_one_word(world):
+    tables = {f"site-{at}": hospital(at) for at in range(7)}
+    tables["site-2"], tables["site-5"] = hospital(2, glucose=18.0), hospital(5, reversed_labels=True)
+    made = played(world, tables, masked=True)
+    assert gate_of(made, "site-2")["units"][1].startswith("column 'glucose': looks like mg/dL (median 1")
+    assert gate_of(made, "site-5")["polarity"][1].startswith(
+        "4 of 4 columns go with the outcome here as they go against"
+    )
+    for site in tables:
+        found = {name: level for name, (level, _) in gate_of(made, site).items()}
+        units, polarity = "warn" if site == "site-2" else "ok", "warn" if site == "site-5" else "ok"
+        assert found == {"units": units, "polarity": polarity, "free-rider": "skipped"}
+        assert len(logged(made, site)) == (site in ("site-2", "site-5"))
+        told = {name: one["gate"] for name, one in made.record(site)["shared"].items()}
+        assert told["site-2"] == {"polarity": "pass", "units": "warn"}
+        assert told["site-5"] == {"polarity": "warn", "units": "pass"}
+        assert told["site-0"] == {"polarity": "pass", "units": "pass"}
+        whole = (made.homes[site].runs / "1" / "run.json").read_text()
+        assert ("looks like mg/dL" in whole) == (site == "site-2")
+        sent = [json.loads(line) for line in (made.homes[site].runs / "1" / "egress.jsonl").read_text().splitlines()]
+        assert {one["what"] for one in sent if one["kind"] == "offer"} == {"keys", "masked", "shares", "unmask"}
+        assert {one["kind"] for one in sent} <= {"offer", "step", "ledger", "bye"}
+    page = (made.homes["site-0"].runs / "1" / "report.html").read_text()
+    assert "Warned of its data" in page
+    shown = made.services["site-2"].runs.by_number[1].document()["findings"]["checks"]
+    assert [one["id"] for one in shown] == ["units"]
+
+
+@pytest.mark.slow
+def test_hospitals_name_a_free_rider_from_first_updates_and_one_that_sends_an_old_update(world):
+    tables = {f"site-{at:02}": hospital(at) for at in range(11)}
+    rng, kept = np.random.default_rng(7), []
+
+    def noise(parameters):
+        return parameters.map(lambda a: (0.01 * rng.normal(size=a.shape)).astype(a.dtype) if a.dtype.kind == "f" else a)
+
+    def replay(parameters):
+        if any(array.dtype.kind != "f" for array in parameters.values()):
+            return parameters
+        kept.append(parameters)
+        return kept[0]
+
+    def prepared(*sites, **options):
+        made = world(*sites, **options)
+        made.faults["site-04"], made.faults["site-08"] = {"sends": noise}, {"sends": replay}
+        return made
+
+    strategy = {"name": "fedavg", "rounds": 2, "min_sites": 2}
+    made = played(prepared, tables, masked=False, model={"name": "mlp"}, strategy=strategy)
+    for site in tables:
+        found = [one["found"] for one in made.record(site)["checks"] if one["id"] == "free-rider"]
+        assert found == [
+            "site 'site-04': its update has nothing in common with the others'; verdict: look",
+            "site 'site-08': its update is that of an earlier round; verdict: look",
+        ]
+        assert all("free-rider" not in one["gate"] for one in made.record(site)["shared"].values())

@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -145,3 +146,22 @@ def test_data_that_were_mended_are_read_anew(worker, home_of_bonn):
     table = home_of_bonn / "bonn.csv"
     table.write_text("\n".join(table.read_text().splitlines()[:51]) + "\n")
     assert worker("prepare").text["n_patients"] == 50
+
+
+def test_what_the_gate_warns_of_is_told_with_the_measures(plan, home_of_bonn, kit):
+    lines_of, _, pinned_text = kit
+    learning = {"model": {"name": "logistic", "learn": "weights"}, "strategy": {"name": "fedavg", "rounds": 1}}
+    text = pinned_text(lines_of(1), quality={"gate": "consortium"}, privacy={"secure_aggregation": False}, **learning)
+    (home_of_bonn / "study.toml").write_text(text)
+    bench, sites, none = Bench(plan), ["bonn", "lund"], Parameters()
+    state, told = bench.start(Word(0, "start", {"sites": sites})).arrays[0], []
+    for number in range(1, bench.program(("bonn", "lund")).max_rounds + 1):
+        (own,) = bench.train(Word(number, "train", {"sites": sites, "round": number}, (state, none))).updates
+        copied = (own, replace(own, site="lund"))
+        state = bench.merge(Word(number, "merge", {"sites": sites}, (state,), copied)).arrays[0]
+        told.append(bench.measure(Word(number, "measure", {"sites": sites, "round": number}, (state, none))).text)
+    assert [one["stage"] for one in told] == ["gate", "presence", "standard", "mean", "model"]
+    assert [one["warned"] for one in told[:-1]] == [[]] * 4
+    assert [one["found"] for one in told[-1]["warned"]] == [
+        f"site '{site}': its update is another site's; verdict: look" for site in sites
+    ]

@@ -14,6 +14,7 @@ import msgspec
 
 from cohortium.errors import FrameError, PeerError
 from cohortium.node.run_folder import Figures
+from cohortium.quality.gate import codes
 from cohortium.reports.measure import Measure
 from cohortium.reports.record import Measures, RunRecord, SharedFigures
 
@@ -23,6 +24,7 @@ TOPIC = "figures"
 _DIGITS = 3
 _TOLD = ("auroc", "c_index", "accuracy", "brier", "calibration_slope", "rmse", "r2", "deviance")
 _ROLES = ("swarm", "own")
+_GATE = ("units", "polarity", "image", "copies")
 _ASK_S = 10.0
 
 Ask = Callable[[str, bytes], Awaitable[bytes]]
@@ -30,8 +32,10 @@ Ask = Callable[[str, bytes], Awaitable[bytes]]
 
 def own_figures(record: RunRecord, site: str, *, withheld: str) -> Figures:
     """What this site tells its peers of its record."""
+    gated = "gate" in record.study.get("quality", {})
+    gate = codes(one for one in record.checks if one.id in _GATE) if gated else {}
     if withheld:
-        return Figures(withheld=withheld)
+        return Figures(withheld=withheld, gate=gate)
     measures: dict[str, float] = {}
     for role in _ROLES:
         for name, found in record.test.per_site.get(site, {}).get(role, {}).items():
@@ -41,16 +45,17 @@ def own_figures(record: RunRecord, site: str, *, withheld: str) -> Figures:
                     low, high = found.interval
                     measures[f"{role}/{name}/low"] = round(low, _DIGITS)
                     measures[f"{role}/{name}/high"] = round(high, _DIGITS)
-    return Figures(measures=measures, withheld="" if measures else "nothing was measured there")
+    return Figures(measures=measures, withheld="" if measures else "nothing was measured there", gate=gate)
 
 
 def shared_figures(told: Figures | str) -> SharedFigures:
     """What a site told, as the record holds it. told: its figures, or why there are none."""
     if isinstance(told, str):
         return SharedFigures(missing=told)
+    gate = {name: str(word) for name, word in told.gate.items()}
     if told.withheld:
-        return SharedFigures(missing=f"withheld: {told.withheld}")
-    return SharedFigures(swarm=_measures(told.measures, "swarm"), own=_measures(told.measures, "own"))
+        return SharedFigures(missing=f"withheld: {told.withheld}", gate=gate)
+    return SharedFigures(swarm=_measures(told.measures, "swarm"), own=_measures(told.measures, "own"), gate=gate)
 
 
 def _measures(told: Mapping[str, float], role: str) -> Measures:

@@ -98,8 +98,8 @@ class Foreman:
     """One run's work at this site (seam `Work`), done in a process of its own.
 
     sites: all joiners, known once approvals are closed. told: hears the fraction of a running training. stages: by
-    merge, in which stage of the program it was; filled while the run goes on. findings: of `prepare`. announced:
-    handles of this site's data versions on the ledger.
+    merge, in which stage of the program it was; filled while the run goes on. findings: of `prepare`, and what the gate
+    warns of since. announced: handles of this site's data versions on the ledger.
     """
 
     def __init__(
@@ -158,6 +158,9 @@ class Foreman:
         except (TrainingFailed, ArithmeticError, InvariantBroken):
             return {}
         self.stages[round] = str(answer.text["stage"])
+        known = list(self.findings.get("checks", ()))
+        fresh = [one for one in answer.text["warned"] if one not in known]
+        self.findings = {**self.findings, "checks": [*known, *fresh]}
         return {str(name): float(value) for name, value in answer.text["measures"].items()}
 
     def memory(self) -> Parameters:

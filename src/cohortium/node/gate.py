@@ -1,11 +1,16 @@
-"""The local gate: what a site's own table shows before anybody trains on it, with no word from any other site.
+"""The local gate: what a site's own table shows before anybody trains on it, and beside the consortium's.
 
     units    the median of a column lies outside the range the study agreed on, and a known factor would bring it inside
     image    size, blank or saturated pictures, borders brighter than the centre
     copies   records of 64 values or more that are near-copies of one another, inside a part or across two
 
-All of it is for the site's own eyes: warnings beside the other checks of its data, in its record, sent to nobody. What
-needs other sites - medians and signs of all, copies elsewhere, first updates - is not made here.
+With `gate = "consortium"` it goes on in the run:
+
+    units, polarity    the own columns beside the sums of all, which the first stage of the program has asked for
+    free-rider         the updates of all, where they lie open
+
+All of it is for the site's own eyes: warnings beside the other checks of its data, in its record. Others get one word a
+check (`figures.py`), and that with `gate = "consortium"` alone. Copies at other sites are not looked for.
 """
 
 from __future__ import annotations
@@ -17,14 +22,18 @@ from numpy.typing import NDArray
 
 from cohortium.core.check import Check
 from cohortium.core.examples import Examples
+from cohortium.core.parameters import Parameters
 from cohortium.data.mapping import SiteMapping
 from cohortium.data.schema import CohortSchema
 from cohortium.data.table import Table
+from cohortium.quality.gate_consortium import compared
 from cohortium.quality.gate_copies import CopyTokens, check_copies, standardised, tokens
+from cohortium.quality.gate_free_rider import RiderWatch
 from cohortium.quality.gate_images import check_images
 from cohortium.quality.repairs import FACTORS
+from cohortium.swarm.program import Program
 
-__all__ = ["gate_checks"]
+__all__ = ["checks_beside_all", "gate_checks"]
 
 _LEAST_VALUES, _LEAST_RECORDS, _MOST_RECORDS = 64, 5, 3000
 
@@ -44,6 +53,14 @@ def gate_checks(
     if image is not None and len(training):
         checks += check_images(_in_unit(training.x), shape=image)
     return (*checks, *_copies(training, held_out, secret=hmac.digest(secret, b"copies inside the site", "sha256")))
+
+
+def checks_beside_all(
+    schema: CohortSchema, training: Examples, program: Program, state: Parameters, riders: RiderWatch
+) -> tuple[Check, ...]:
+    """What the site finds beside the consortium's sums, once they are there, and in the updates it has opened."""
+    units = {column.name: column.unit for column in schema.features}
+    return (*compared(program, state, training, units=units), *riders.checks(program))
 
 
 def _units(schema: CohortSchema, table: Table, mapping: SiteMapping) -> list[Check]:

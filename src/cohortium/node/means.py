@@ -34,6 +34,7 @@ from cohortium.sim.swarm import policy_of
 from cohortium.swarm.actions import Outcome
 from cohortium.swarm.membership import Members
 from cohortium.swarm.node import Charter, Node, Ports
+from cohortium.swarm.notices import Notice, RoundRecord
 from cohortium.swarm.ports import Audited, Judged, Proposal
 from cohortium.swarm.store import Store
 from cohortium.swarm.waiting import Policy
@@ -226,7 +227,7 @@ class Seat:
             audit=self.crew.audit,
             judge=self._judge,
             egress=self.egress,
-            observe=run.hear,
+            observe=self._hear,
             bell=means.bell,
             limits=Limits(body_bytes=means.settings.limits.max_update_mb << 20),
             poll_s=means.poll_s,
@@ -251,6 +252,16 @@ class Seat:
         """What this site votes for when an audit has ended."""
         self.said = worth_saying(self.crew.judge(state), self._events()) if audits(self.study) else ()
         return self.said
+
+    def _hear(self, notice: Notice) -> None:
+        """Tell the run; after a merge also what the gate has found in it, here and nowhere else."""
+        run, known = self._run, list(self._run.findings.get("checks", ()))
+        if isinstance(notice, RoundRecord):
+            fresh = [one for one in self.crew.findings.get("checks", ()) if one not in known]
+            run.findings = {**run.findings, "checks": [*known, *fresh]}
+            for one in fresh:
+                self._means.log("warn", f"{one['id']}: {one['found']}", run=run.number)
+        run.hear(notice)
 
     def _told(self, fraction: float) -> None:
         self.node.training.fraction = fraction

@@ -6,11 +6,13 @@ rows of all sites. What the ledger and the others say is added by `run_record.py
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cohortium.assembly import strategy_name
+from cohortium.core.check import Check
 from cohortium.core.parameters import Parameters
 from cohortium.core.randomness import Chance
 from cohortium.errors import CohortiumError
@@ -41,8 +43,9 @@ def site_record(
     *,
     model: Path,
     privacy: PrivacyRecord | None = None,
+    gate: Sequence[Check] = (),
 ) -> str:
-    """The site's part of the run's record, as JSON; the model is written to `model`."""
+    """The site's part of the run's record, as JSON; the model is written to `model`. gate: checks made in the run."""
     study, rows = ward.study, ward.gathered.rows()
     swarm = TrainedModel(program=program, state=state, memories={ward.site: memory})
     write_whole(model, model_file(swarm, study=study, schema=ward.schema))
@@ -59,6 +62,7 @@ def site_record(
         presence=presence_of(rows),
         time_unit="d" if ward.schema.outcome_kind == "survival" else "",
     )
+    record = replace(record, checks=(*record.checks, *gate))
     if out_of_rounds(program.model(state)):
         record = _noted(record, "the model ended without reaching its optimum; raise model.max_rounds")
     return _measured(record, ward, swarm, rows[0]).to_json()

@@ -75,11 +75,13 @@ _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern="^[a-z0
 class Figures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a site lets its peers know of the finished run. measures: `swarm/auroc`, `swarm/auroc/low`, `own/auroc`, ...
 
-    withheld: why there are none, one of our own sentences.
+    withheld: why there are none, one of our own sentences. gate: one word for each check of the site's data, where the
+    study compares sites.
     """
 
     measures: Annotated[dict[_Name, float], msgspec.Meta(max_length=256)] = {}
     withheld: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    gate: Annotated[dict[_Name, Literal["pass", "warn", "fail"]], msgspec.Meta(max_length=16)] = {}
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

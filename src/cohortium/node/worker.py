@@ -22,12 +22,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cohortium.assembly import check_study
+from cohortium.core.check import Check
 from cohortium.core.parameters import Parameters
 from cohortium.core.progress import listening
 from cohortium.core.spending import BudgetRecord
 from cohortium.core.study import Study
 from cohortium.errors import FrameError, PeerError, StudyError, TrainingFailed
 from cohortium.node.failures import code_of_error, sentence_of
+from cohortium.node.gate import checks_beside_all
 from cohortium.node.own_protection import Guarding, open_purse
 from cohortium.node.pipe import Word, read_word, write_word
 from cohortium.node.work import (
@@ -42,6 +44,7 @@ from cohortium.node.work import (
     ward_work,
 )
 from cohortium.privacy.dp.purse import Purse
+from cohortium.quality.gate_free_rider import RiderWatch
 from cohortium.sim.inputs import read_study
 from cohortium.swarm.book import DiskBook
 from cohortium.swarm.program import Program, SiteWork
@@ -67,6 +70,7 @@ class Bench:
         self.guarding = cache(self._guarding)
         self.purse = cache(self._purse)
         self.learned = cache(self._learned)
+        self.riders = RiderWatch()
 
     @cached_property
     def gate(self) -> GateBook:
@@ -118,6 +122,13 @@ class Bench:
             announced=announced,
         )
 
+    def _beside_all(self, sites: tuple[str, ...], state: Parameters) -> tuple[Check, ...]:
+        """The gate against the consortium; nothing where the study has none."""
+        if self.study.quality.gate == "site":
+            return ()
+        training = self.ward.gathered.rows()[0].training
+        return checks_beside_all(self.ward.schema, training, self.program(sites), state, self.riders)
+
     # --- what can be asked; each takes the joiners, further values and arrays ----------------------------------
 
     def look(self, asked: Word) -> Word:
@@ -155,21 +166,28 @@ class Bench:
 
     def merge(self, asked: Word) -> Word:
         """The next state."""
-        merged = self.program(_sites(asked)).merge(asked.arrays[0], asked.aggregate or asked.updates)
-        return Word(0, "done", arrays=(merged,))
+        program, updates = self.program(_sites(asked)), asked.aggregate or asked.updates
+        if self.study.quality.gate == "consortium":
+            self.riders.hear(program, asked.arrays[0], updates)
+        return Word(0, "done", arrays=(program.merge(asked.arrays[0], updates),))
 
     def finished(self, asked: Word) -> Word:
         """Whether the program is over."""
         return Word(0, "done", {"finished": self.program(_sites(asked)).finished(asked.arrays[0])})
 
     def measure(self, asked: Word) -> Word:
-        """Figures of a merge on this site's held-out patients, and the stage it belongs to. arrays: state, memory."""
+        """Figures of a merge on this site's held-out patients, its stage, and what the gate warns of so far.
+
+        arrays: state, memory.
+        """
         work, state = self.works(_sites(asked))[1], asked.arrays[0]
         work.restore(asked.arrays[1])
         index, exchanges = work.program.position(state)
         stage = work.program.stages[index - 1 if exchanges == 0 else index].name
         measures = work.adopt(asked.text["round"], state, None)
-        return Word(0, "done", {"measures": {name: float(value) for name, value in measures.items()}, "stage": stage})
+        told = {"measures": {name: float(value) for name, value in measures.items()}, "stage": stage}
+        warned = [asdict(one) for one in self._beside_all(_sites(asked), state) if one.level == "warn"]
+        return Word(0, "done", {**told, "warned": warned})
 
     def budget(self, asked: Word) -> Word:
         """One question to the site's purse (seam `Budget`). arrays: the state, where a round is reserved."""
@@ -207,7 +225,8 @@ class Bench:
         if self.study.synth is not None:
             text, why = self.learned(sites, state).record(folder=model.parent, privacy=privacy)
             return Word(0, "done", {"record": text, "withheld": why})
-        text = site_record(self.ward, self.program(sites), state, memory, model=model, privacy=privacy)
+        gate = self._beside_all(sites, state)
+        text = site_record(self.ward, self.program(sites), state, memory, model=model, privacy=privacy, gate=gate)
         return Word(0, "done", {"record": text, "withheld": withheld(self.ward.gathered.rows()[0])})
 
 
