@@ -6,9 +6,8 @@
 
 `Charter` says which consortium and which study; `Ports` holds everything that touches the world (both in `ports.py`).
 The same class runs in a simulation (blocking calls in line, virtual clock, one bell for all) and at a hospital. Killed
-at any point and constructed again with the same store, it goes on where it was. What happens next is decided in the
-machine; `line.py` speaks and listens, `courier.py` carries, `clerk.py` signs, `workshop.py` computes, `training.py`
-trains within the budget.
+at any point and constructed again with the same store, it goes on where it was. The machine decides what happens next;
+`line.py` speaks and listens, `courier.py` carries, `clerk.py` signs, `workshop.py` computes, `training.py` trains.
 """
 
 from __future__ import annotations
