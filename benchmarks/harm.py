@@ -46,7 +46,7 @@ from cohortium.quality.repairs import library
 from cohortium.quality.slots import EXACT, begin, logits, newton, slot_sums
 from cohortium.sim.harm import Case, Task, World, cases, make_world
 
-__all__ = ["main", "mended_world", "one_run", "summary", "trained"]
+__all__ = ["audited", "main", "mended_world", "one_run", "summary", "trained"]
 
 Mask = NDArray[np.bool_]
 CONVICT, LOOK = 0.95, 0.5
@@ -59,13 +59,26 @@ _LEAST_IS_WORST = {
 }  # fmt: skip
 
 
-def one_run(task: Task, case: Case, seed: int, *, models: bool = True) -> dict[str, float | str]:
+def audited(world: World, seed: int) -> AuditResult:
+    """The audit as it is: halves by Newton steps."""
+    sites = {name: world.examples(world.rows(at)) for at, name in enumerate(world.sites)}
+    return OutOfBag(anchors=world.anchors).run(sites, seed=seed)
+
+
+def one_run(
+    task: Task,
+    case: Case,
+    seed: int,
+    *,
+    models: bool = True,
+    audit: Callable[[World, int], AuditResult] = audited,
+) -> dict[str, float | str]:
     """One world audited: figures by name; NaN where a figure has no meaning. models: train anew as well."""
     world = make_world(task, case=case, seed=seed)
     if case.epsilon is not None:
         return _under_noise(world, case.epsilon, seed)
     began = time.process_time()
-    result = _audited(world, seed)
+    result = audit(world, seed)
     figures: dict[str, float | str] = {"seconds": time.process_time() - began, "status": result.status}
     known = _Known(world, result)
     figures |= _of_sites(known) | _of_records(known) | _of_repairs(known)
@@ -250,7 +263,7 @@ def _of_models(k: _Known, seed: int) -> dict[str, float]:
         found[f"test_{name}"] = _auroc(score(world.test_x), world.test_y == 1)
         found[f"minority_{name}"] = _auroc(score(world.minority_x), world.minority_y == 1)
     mended = mended_world(world, k.result)
-    second = _Known(mended, _audited(mended, seed + 1000))
+    second = _Known(mended, audited(mended, seed + 1000))
     again = mended_world(mended, second.result)
     dropped_again = second.suspicion > CONVICT
     for name, trained_on, rows in (
@@ -265,11 +278,6 @@ def _of_models(k: _Known, seed: int) -> dict[str, float]:
     found["false_again"] = float(second.out[good].mean())
     found["steps_again"] = k.result.cost.training_steps_ratio + second.result.cost.training_steps_ratio
     return found
-
-
-def _audited(world: World, seed: int) -> AuditResult:
-    sites = {name: world.examples(world.rows(at)) for at, name in enumerate(world.sites)}
-    return OutOfBag(anchors=world.anchors).run(sites, seed=seed)
 
 
 def mended_world(world: World, result: AuditResult) -> World:

@@ -6,7 +6,7 @@ Works on a `Pool` of one site or of all: per record, or site by site.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +45,7 @@ __all__ = [
     "OF_SITES",
     "Heads",
     "Judged",
+    "Logits",
     "PassModels",
     "SiteJudged",
     "judge",
@@ -58,6 +59,7 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Logits = Callable[[Integers, Floats], Floats]
 
 _AS_GOOD = 3.0  # nats, log 19
 _ODD = 2.0
@@ -71,19 +73,24 @@ LABELS = LabelPolarity().name
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Heads:
-    """The probes of one pass. member: (sites, slots); usable: slots whose bisection was not voided."""
+    """The probes of one pass. member: (sites, slots); usable: slots whose bisection was not voided.
+
+    logits: predictors (n, slots) of rows at their points.
+    """
 
     member: NDArray[np.bool_]
     usable: NDArray[np.bool_]
     point: Floats
+    logits: Logits = logits
 
     @classmethod
-    def read(cls, state: Parameters, prefix: str) -> Heads:
+    def read(cls, state: Parameters, prefix: str, logits: Logits = logits) -> Heads:
         """Of a pass whose probes are trained."""
         return cls(
             member=np.asarray(state[f"{prefix}/member"], dtype=bool),
             usable=np.asarray(state[f"{prefix}/usable"], dtype=bool),
             point=Slots.read(state, f"{prefix}/slots").point,
+            logits=logits,
         )
 
 
@@ -99,11 +106,11 @@ class PassModels:
     usual: float
 
     @classmethod
-    def read(cls, state: Parameters, prefix: str) -> PassModels:
+    def read(cls, state: Parameters, prefix: str, logits: Logits = logits) -> PassModels:
         """Of a finished pass."""
         slope, offset = (float(v) for v in state[f"{prefix}/calibration"])
         return cls(
-            heads=Heads.read(state, prefix),
+            heads=Heads.read(state, prefix, logits),
             slope=slope,
             offset=offset,
             basis=read_basis(state, prefix),
@@ -155,7 +162,7 @@ def read_spreads(state: Parameters, prefix: str) -> tuple[Spread, ...]:
 
 def scores(x: Integers, site: Integers, heads: Heads) -> Floats:
     """z of every row: the mean clipped logit of the usable probes that never saw its site."""
-    return clipped_mean(logits(x, heads.point), ~heads.member[site] & heads.usable)
+    return clipped_mean(heads.logits(x, heads.point), ~heads.member[site] & heads.usable)
 
 
 def oddities(x: Integers, basis: Basis, spreads: tuple[Spread, ...]) -> Floats:

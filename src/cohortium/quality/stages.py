@@ -44,6 +44,7 @@ from cohortium.quality.judging import (
     OF_SITES,
     Heads,
     Judged,
+    Logits,
     PassModels,
     judge,
     oddities,
@@ -58,7 +59,7 @@ from cohortium.quality.rows import FIELDS, read_row, row_of
 from cohortium.quality.slots import EXACT, ROUGH, X_BITS, Slots, begin, logits, newton, slot_sums, weights_of
 from cohortium.quality.stakes import SUBGROUPS, counted, holds_a_stake
 
-__all__ = ["BIND", "DONE", "EVIDENCE", "AuditPlan", "Auditor", "Where"]
+__all__ = ["BIND", "DONE", "EVIDENCE", "TRAIN", "AuditPlan", "Auditor", "Where"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -123,11 +124,15 @@ class Where:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Auditor:
-    """Both halves of the audit. repairs: the library itself, needed at sites only; secret: the site's own key."""
+    """Both halves of the audit. repairs: the library itself, needed at sites only; secret: the site's own key.
+
+    logits: what a probe says of rows; only benchmarks have others than logistic ones.
+    """
 
     plan: AuditPlan
     repairs: Sequence[Repair] = field(default=())
     secret: bytes = field(default=b"", repr=False)
+    logits: Logits = field(default=logits, repr=False)
 
     def initial(self, lot: int | bytes = 0) -> Parameters:
         """Before the first exchange. lot: what all draws follow from, 32 bytes of the ledger, or a number."""
@@ -227,7 +232,7 @@ class Auditor:
         last, key = self.plan.passes - 1, ("cross", state.under(f"pass-{self.plan.passes - 1}/slots").digest)
         if key not in pool.cache:
             heads, judged = Heads.read(state, f"pass-{last}"), self.judged(state, last, pool)
-            found = logits(self._x(state, pool), heads.point)
+            found = self.logits(self._x(state, pool), heads.point)
             moved = np.zeros((len(self.plan.sites), INFLUENCE_COLUMNS), dtype=np.int64)
             for site in pool.examples:
                 rows = pool.rows(site)
@@ -247,7 +252,7 @@ class Auditor:
             return table
         last = self.plan.passes - 1
         judged = self.judged(state, last, pool)
-        models = PassModels.read(state, f"pass-{last}")
+        models = PassModels.read(state, f"pass-{last}", self.logits)
         for site in pool.examples:
             name, scale = self.plan.sites[site], Scale.read(state)
             if (one := published(name, site, pool, judged, models, scale, self.repairs)) is not None:
@@ -264,7 +269,7 @@ class Auditor:
         key = ("judged", number, state.under(f"pass-{number}").digest)
         if key not in pool.cache:
             anchors = frozenset(self.plan.sites.index(name) for name in self.plan.anchors)
-            models = PassModels.read(state, f"pass-{number}")
+            models = PassModels.read(state, f"pass-{number}", self.logits)
             pool.cache[key] = judge(pool, self._x(state, pool), models, anchors=anchors)
         found: Judged = pool.cache[key]
         return found
@@ -278,7 +283,7 @@ class Auditor:
     def _scores(self, state: Parameters, where: Where, pool: Pool) -> Floats:
         key = ("z", where.number, state.under(f"{where.prefix}/slots").digest)
         if key not in pool.cache:
-            pool.cache[key] = scores(self._x(state, pool), pool.site, Heads.read(state, where.prefix))
+            pool.cache[key] = scores(self._x(state, pool), pool.site, Heads.read(state, where.prefix, self.logits))
         found: Floats = pool.cache[key]
         return found
 
