@@ -1,13 +1,14 @@
-"""What an audit leaves to be checked by a person: the draw, and what the site has committed of its records."""
+"""What an audit leaves to be checked by a person of the site: what it has committed of its records."""
 
 import json
 
 import numpy as np
 import pytest
 
-from cohortium.node.committed import drawing_of, is_drawn_by, review, scores_of
+from cohortium.node.committed import review, scores_of
 from cohortium.quality.decide import Rules
 from cohortium.quality.pool import as_examples, pool_of
+from cohortium.quality.proof import drawing_of
 from cohortium.quality.stages import Auditor, AuditPlan
 
 LOT = bytes(range(32))
@@ -35,15 +36,6 @@ def ended(request):
 def scores(ended, at):
     auditor, state, _ = ended
     return json.loads(scores_of(auditor, state, pool_of({at: records(at)}), rows=range(1, 21)))
-
-
-def test_halves_follow_from_the_seed_on_the_ledger_or_it_is_seen(ended):
-    held = ended[2]
-    assert is_drawn_by(held, LOT)
-    assert not is_drawn_by(held, bytes(32))
-    assert not is_drawn_by({**held, "seed": bytes(32).hex()}, bytes(32)), "another seed would have drawn others"
-    assert not is_drawn_by({**held, "halves": held["halves"][::-1]}, LOT)
-    assert not is_drawn_by({**held, "halves": []}, LOT)
 
 
 def test_a_site_without_others_finds_its_own_scores_committed_and_its_evidence_in_them(ended):

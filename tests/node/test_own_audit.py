@@ -17,11 +17,12 @@ from cohortium.core.verdicts import CODES, VERDICTS
 from cohortium.data.table import Table
 from cohortium.errors import DataError, PeerError, UsageError
 from cohortium.ledger.archive import verify
-from cohortium.node.committed import is_drawn_by, review
+from cohortium.node.committed import review
 from cohortium.node.own_audit import audit_record, judged
 from cohortium.node.run_folder import EVIDENCE, SCORES, SUSPECTS
 from cohortium.node.standings import standings_of
 from cohortium.node.work import open_ward, ward_work
+from cohortium.quality.proof import is_drawn_by
 from cohortium.quality.repairs import library
 from cohortium.quality.rows import FIELDS
 from cohortium.quality.study import fewest_audited, least_half
@@ -114,6 +115,9 @@ def test_eight_hospitals_come_to_the_verdicts_of_the_simulation_bit_for_bit(eigh
     assert run_command(["audit", "harm", "review", "1", "--home", str(eight.homes[REVERSED].path)]) == 0
     assert "are those committed; its evidence follows from them" in capsys.readouterr().out
     kept = eight.homes["site-0"].runs / "1" / EVIDENCE
+    proof = ["audit", "ledger", str(kept.parent / "ledger.jsonl"), "--evidence", str(kept)]
+    assert run_command(proof) == 0
+    assert "8 rows and 8 roots of scores are those that sites had committed" in capsys.readouterr().out
     whole = kept.read_text()
     kept.write_text(whole.replace('"left_out": true', '"left_out": false'))
     assert run_command(at) == 5

@@ -15,7 +15,9 @@ from cohortium.node.pipe import Word, read_word, write_word
 
 ONE = Parameters({"w": np.arange(6.0).reshape(2, 3), "n": np.array([3], np.int64)})
 UPDATES = tuple(
-    Update(site=site, parameters=ONE, weight=number + 1, memory=Parameters({"m": np.ones(number)}))
+    Update(
+        site=site, parameters=ONE, weight=number + 1, memory=Parameters({"m": np.ones(number)}), salt=16 * site.encode()
+    )
     for number, site in enumerate("ab")
 )
 
@@ -33,8 +35,8 @@ def passed(word):
 def same(found, expected):
     assert (found.number, found.word, found.text) == (expected.number, expected.word, expected.text)
     assert [held.digest for held in found.arrays] == [held.digest for held in expected.arrays]
-    assert [(u.site, u.weight, u.parameters.digest, u.memory.digest) for u in found.updates] == [
-        (u.site, u.weight, u.parameters.digest, u.memory.digest) for u in expected.updates
+    assert [(u.site, u.weight, u.parameters.digest, u.memory.digest, u.salt) for u in found.updates] == [
+        (u.site, u.weight, u.parameters.digest, u.memory.digest, u.salt) for u in expected.updates
     ]
 
 

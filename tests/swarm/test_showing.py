@@ -7,11 +7,20 @@ from cohortium.core.exchange import MASKED, PLAIN
 from cohortium.core.frames import Limits, pack
 from cohortium.core.parameters import Parameters
 from cohortium.errors import PeerError
-from cohortium.swarm.showing import MAX_SHOWN_BYTES, read_shown, showing_step, with_shown, without_shown
+from cohortium.swarm.showing import (
+    MAX_SHOWN_BYTES,
+    context_of,
+    read_shown,
+    salt_of,
+    showing_step,
+    with_shown,
+    without_shown,
+)
 
 KEYS = Parameters({"keys": np.arange(4, dtype=np.uint8)})
 ROW = Parameters({"table": np.arange(6, dtype=np.int64).reshape(2, 3)})
-CONTEXT = {"site": "porto", "run": 3, "round": 9, "salt": "00ff"}
+SALT = bytes(range(16))
+CONTEXT = context_of("porto", run=3, round=9, study=b"s" * 32, salt=SALT)
 
 
 def read(arrays, committed, **more):
@@ -22,7 +31,9 @@ def read(arrays, committed, **more):
 def test_what_was_committed_is_read_back_and_the_guard_never_sees_it():
     packed = pack(ROW, CONTEXT)
     shown = with_shown(KEYS, packed)
-    assert read(shown, packed.digest).parameters == ROW
+    found = read(shown, packed.digest)
+    assert found.parameters == ROW
+    assert found.salt == SALT, "with which anybody can make the commitment again"
     assert without_shown(shown) == KEYS
     assert without_shown(KEYS) is KEYS
 
@@ -31,7 +42,7 @@ def test_another_row_salt_round_or_site_than_committed_names_the_site():
     honest = pack(ROW, CONTEXT)
     others = [
         pack(Parameters({"table": ROW["table"] + 1}), CONTEXT),
-        pack(ROW, {**CONTEXT, "salt": "00fe"}),
+        pack(ROW, {**CONTEXT, "salt": "00" * 16}),
     ]
     for other in others:
         with pytest.raises(PeerError, match="shows another answer than it has committed") as caught:
@@ -52,6 +63,20 @@ def test_nothing_too_much_or_noise_names_the_site():
     for blob in (np.zeros(3, dtype=np.uint8), np.full(100, 255, dtype=np.uint8)):
         with pytest.raises(PeerError, match="no answer that can be read"):
             read(KEYS | Parameters({"shown/payload": blob}), packed.digest)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"salt": "00"}, {"salt": 3}, {"salt": "Z" * 32}, {"more": "words"}],
+    ids=["short", "number", "hex", "more"],
+)
+def test_an_answer_that_nobody_could_commit_again_from_its_salt_names_the_site(change):
+    packed = pack(ROW, {**CONTEXT, **change})
+    with pytest.raises(PeerError, match="site 'porto' shows an answer") as caught:
+        read(with_shown(KEYS, packed), packed.digest)
+    assert caught.value.site == "porto"
+    with pytest.raises(PeerError):
+        salt_of({**CONTEXT, **change}, site="porto")
 
 
 def test_answers_are_shown_with_the_first_step_of_a_masked_recipe_and_lie_open_without_one():

@@ -33,14 +33,25 @@ def ledger(
     consortium: Annotated[
         str | None, typer.Option("--consortium", metavar="HEX", help="The identity it must have, 16 digits or more.")
     ] = None,
+    evidence: Annotated[
+        Path | None,
+        typer.Option(
+            "--evidence", metavar="FILE", help="Also check an audit's evidence.json (audit-1.json of a simulation)."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Replay every transaction, compare roots, hashes and signatures, name the first bad record."""
+    from dataclasses import asdict
+
+    from cohortium.sim.evidence import check_evidence
     from cohortium.sim.results import verify_ledger
 
     found = verify_ledger(path, study, seed=seed, consortium=consortium)
+    proven = None if evidence is None else check_evidence(evidence, found.found)
     screen = Screen(as_json=as_json)
-    screen.document(found.document())
-    for line in found.sentences():
+    told = {} if proven is None else {"evidence": {**asdict(proven), "path": str(proven.path)}}
+    screen.document(found.document() | told)
+    for line in (*found.sentences(), *([] if proven is None else [proven.sentence])):
         if not as_json:
             screen.result(line)

@@ -127,11 +127,11 @@ def table(
 
     from cohortium.errors import UsageError, VerificationFailed
     from cohortium.ledger.archive import verify
-    from cohortium.node.committed import is_drawn_by
     from cohortium.node.home import Home
     from cohortium.node.own_agreement import follows
     from cohortium.node.run_folder import EVIDENCE
     from cohortium.node.standings import read_table, signed_here, what_to_sign
+    from cohortium.quality.proof import is_drawn_by
 
     node, screen = Home.open(home), Screen(as_json=as_json)
     folder = node.runs / str(run)

@@ -13,10 +13,12 @@ import numpy as np
 
 from cohortium.core.parameters import Parameters
 
-__all__ = ["LOT", "LOT_BYTES", "SHOWN", "blank_lot", "drawn_by", "lot_of", "showing", "shows", "with_lot"]
+__all__ = ["LOT", "LOT_BYTES", "SALT_BYTES", "SHOWN", "blank_lot", "drawn_by", "lot_of", "showing", "shows", "with_lot"]
 
 LOT, SHOWN = "ledger/lot", "ledger/shown"
 LOT_BYTES = 32
+SALT_BYTES = 16
+"""Of the salt with which a site commits an answer."""
 
 
 def blank_lot() -> Parameters:

@@ -65,13 +65,15 @@ class Fitted:
 class Update:
     """One site's contribution to one round: arrays and an integer weight of 1 to 2^29.
 
-    memory: what the site itself will remember if the merge lists it (never sent).
+    memory: what the site itself will remember if the merge lists it (never sent). salt: 16 bytes, with which the site
+    has committed it, known where its answer is public.
     """
 
     site: str
     parameters: Parameters
     weight: int
     memory: Parameters = field(default=_NONE, compare=False)
+    salt: bytes = field(default=b"", compare=False)
 
     def __post_init__(self) -> None:
         if not 1 <= self.weight <= MAX_WEIGHT:

@@ -44,7 +44,8 @@ class Verified:
     """What an export proves. evm: whether the contract itself was replayed, not only the rules.
 
     began, time: of the first and the last block, seconds. calls, refused: transactions after the founding, and how many
-    of them the contract refused. signed_by: members whose signature stands under one of its heads, sorted.
+    of them the contract refused. commitments: digests by run, round and site. signed_by: members whose signature stands
+    under one of its heads, sorted.
     """
 
     engine: str
@@ -62,6 +63,7 @@ class Verified:
     runs: tuple[RunSummary, ...]
     privacy: PrivacySummary
     harm: tuple[HarmSaid, ...]
+    commitments: Mapping[tuple[int, int, str], bytes]
     signed_by: tuple[str, ...]
     evm: bool
 
@@ -168,6 +170,7 @@ class _Replay:
             runs=self.story.summaries(),
             privacy=self.story.privacy(),
             harm=self.story.harm(),
+            commitments=dict(self.story.commitments),
             signed_by=tuple(sorted(self._signers(record["heads"], members))),
             evm=self.contract is not None,
         )

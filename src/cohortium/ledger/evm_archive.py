@@ -80,6 +80,7 @@ class EvmReplay:
             runs=self._story.summaries(),
             privacy=self._story.privacy(),
             harm=self._story.harm(),
+            commitments=dict(self._story.commitments),
             signed_by=tuple(sorted(self._signers(record["heads"], members))),
             evm=False,
         )

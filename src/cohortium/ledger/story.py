@@ -83,9 +83,10 @@ class PrivacySummary:
 
 @dataclass
 class Story:
-    """The runs as of the last event told."""
+    """The runs as of the last event told. commitments: (run, round, site) -> digest of what the site would send."""
 
     _runs: dict[int, dict[str, Any]] = field(default_factory=dict)
+    commitments: dict[tuple[int, int, str], bytes] = field(default_factory=dict)
     _booked: list[Booked] = field(default_factory=list)
     _committed: dict[tuple[int, int, str], int] = field(default_factory=dict)
     _promised: dict[int, int] = field(default_factory=dict)
@@ -169,6 +170,7 @@ class Story:
                 )
             case "Committed":
                 self._committed[args["run"], args["round"], args["site"]] = args["eps_micro"]
+                self.commitments[args["run"], args["round"], args["site"]] = bytes(args["digest"])
             case "Audited":
                 self._audits.append(AuditSaid(**args))
 

@@ -1,8 +1,7 @@
-"""How an audit was drawn, and what this site has committed: so that both can be checked afterwards, by a person.
+"""What this site has committed of its records in an audit, so that a person here can check it afterwards.
 
-In `evidence.json`, for everybody: the ledger's seed, who was in which half, the root that each site has shown. In
-`scores.json`, for this site's own reviewer: score, label and salt of each of its records, in the order of the leaves.
-Pure but for reading files that this node has written.
+`scores.json`, for this site's own reviewer, holds score, label and salt of each of its records, in the order of the
+leaves; roots and rows of all sites stand in `evidence.json` (`quality.proof`). Pure.
 """
 
 from __future__ import annotations
@@ -14,47 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from cohortium.core.marks import lot_of
 from cohortium.core.parameters import Parameters
 from cohortium.quality.binding import leaves, root_of
 from cohortium.quality.calibrate import margin
 from cohortium.quality.evidence import COIN, site_evidence
-from cohortium.quality.halves import halves_drawn, stream_of
+from cohortium.quality.halves import stream_of
 from cohortium.quality.pool import Pool
 from cohortium.quality.protection import ranking
-from cohortium.quality.stages import Auditor, Where
+from cohortium.quality.stages import Auditor
 
-__all__ = ["Review", "drawing_of", "is_drawn_by", "review", "scores_of"]
+__all__ = ["Review", "review", "scores_of"]
 
 _WITHIN = 2e-6  # rows hold millionths
 _FIELDS = ("sound", "reversed", "shifted", "auroc")
-
-
-def drawing_of(auditor: Auditor, state: Parameters) -> dict[str, Any]:
-    """What `evidence.json` says of the draw; members of the last pass's halves by name."""
-    sites, where = auditor.plan.sites, Where.read(state)
-    member = np.asarray(state[f"pass-{where.number}/member"], dtype=bool)
-    roots = np.asarray(state["roots"], dtype=np.int64) if "roots" in state else np.zeros((len(sites), 0))
-    return {
-        "seed": lot_of(state).hex(),
-        "drawn": {"attempt": where.attempt, "pass": where.number, "draws": where.draws, "masked": auditor.plan.masked},
-        "halves": [[site for site, inside in zip(sites, half, strict=True) if inside] for half in member.T],
-        "roots": {site: row.astype("<u4").tobytes().hex() for site, row in zip(sites, roots, strict=True)},
-    }
-
-
-def is_drawn_by(held: Mapping[str, Any], lot: bytes) -> bool:
-    """Whether the halves follow from the ledger's seed and from nothing else: each bisection stands in a draw."""
-    drawn, sites = held["drawn"], sorted(one["site"] for one in held["verdicts"])
-    told = np.array([[site in half for site in sites] for half in held["halves"]]).T
-    if held["seed"] != lot.hex() or not len(held["halves"]):
-        return False
-    found = np.zeros(told.shape[1] // 2, dtype=bool)
-    for draw in range(int(drawn["draws"]) + 1):
-        again = halves_drawn(lot, attempt=int(drawn["attempt"]), number=int(drawn["pass"]), draw=draw,
-                             n_sites=len(sites), halves=told.shape[1], masked=bool(drawn["masked"]))  # fmt: skip
-        found |= (again == told).all(axis=0).reshape(-1, 2).all(axis=1)
-    return bool(found.all())
 
 
 def scores_of(auditor: Auditor, state: Parameters, pool: Pool, *, rows: Sequence[int]) -> str:

@@ -1,7 +1,7 @@
 """What an audit between hospitals leaves at one site, made in its worker: verdicts on all, its own suspect records.
 
-    evidence.json    the table all nodes computed, its digest (on the ledger), what every site has shown, and who was
-                     in which half by the ledger's seed
+    evidence.json    the table all nodes computed, its digest (on the ledger), what every site has shown and the salt
+                     with which it had committed it, and who was in which half by the ledger's seed
     suspects.csv     this site's own records, most suspicious first; written for its owner only, sent to nobody
     scores.json      what this site has committed of each of its records; for its own reviewer (`committed.py`)
 
@@ -27,7 +27,7 @@ from cohortium.core.parameters import Parameters
 from cohortium.core.study import Study
 from cohortium.core.verdicts import CODES
 from cohortium.errors import UsageError
-from cohortium.node.committed import drawing_of, scores_of
+from cohortium.node.committed import scores_of
 from cohortium.node.first_record import first_record
 from cohortium.node.keys import write_private
 from cohortium.node.own_agreement import tried_of
@@ -45,6 +45,7 @@ from cohortium.sim.auditing import (
     first_rows,
     models_of,
     noisy_auditor_of,
+    proof_in,
     records_of,
     verdicts_of,
 )
@@ -91,8 +92,7 @@ def audit_record(
         rows, auditor = ward.gathered.rows()[0], auditor_of(program)
         pool = pool_of({program.sites.index(ward.site): records_of(rows)})
         found = detector_of(study.quality).result(auditor, model, pool, exchanges=0)
-        told["evidence"] = [asdict(one) for one in auditor.evidence(model)]
-        told |= drawing_of(auditor, model)
+        told |= proof_in(study.quality, program, state)
         write_private(draft_of(folder, SUSPECTS), _suspects(found, ward, rows).encode())
         write_private(draft_of(folder, SCORES), scores_of(auditor, model, pool, rows=_sources(ward, rows)).encode())
         quality = _quality(study, table, training_steps_ratio=found.cost.training_steps_ratio, flagged=found.flagged)

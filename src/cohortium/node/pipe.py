@@ -45,6 +45,7 @@ class _UpdateHead(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
 
     site: Annotated[str, msgspec.Meta(max_length=32)]
     weight: int
+    salt: Annotated[bytes, msgspec.Meta(max_length=16)] = b""
 
 
 class _AggregateHead(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -95,7 +96,7 @@ def write_word(stream: Stream, said: Word) -> None:
         said.word,
         said.text,
         tuple(sum(len(piece) for piece in encoded) for encoded in pieces),
-        tuple(_UpdateHead(one.site, one.weight) for one in updates),
+        tuple(_UpdateHead(one.site, one.weight, one.salt) for one in updates),
         _aggregate_head(said.aggregate),
     )
     encoded = _ENCODER.encode(head)
@@ -141,7 +142,7 @@ def _word(head: _Head, sets: Sequence[Parameters], n_arrays: int) -> Word:
     pairs = zip(sets[n_arrays::2], sets[n_arrays + 1 :: 2], strict=False)
     try:
         updates = tuple(
-            Update(site=one.site, weight=one.weight, parameters=parameters, memory=memory)
+            Update(site=one.site, weight=one.weight, parameters=parameters, memory=memory, salt=one.salt)
             for one, (parameters, memory) in zip(head.updates, pairs, strict=False)
         )
     except ValueError as wrong:

@@ -10,6 +10,7 @@ the result also shows each site's own records.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ from cohortium.quality.learner import Audit
 from cohortium.quality.noisy_audit import NoisyAuditor, NoisyOutOfBag, NoisyResult
 from cohortium.quality.out_of_bag import AuditResult, OutOfBag
 from cohortium.quality.pool import pool_of
+from cohortium.quality.proof import proof_of
 from cohortium.quality.repairs import KINDS, library
 from cohortium.quality.shown_models import ShownModels
 from cohortium.quality.stages import Auditor
@@ -51,6 +53,7 @@ __all__ = [
     "models_of",
     "noisy_auditor_of",
     "noisy_detector_of",
+    "proof_in",
     "records_of",
     "run_audit",
     "run_noisy_audit",
@@ -264,6 +267,13 @@ def models_of(program: Program) -> ShownModels | None:
     """The same by agreement; None of another audit."""
     found = program.learner.auditor if isinstance(program.learner, Audit) else None
     return found if isinstance(found, ShownModels) else None
+
+
+def proof_in(plan: QualityPlan, program: Program, state: Parameters) -> dict[str, Any]:
+    """What of a finished audit out of bag stands beside its table, to be checked without a node (`quality.proof`)."""
+    held = state.under(f"{program.stages[0].name}/shown")
+    shown = {int(name.split("/")[0]): np.asarray(salts, dtype=np.int64) for name, salts in held.items()}
+    return proof_of(auditor_of(program), program.model(state), shown, rules=detector_of(plan).rules)
 
 
 def verdicts_of(plan: QualityPlan, program: Program, state: Parameters) -> Table:

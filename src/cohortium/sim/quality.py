@@ -8,6 +8,7 @@ what is in doubt.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -40,6 +41,7 @@ from cohortium.sim.auditing import (
     detector_of,
     first_rows,
     noisy_detector_of,
+    proof_in,
     records_of,
     run_audit,
     run_noisy_audit,
@@ -59,13 +61,15 @@ _TOLD = ("auroc", "auroc_within", "sensitivity", "specificity", "brier")
 class Screened:
     """What the audit leaves. rows: of the sites that train, as they train; as_they_came: of all sites, with the
 
-    training rows nobody touched. runs: the swarms of the audits. record: None where the study names no detector.
+    training rows nobody touched. runs: the swarms of the audits; told: their evidence, JSON, where it can be checked
+    against their ledgers. record: None where the study names no detector.
     terms: of the audit that was made with noise; what a report says of it are promises.
     """
 
     rows: list[SiteRows]
     as_they_came: list[SiteRows] = field(default_factory=list)
     runs: tuple[SwarmRun, ...] = ()
+    told: tuple[str, ...] = ()
     record: QualityRecord | None = None
     terms: tuple[PrivacyTerms, ...] = ()
 
@@ -83,13 +87,17 @@ class Screened:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Audit:
-    """table: the verdicts; suspicion: of a site's own records; run: None where no node was needed."""
+    """table: the verdicts; suspicion: of a site's own records; run: None where no node was needed; told: the evidence,
+
+    JSON, to be checked against the ledger of the run.
+    """
 
     table: Table
     cost: Cost
     flagged: Mapping[str, int] = field(default_factory=dict)
     suspicion: Callable[[str], NDArray[np.float64]] | None = None
     run: SwarmRun | None = None
+    told: str = ""
 
     @property
     def sites(self) -> dict[str, Verdict]:
@@ -152,6 +160,7 @@ def screen_sites(
         rows=held,
         as_they_came=came,
         runs=tuple(one.run for one in audits if one.run is not None),
+        told=tuple(one.told for one in audits if one.told),
         record=eliminated(_record(study, audits, repaired, left_out), gone, trial),
         terms=_terms(study, first),
     )
@@ -220,11 +229,16 @@ def _audit(
     if plan.dp is not None:
         return _noisy_audit(study, records, seed=seed, purses=purses, say=say)
     try:
-        detector = detector_of(plan)
-        found, run = run_audit(audit_study(study), records, detector=detector, seed=seed, kinds=plan.repairs, say=say)
+        asked, detector = audit_study(study), detector_of(plan)
+        found, run = run_audit(asked, records, detector=detector, seed=seed, kinds=plan.repairs, say=say)
     except (ValueError, UsageError) as error:  # an anchor or a repair that is not there
         raise StudyError([Problem("quality", str(error))]) from None
-    return _Audit(table=found.table, cost=found.cost, flagged=found.flagged, suspicion=found.suspicion, run=run)
+    program = audit_program(asked, records[min(records)].layout, sites=list(records), detector=detector,
+                            chance=Chance(seed, secrets_from_system=False), kinds=plan.repairs)  # fmt: skip
+    told = {**json.loads(found.table.canonical()), "digest": found.table.digest.hex(),
+            **proof_in(plan, program, run.state)}  # fmt: skip
+    return _Audit(table=found.table, cost=found.cost, flagged=found.flagged, suspicion=found.suspicion, run=run,
+                  told=json.dumps(told, indent=1) + "\n")  # fmt: skip
 
 
 def _noisy_audit(

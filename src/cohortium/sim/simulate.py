@@ -183,7 +183,7 @@ def _run(
     screen: Say,
     warn: Say,
 ) -> tuple[Result, dict[str, bytes]]:
-    """Everything after the checks; the result and the exported chains by file name."""
+    """Everything after the checks; the result, and by file name exported chains and evidence of audits."""
     purses = Purses(patients=patients_of(gathered), chance=chance, home=home, cap=options.cap)
     screened = screen_sites(study, gathered.rows(), chance=chance, say=screen, purses=purses)
     rows = screened.rows
@@ -273,6 +273,7 @@ def _run(
     )
     chains = {"ledger.jsonl": exported}
     chains |= {f"audit-{number}.jsonl": chain for number, (chain, _) in enumerate(audits, start=1)}
+    chains |= {f"audit-{number}.json": told.encode() for number, told in enumerate(screened.told, start=1)}
     return Result(record=record, model=model, gathered=gathered, study=study, rows=rows), chains
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from cohortium.core.exact import weighted_sum
 from cohortium.core.examples import Examples, Layout
-from cohortium.core.marks import shows
+from cohortium.core.marks import SALT_BYTES, shows
 from cohortium.core.parameters import Parameters
 from cohortium.core.private import Against, PrivacyTerms, Release
 from cohortium.core.progress import part
@@ -176,13 +176,15 @@ class Program:
         )
         turn = self.turn(state)
         model, strategy_state = stage.strategy.merge(turn, aggregate)
+        salts = Parameters()
         if shows(turn.start):
-            model = _gathered(stage.learner, turn.start, whole)
+            model, salts = _gathered(stage.learner, turn.start, whole), _salts(whole, self.sites)
         if stage.learner.learns_by == "sums":
             model = stage.learner.advance(turn.start, model)
         merged = _replace(state, f"{stage.name}/model", model)
         merged = _replace(merged, f"{stage.name}/strategy", strategy_state)
         merged |= Parameters({"clock": np.array([index, exchanges + 1], dtype=np.int64)})
+        merged |= salts.prefixed(f"{stage.name}/shown/{exchanges}")
         over = exchanges + 1 >= stage.max_rounds or stage.learner.finished(model)
         if self.stop is not None and index == len(self.stages) - 1 and _LOSS in whole.total:
             loss = float(whole.total[_LOSS]) / whole.weight
@@ -436,6 +438,15 @@ def _gathered(learner: Learner, start: Parameters, whole: Aggregate) -> Paramete
         raise PeerError(f"site '{min(missing)}' does not show its answer", site=min(missing))
     gathering: Gathering = learner  # type: ignore[assignment]
     return gathering.gather(start, answers)
+
+
+def _salts(whole: Aggregate, sites: Sequence[str]) -> Parameters:
+    """What the public answers were salted with, so that all can repeat the commitments; zeros of a site without one."""
+    table = np.zeros((len(sites), SALT_BYTES), dtype=np.uint8)
+    for one in whole.single or whole.shown:
+        if one.salt:
+            table[sites.index(one.site)] = np.frombuffer(one.salt, dtype=np.uint8)
+    return Parameters({"salts": table}) if table.any() else Parameters()
 
 
 def _replace(state: Parameters, prefix: str, arrays: Parameters) -> Parameters:

@@ -23,7 +23,7 @@ from cohortium.swarm import events as ev
 from cohortium.swarm.actions import Fact
 from cohortium.swarm.courier import Courier
 from cohortium.swarm.ports import Charter, Ports
-from cohortium.swarm.showing import read_shown, showing_step, with_shown, without_shown
+from cohortium.swarm.showing import context_of, read_shown, salt_of, showing_step, with_shown, without_shown
 from cohortium.swarm.view import RunView
 
 __all__ = ["Workshop"]
@@ -173,13 +173,8 @@ class Workshop:
 
     async def pack_update(self, update: Update, *, run: int, round: int) -> ev.Trained:
         """Hash an update under its salted context, so that small tables cannot be guessed from the ledger."""
-        context: dict[str, str | int] = {
-            "site": self._site,
-            "run": run,
-            "round": round,
-            "study": self._charter.study.hex(),
-            "salt": self._ports.entropy(16, "salt", run, round).hex(),
-        }
+        salt = self._ports.entropy(16, "salt", run, round)
+        context = context_of(self._site, run=run, round=round, study=self._charter.study, salt=salt)
         packed = await self._ports.blocking(lambda: pack(update.parameters, context))
         self._courier.hold(packed, round=round)
         memory = self._hold_memory(update.memory, round)
@@ -242,9 +237,12 @@ class Workshop:
 
         def make() -> Packed:
             updates = ports.guard.open(context, survivors=action.contributors, received=received)
-            if shows(state) and isinstance(updates, Aggregate):
-                held = action.inputs[showing_step(ports.guard.recipe)]
-                updates = replace(updates, shown=tuple(self._shown(view, held, site) for site in updates.contributors))
+            if not shows(state):
+                return pack(ports.work.merge(state, updates))
+            if not isinstance(updates, Aggregate):
+                return pack(ports.work.merge(state, tuple(self._salted(view, one) for one in updates)))
+            held = action.inputs[showing_step(ports.guard.recipe)]
+            updates = replace(updates, shown=tuple(self._shown(view, held, site) for site in updates.contributors))
             return pack(ports.work.merge(state, updates))
 
         try:
@@ -321,6 +319,14 @@ class Workshop:
             self._payload(held[site]), site=site, run=view.run, round=round.number, committed=commit.digest,
             limits=self._ports.limits,
         )  # fmt: skip
+
+    def _salted(self, view: RunView, open_: Update) -> Update:
+        """An answer that lies open, with the salt of its commitment. Raises PeerError, naming the site."""
+        commit = view.round.commits.get(open_.site) if view.round else None
+        if commit is None or commit.digest not in self._courier.payloads:
+            return open_
+        said = read_header(self._courier.payloads[commit.digest].header, limits=self._ports.limits).context
+        return replace(open_, salt=salt_of(said, site=open_.site))
 
     def _gather(self, inputs: Mapping[str, Mapping[str, bytes]]) -> dict[str, dict[str, Parameters]]:
         """Arrays by step and sender, as guards make them; own updates without reading them back."""
