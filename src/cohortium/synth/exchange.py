@@ -65,9 +65,14 @@ def _looped(
     return state
 
 
-def fit_network(generator: Any, sites: Sequence[Rows], *, rng: np.random.Generator) -> Parameters:
-    """The finished state of a network trained on all rows in one place: central, or isolated with a single site."""
-    foundation = fit_by_sums(generator.foundation(), sites)
+def fit_network(
+    generator: Any, sites: Sequence[Rows], *, rng: np.random.Generator, foundation: Parameters | None = None
+) -> Parameters:
+    """The finished state of a network trained on all rows in one place: central, or isolated with a single site.
+
+    foundation: what it stands on, where that is not learned here.
+    """
+    foundation = fit_by_sums(generator.foundation(), sites) if foundation is None else foundation
     weights = generator.begin(foundation, rng=rng)
     weights = warmed(generator, weights, foundation, budget=generator.budget.warm, rng=rng)
     facts = sites[0].facts

@@ -3,13 +3,15 @@ import pytest
 
 from cohortium.core.parameters import Parameters
 from cohortium.errors import DataError, TrainingFailed, UsageError
-from cohortium.synth.exchange import fit_by_sums
+from cohortium.synth.exchange import fit_by_sums, fit_network
 from cohortium.synth.federate.ensemble import Ensemble, SiteModels
 from cohortium.synth.federate.gate import GateVerdict
 from cohortium.synth.federate.mixture import opened
 from cohortium.synth.federate.parcels import packed_state
 from cohortium.synth.federate.plan import FederationPlan
 from cohortium.synth.federate.rounded import is_count, rounded_counts
+from cohortium.synth.generators.ctgan import Ctgan
+from cohortium.synth.generators.gan_cells import GanCells
 
 from .conftest import lenient, run
 
@@ -104,3 +106,47 @@ def test_a_model_of_a_site_that_said_no_size_is_left_out(world):
     )
     both = model.prefixed("0") | model.prefixed("2")
     assert one.advance(opened_state, both)["ensemble/n"].tolist() == [50]
+
+
+def widths(generator, model):
+    """Outputs that the foundation of a network asks for, and those it has."""
+    from cohortium.synth.generators.gan_network import GanNetwork
+
+    cells = GanCells.of(generator.foundation(), model.under("foundation"))
+    return GanNetwork(cells, generator.noise, generator.hidden).width, len(model["network/generator.out.weight"])
+
+
+def test_a_network_leaves_with_the_foundation_it_was_trained_on(sites):
+    """Rounded counts have other modes than those before: rounded only at the end, a network had outputs too many."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    rows, held = sites["b"]
+    generator = Ctgan(facts=rows.facts, steps=3, warm_steps=2, hidden=8, noise=4)
+    part = rows.take(np.random.default_rng(0).permutation(len(rows))[:340])
+    alone = fit_by_sums(generator.foundation(), [part])
+    exact, rounded = (GanCells.of(generator.foundation(), one) for one in (alone, rounded_counts(alone, min_cell=10)))
+    assert exact.n_modes != rounded.n_modes, "the modes of these patients do not move: the test shows nothing"
+    federation = Ensemble(plan=PLAN, judge=lenient)
+    state, _ = run(federation, generator, {"a": (part, held)})
+    model = federation.result(generator, state).under("site/0")
+    asked, there = widths(generator, model)
+    assert asked == there
+    drawn = generator.sample(model, 500, rng=np.random.default_rng(0))
+    for fact in rows.facts.columns:
+        if fact.kind == "categorical":
+            assert np.nanmax(drawn[fact.name]) < len(fact.levels), fact.name
+
+
+def test_a_network_on_another_foundation_is_refused(sites):
+    pytest.importorskip("torch", reason="torch is not installed")
+    rows, _ = sites["b"]
+    generator = Ctgan(facts=rows.facts, steps=3, warm_steps=2, hidden=8, noise=4)
+    own = fit_network(generator, [rows], rng=np.random.default_rng(0))
+    receiver = SiteModels(generator=generator, attack_risk_max=0.05)
+
+    def said(model):
+        return receiver.refused(packed_state(model) | GateVerdict(subject=model.digest, passed=True).seal())
+
+    names = ("network/generator.out.weight", "network/generator.out.bias")
+    out = {name: np.concatenate([own[name], own[name][-1:]]) for name in names}
+    assert said(own) == ""
+    assert said(own | Parameters(out)) == "its model cannot be drawn from"

@@ -132,11 +132,13 @@ class SiteModels:
         reserve = training.take(np.zeros(0, dtype=np.int64)) if held is None else rows_of_examples(held, facts)
         if too_few(training, reserve):
             return Parameters()
+        cell = self.generator.min_cell
         if self.generator.learns_by == "sums":
             model = fit_by_sums(self.generator, [training])
-        else:
-            model = fit_network(self.generator, [training], rng=rng)
-        model = rounded_counts(model, min_cell=self.generator.min_cell)
+        else:  # rounded first: a network has an output for each mode that it finds in the counts
+            foundation = rounded_counts(fit_by_sums(self.generator.foundation(), [training]), min_cell=cell)
+            model = fit_network(self.generator, [training], rng=rng, foundation=foundation)
+        model = rounded_counts(model, min_cell=cell)
         table = self.generator.sample(model, len(training), rng=rng)
         verdict = self.judge(
             training, reserve, table, subject=model.digest, seed=int(rng.integers(1 << 31)),

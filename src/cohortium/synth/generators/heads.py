@@ -72,7 +72,9 @@ class Heads:
         return np.hstack([np.maximum(codes[:, self.flags], 0), wide[:, :-1]])
 
     def padded(self, levels: Floats) -> Floats:
-        """(n, blocks, most levels) of (n, n_levels), `BARRED` where a block has no such level."""
+        """(n, blocks, most levels) of (n, n_levels), `BARRED` where a block has no such level. Raises ValueError."""
+        if levels.shape[1] != self.n_levels:
+            raise ValueError(f"network of {levels.shape[1]} levels on a foundation of {self.n_levels}")
         behind = np.full((len(levels), 1), BARRED)
         return np.asarray(np.hstack([levels, behind])[:, self.level_at])
 
