@@ -8,13 +8,15 @@ from cohortium.core.examples import Examples, Layout
 from cohortium.core.parameters import Parameters
 from cohortium.core.randomness import Chance
 from cohortium.core.study_text import study_of
-from cohortium.core.update import Instructions
+from cohortium.core.update import Aggregate, Instructions, Update
+from cohortium.errors import PeerError
 from cohortium.quality.gate_consortium import STAGE, ConsortiumGate, compared
 
 GATE = ConsortiumGate()
 NAMES = ("glucose", "crp", "age", "albumin")
 LAYOUT = Layout(features=NAMES, outcome="binary", classes=("0", "1"))
 UNITS = {"glucose": "mmol/L"}
+JOINERS = tuple(f"site-{at}" for at in range(8))
 RNG = np.random.default_rng(0)
 STUDY = study_of(
     {"study": {"name": "s", "outcome": "y"}, "model": {"name": "logistic"}, "quality": {"gate": "consortium"}}
@@ -51,7 +53,7 @@ def state_of(sites):
 
 def warned(sites):
     """(place, id, sentence) of every warning at these sites."""
-    program = build_program(STUDY, sites[0].layout, sites=["a"], chance=Chance(0))
+    program = build_program(STUDY, sites[0].layout, sites=JOINERS, chance=Chance(0))
     state = state_of(sites)
     found = {at: compared(program, state, one, units=UNITS) for at, one in enumerate(sites)}
     return [(at, one.id, one.found) for at, checks in found.items() for one in checks if one.level == "warn"]
@@ -97,7 +99,7 @@ def test_a_small_site_that_tells_nothing_is_still_compared():
 
 def test_the_middle_median_is_found_to_a_sixteenth_of_an_octave():
     sites = [times(site(seed, n=400), "crp", factor) for seed, factor in enumerate((0.5, 1.0, 1.0, 1.1, 7.0))]
-    program, state = build_program(STUDY, LAYOUT, sites=["a"], chance=Chance(0)), state_of(sites)
+    program, state = build_program(STUDY, LAYOUT, sites=JOINERS, chance=Chance(0)), state_of(sites)
     assert state[f"{STAGE}/model/sites"].tolist() == [5, 5, 5, 5]
     middle = 2.0 ** (-20 + (state[f"{STAGE}/model/bin"][1] + 0.5) / 8)
     exact = sorted(float(np.median(one.x[:, 1])) for one in sites)[2]
@@ -113,7 +115,7 @@ def test_images_and_very_wide_tables_are_asked_nothing(layout):
     x = np.ones((20, *(layout.image or (1001,))))
     one = Examples(layout=layout, x=x, y=np.arange(20.0) % 2)
     assert all(array.size == 0 for name, array in fitted(one).items())
-    program = build_program(STUDY, layout, sites=["a"], chance=Chance(0)) if layout.image is None else None
+    program = build_program(STUDY, layout, sites=JOINERS, chance=Chance(0)) if layout.image is None else None
     if program is not None:
         (check,) = compared(program, state_of([one] * 4), one)
         assert check.level == "skipped"
@@ -121,5 +123,56 @@ def test_images_and_very_wide_tables_are_asked_nothing(layout):
 
 def test_two_sites_are_too_few_to_compare_units():
     sites = [site(0), times(site(1), "glucose", 18.0)]
-    program = build_program(STUDY, LAYOUT, sites=["a"], chance=Chance(0))
+    program = build_program(STUDY, LAYOUT, sites=JOINERS, chance=Chance(0))
     assert [one.level for one in compared(program, state_of(sites), sites[1])] == ["skipped", "skipped"]
+
+
+def merged(sites, *, masked=False, **lie):
+    """What comes of a first exchange in which site-0 tells `lie` beside its own sums."""
+    program = build_program(STUDY, LAYOUT, sites=JOINERS, chance=Chance(0))
+    told = [fitted(one) for one in sites]
+    told[0] = Parameters({name: array + lie.get(name, 0) for name, array in told[0].items()})
+    updates = [Update(site=name, parameters=one, weight=1) for name, one in zip(JOINERS, told, strict=True)]
+    if not masked:
+        return program, program.merge(program.start(), updates)
+    total = Parameters({name: sum(one[name] for one in told) for name in told[0]})
+    return program, program.merge(program.start(), Aggregate(total=total, weight=8, contributors=JOINERS))
+
+
+def far(n):
+    """n votes for a median of 18 times the usual glucose."""
+    lie = np.zeros((400, 4), dtype=np.int64)
+    lie[216, 0] = n
+    return lie
+
+
+LIES = [
+    {"medians": far(1)}, {"medians": far(1_000)}, {"medians": far(-1)}, {"medians": far(1 << 62)},
+    {"plus": 1}, {"minus": 9}, {"plus": -1}, {"minus": 1 << 40},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_site_with_several_votes_is_refused_by_name_where_answers_lie_open(lie):
+    sites = [site(seed) for seed in range(8)]
+    merged(sites)
+    with pytest.raises(PeerError, match="update of site 'site-0': a site tells one median and one sign") as wrong:
+        merged(sites, **lie)
+    assert wrong.value.site == "site-0"
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_under_masks_several_votes_of_one_site_warn_nobody_and_other_columns_are_compared(lie):
+    sites = [*(site(seed) for seed in range(7)), times(site(7), "crp", 10.0)]
+    program, state = merged(sites, masked=True, **lie)
+    found = [(at, one.found) for at, mine in enumerate(sites)
+             for one in compared(program, state, mine) if one.level == "warn"]  # fmt: skip
+    assert [at for at, _ in found] == [7]
+    assert found[0][1].startswith("column 'crp'")
+
+
+def test_the_state_that_travels_with_the_model_holds_no_bin_of_fewer_than_three_sites():
+    sites = [times(site(seed), "crp", 1.0 if seed < 2 else -1.0) for seed in range(8)]
+    state = state_of(sites)
+    assert state[f"{STAGE}/model/sites"].tolist() == [8, 2, 8, 8]
+    assert (state[f"{STAGE}/model/bin"] > 0).tolist() == [True, False, True, True]

@@ -39,6 +39,7 @@ __all__ = [
     "LedgerEvent",
     "Preparation",
     "Receipt",
+    "Refusing",
     "StackedLearner",
     "Strategy",
     "Transport",
@@ -95,6 +96,15 @@ class StackedLearner(Protocol):
         instructions: Sequence[Instructions],
         rngs: Sequence[np.random.Generator],
     ) -> list[Fitted]: ...
+
+
+@runtime_checkable
+class Refusing(Protocol):
+    """A learner by sums that knows what a single site can answer."""
+
+    def refuse(self, answer: Parameters, *, site: str) -> None:
+        """Raise PeerError, naming the site, for an answer that no site can give. Asked where answers lie open."""
+        ...
 
 
 class Gathering(Learner, Protocol):

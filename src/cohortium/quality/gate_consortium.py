@@ -5,9 +5,11 @@
     comes      per column the bin of the sites' middle median, of how many sites, and how many said with and against
     compared   own medians (`gate_units`) and own signs with these; the sentences stay at the site
 
-Sites count alike, so that the largest one does not set the unit of all. A bin is an eighth of an octave wide (9 %);
-medians at or below zero tell no unit, and those of fewer than ten values are compared but not told. Design:
-harmful-data.md 2.
+Sites count alike, so that the largest one does not set the unit of all: where answers lie open, one that tells more
+than a site can tell is refused. In a sum under masks nobody sees who told it; columns of which more has been told than
+there are sites are not compared. A bin is an eighth of an octave wide (9 %); medians at or below zero tell no unit, and
+those of fewer than ten values are compared but not told. What fewer than three sites have told is not kept: the state
+travels with the model. Design: harmful-data.md 2.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from cohortium.core.examples import Examples, Layout
 from cohortium.core.parameters import Parameters
 from cohortium.core.update import Fitted, Instructions
 from cohortium.data.statistics import MAX_COLUMNS
-from cohortium.errors import InvariantBroken
+from cohortium.errors import InvariantBroken, PeerError
 from cohortium.quality.gate_polarity import check_polarity, signs
 from cohortium.quality.gate_units import check_units, medians
 from cohortium.swarm.program import Program
@@ -36,7 +38,7 @@ STAGE = "gate"
 _PER_OCTAVE, _LOWEST, _OCTAVES = 8, -20, 50  # from a millionth to a milliard
 _BINS = _PER_OCTAVE * _OCTAVES
 _LEAST_TOLD = 10
-_LEAST_SITES = 3
+_LEAST_SITES, _MOST_SITES = 3, 128
 
 Integers = NDArray[np.int64]
 
@@ -71,12 +73,21 @@ class ConsortiumGate:
         sums = {"medians": told, "plus": (own == 1).astype(np.int64), "minus": (own == -1).astype(np.int64)}
         return Fitted(parameters=Parameters(sums), n_samples=len(examples))
 
+    def refuse(self, answer: Parameters, *, site: str) -> None:
+        """Raise PeerError for more than one median of a column, or more than one sign."""
+        told, plus, minus = (np.asarray(answer[name], dtype=np.int64) for name in ("medians", "plus", "minus"))
+        if any(((one < 0) | (one > 1)).any() for one in (told, plus, minus, told.sum(axis=0), plus + minus)):
+            raise PeerError(f"update of site '{site}': a site tells one median and one sign of a column", site=site)
+
     def advance(self, start: Parameters, total: Parameters) -> Parameters:
         """The bin of the middle median of each column (of two middle ones the lower)."""
-        up_to = np.cumsum(total["medians"].astype(np.int64), axis=0)
+        medians = _possible(total["medians"])
+        up_to = np.cumsum(medians, axis=0)
         sites = up_to[-1]
-        found = {"bin": (2 * up_to < np.maximum(sites, 1)).sum(axis=0), "sites": sites}
-        said = {name: total[name].astype(np.int64) for name in ("plus", "minus")}
+        middle = (2 * up_to < np.maximum(sites, 1)).sum(axis=0)
+        found = {"bin": np.where(sites >= _LEAST_SITES, middle, 0), "sites": sites}
+        both = _possible(np.stack([total["plus"], total["minus"]]))
+        said = {"plus": both[0], "minus": both[1]}
         counts = {name: np.asarray(count, dtype=np.int64) for name, count in {**found, **said}.items()}
         return Parameters({"step": np.ones(1, dtype=np.int64), **counts})
 
@@ -118,15 +129,17 @@ def compared(
     if not len(told["bin"]):
         what = f"images and tables of more than {MAX_COLUMNS} columns are not compared with other sites'"
         return [Check(id="units", level="skipped", found=what)]
-    enough = told["sites"].astype(np.int64) >= _LEAST_SITES
+    n_sites = len(program.sites)
+    enough = (told["sites"].astype(np.int64) >= _LEAST_SITES) & (told["sites"].astype(np.int64) <= n_sites)
     middle = np.exp2(_LOWEST + (told["bin"].astype(np.int64) + 0.5) / _PER_OCTAVE)
     merged = {name: float(middle[at]) for at, name in enumerate(training.layout.features) if enough[at]}
     if not merged:
-        few = f"no column's median was told by {_LEAST_SITES} sites"
+        few = f"no column's median was told by {_LEAST_SITES} sites, and by no more than there are"
         found = [Check(id="units", level="skipped", found=few)]
     else:
         found = check_units(medians(training), merged, units=units)
     plus, minus = (told[name].astype(np.int64) for name in ("plus", "minus"))
+    plus, minus = (np.where(plus + minus <= n_sites, count, 0) for count in (plus, minus))
     return [*found, check_polarity(signs(training), plus=plus, minus=minus)]
 
 
@@ -134,6 +147,13 @@ def _width(layout: Layout) -> int:
     """Columns that are asked about."""
     n = len(layout.features)
     return n if layout.image is None and n <= MAX_COLUMNS else 0
+
+
+def _possible(counts: NDArray[np.generic]) -> Integers:
+    """Counts by column (last axis) as sites may have told them, zeros in columns of others."""
+    whole = counts.astype(np.int64)
+    fine = ((whole >= 0) & (whole <= _MOST_SITES)).all(axis=0)
+    return np.where(fine, whole, 0)
 
 
 def _bin(value: float) -> int:

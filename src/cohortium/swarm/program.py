@@ -25,7 +25,7 @@ from cohortium.core.parameters import Parameters
 from cohortium.core.private import Against, PrivacyTerms, Release
 from cohortium.core.progress import part
 from cohortium.core.randomness import Chance
-from cohortium.core.seams import Gathering, Learner, Leaving, Preparation, Strategy
+from cohortium.core.seams import Gathering, Learner, Leaving, Preparation, Refusing, Strategy
 from cohortium.core.spending import MechanismEvent
 from cohortium.core.update import Aggregate, Fitted, Instructions, Turn, Update
 from cohortium.errors import InvariantBroken, PeerError, TrainingFailed
@@ -161,6 +161,9 @@ class Program:
         whole = updates if isinstance(updates, Aggregate) else weighted_sum(updates)
         if stage.learner.learns_by == "sums" and (heavy := [u.site for u in whole.single or () if u.weight != 1]):
             raise PeerError(f"update of site '{heavy[0]}': sums over patients carry weight 1", site=heavy[0])
+        if isinstance(stage.learner, Refusing):
+            for one in whole.single or ():
+                stage.learner.refuse(one.parameters, site=one.site)
         if stage.release is not None:
             if whole.weight != len(whole.contributors):
                 raise PeerError("updates of a run that hides its sites carry weight 1")
