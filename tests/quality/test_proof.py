@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from cohortium.core.frames import pack
-from cohortium.core.verdicts import CODES
-from cohortium.quality.decide import Rules, digest_of
+from cohortium.core.verdicts import CODES, Evidence
+from cohortium.quality.decide import Rules, decide, digest_of
+from cohortium.quality.doubts import by_halves, influence, with_doubts
 from cohortium.quality.pool import as_examples, pool_of
 from cohortium.quality.proof import Recorded, faults, is_drawn_by, proof_of
+from cohortium.quality.rows import FIELDS, row_of
 from cohortium.quality.stages import BIND, EVIDENCE, Auditor, AuditPlan, Where
 from cohortium.swarm.showing import context_of
 
@@ -49,7 +51,7 @@ def audit(request):
     table = auditor.table(state, Rules())
     verdicts = {one.site: (CODES[one.kind], table.digest) for one in table.verdicts if one.left_out}
     ledger = Recorded(run=RUN, study=STUDY, seed=LOT, rounds=range(2, exchange + 2), committed=committed,
-                      verdicts=verdicts)  # fmt: skip
+                      merged=dict.fromkeys(range(2, exchange + 2), SITES), verdicts=verdicts)  # fmt: skip
     told = {**json.loads(table.canonical()), "digest": table.digest.hex(),
             **proof_of(auditor, state, shown, rules=Rules())}  # fmt: skip
     return json.loads(json.dumps(told)), ledger
@@ -94,9 +96,61 @@ def test_a_changed_root_salt_or_a_lost_row_is_named(audit):
     other = copy.deepcopy(held)
     del other["shown"]["table"]["salts"]["d"]
     (said,) = faults(other, ledger)
-    assert said.startswith("d: its row of evidence is in this file, but the site has committed none in round")
+    assert said.startswith("d: its row of evidence of round ")
+    assert said.endswith(" was merged, and this file does not show it")
     other = changed(held, evidence=[one for one in held["evidence"] if one["site"] != "d"])
     assert faults(other, ledger)[0].startswith("d: its row of evidence is not what the site committed")
+
+
+def decided_again(held, ledger):
+    """The file as its forger leaves it: every verdict follows, the digest fits, and the ledger accuses nobody."""
+    evidence = {one["site"]: Evidence(**one) for one in held["evidence"]}
+    sites = sorted(one["site"] for one in held["verdicts"])
+    table = decide(list(evidence.values()), sites=sites, status=held["status"], auroc=held["auroc"] / 1e6,
+                   slope=held["slope"] / 1e6, rules=Rules(**held["rules"]))  # fmt: skip
+    if table.status == "decided":
+        rows = np.zeros((len(sites), len(FIELDS)), dtype=np.int64)
+        for name, one in evidence.items():
+            rows[sites.index(name)] = row_of(one, repairs=held["repairs"], silent=False)
+        member = np.array([[site in half for site in sites] for half in held["halves"]]).T
+        told, moved = (np.array(held["sums"][name], dtype=np.int64) for name in ("told", "influence"))
+        table = with_doubts(table, sites, halves=by_halves(told, rows, member), influence=influence(moved).places())
+    held.update(json.loads(table.canonical()), digest=table.digest.hex())
+    return held, Recorded(**{**vars(ledger), "verdicts": {}})
+
+
+def test_a_site_that_was_taken_out_of_the_file_with_root_row_and_salts_is_named(audit):
+    held, ledger = copy.deepcopy(audit[0]), audit[1]
+    held["evidence"] = [one for one in held["evidence"] if one["site"] != "c"]
+    for part in (held["roots"], *(shown["salts"] for shown in held["shown"].values())):
+        del part["c"]
+    root, row = faults(*decided_again(held, ledger))
+    assert root.startswith("c: the root of its scores of round ")
+    assert row.startswith("c: its row of evidence of round ")
+    assert row.endswith("was merged, and this file does not show it")
+    late = {round: set(sites) - {"c"} for round, sites in ledger.merged.items()}
+    assert faults(held, Recorded(**{**vars(ledger), "merged": late, "verdicts": {}})) == (), "it came too late"
+
+
+def test_a_file_without_any_row_is_no_evidence(audit):
+    held, ledger = copy.deepcopy(audit[0]), audit[1]
+    held.update(evidence=[], roots={}, shown={})
+    said = "nothing in this file shows that sites had committed their rows"
+    assert faults(*decided_again(held, ledger)) == (said,)
+    held["shown"] = {"table": {"exchange": 0, "salts": {}}}
+    assert "the rows are not of this audit's last exchange, which is that of the evidence" in faults(held, ledger)
+
+
+def test_an_audit_that_judged_labels_cannot_be_called_inconclusive(audit):
+    held, ledger = copy.deepcopy(audit[0]), audit[1]
+    held["status"] = "inconclusive"
+    said = "the rows judge labels, so the audit was not 'inconclusive'"
+    assert faults(*decided_again(held, ledger)) == (said,)
+
+
+def test_a_verdict_that_accuses_and_is_not_on_the_ledger_is_named(audit):
+    held, ledger = decided_again(copy.deepcopy(audit[0]), audit[1])
+    assert faults(held, ledger) == ("c: this file says 'quarantine', and no verdict on the ledger does",)
 
 
 def test_roots_that_came_after_the_evidence_are_seen(audit):

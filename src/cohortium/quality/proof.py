@@ -13,7 +13,7 @@ this very table go. Pure. Design: harmful-data.md 5.9 (a).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -93,7 +93,8 @@ def proof_of(auditor: Auditor, state: Parameters, shown: Mapping[int, Integers],
 class Recorded:
     """What a ledger says of an audit. rounds: of its merges, in order; committed: digest by round and site.
 
-    verdicts: by site, the code of the verdict that stands and the digest of its table.
+    merged: by round, whose answers are in the merge; the last one holds the evidence. verdicts: by site, the code of
+    the verdict that stands and the digest of its table.
     """
 
     run: int
@@ -101,6 +102,7 @@ class Recorded:
     seed: bytes
     rounds: Sequence[int]
     committed: Mapping[tuple[int, str], bytes]
+    merged: Mapping[int, Collection[str]]
     verdicts: Mapping[str, tuple[int, bytes]] = field(default_factory=dict)
 
 
@@ -133,8 +135,12 @@ def _faults(held: Mapping[str, Any], ledger: Recorded) -> Iterator[str]:
         yield f"the roots of scores were committed in round {places[0]}, not before the evidence of round {places[1]}"
     if evidence and "roots" not in held["shown"]:
         yield "no roots of scores were committed before the evidence"
-    if evidence and "table" not in held["shown"]:
+    if "table" not in held["shown"]:
         yield "nothing in this file shows that sites had committed their rows"
+    elif int(held["shown"]["table"]["exchange"]) + 1 < len(ledger.rounds):
+        yield "the rows are not of this audit's last exchange, which is that of the evidence"
+    if held["status"] != "decided" and any(one.sound or one.reversed or one.shifted for one in evidence.values()):
+        yield f"the rows judge labels, so the audit was not '{held['status']}'"
     if len(held["halves"]) and not is_drawn_by(held, ledger.seed):
         yield "the halves do not follow from the seed on the ledger"
     yield from _not_following(held, sites, evidence, rows)
@@ -153,7 +159,9 @@ def _uncommitted(
     for at, site in enumerate(sites):
         digest, salt = ledger.committed.get((round, site)), salts.get(site)
         if digest is None or salt is None:
-            if table[at].any():
+            if digest is not None and site in ledger.merged[round]:
+                yield f"{site}: {_WHAT[name]} of round {round} was merged, and this file does not show it"
+            elif table[at].any():
                 yield f"{site}: {_WHAT[name]} is in this file, but the site has committed none in round {round}"
             continue
         own = np.zeros_like(table)
@@ -199,3 +207,6 @@ def _otherwise(held: Mapping[str, Any], sites: Sequence[str], ledger: Recorded) 
             yield f"{site}: the ledger's verdict rests on another table than this file's"
         elif VERDICTS[code] != kinds.get(site) and (VERDICTS[code], kinds.get(site)) != ("eliminate", "quarantine"):
             yield f"{site}: the ledger says '{VERDICTS[code]}', this file '{kinds.get(site, 'nothing')}'"
+    for site, kind in sorted(kinds.items()):
+        if kind in ("repair", "quarantine") and site not in ledger.verdicts:
+            yield f"{site}: this file says '{kind}', and no verdict on the ledger does"

@@ -61,6 +61,7 @@ def check_evidence(path: Path, found: Verified) -> EvidenceCheck:
         study=run.study,
         seed=run.seed,
         rounds=[merge.round for merge in run.merges],
+        merged={merge.round: merge.contributors for merge in run.merges},
         committed={(round, site): digest for (of, round, site), digest in found.commitments.items() if of == run.run},
         verdicts={one.subject: (one.verdict, one.evidence) for one in found.harm if one.run == run.run},
     )
