@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from cohortium.core.study_text import study_of
 from cohortium.data.table import Table
 from cohortium.errors import VerificationFailed
 from cohortium.ledger.archive import verify
+from cohortium.privacy.dp.terms import audit_terms
 from cohortium.sim.accounts import accounts_of, check_budgets
 from cohortium.sim.officer_export import export_page
+from cohortium.sim.protection import spending_of
 from cohortium.sim.simulate import run_simulation
 from cohortium.sim.swarm import Setting, run_swarm
 
@@ -153,6 +156,20 @@ def test_the_officers_page_shows_the_sum_the_parts_and_the_site_that_is_gone(aud
         assert words in page
     gone = next(one for one in record.privacy.spending if one.site == BAD)
     assert re.search(rf"{BAD}: epsilon {gone.total:.4f} of [^<]*; audit-1.jsonl {gone.total:.4f} in 3 rounds<", page)
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_a_training_that_has_booked_nothing_is_not_said_to_have_cost_what_the_audit_did(audited, private):
+    record, out = audited
+    audit, training = (verify(out / name, evm=False) for name in ("audit-1.jsonl", "ledger.jsonl"))
+    silent = replace(training, privacy=replace(training.privacy, booked=(), committed={}))
+    terms = audit_terms(6.0, 1e-5, n_sites=8)
+    program = SimpleNamespace(privacy=replace(terms, n_sites=7) if private else None)
+    found = {one.site: one for one in spending_of(program, silent, audits=[(terms, audit)])}
+    assert found.keys() == set(record.sites)
+    for one in found.values():
+        assert (one.rounds, [part.what for part in one.parts]) == (0, ["audit of the data"])
+        assert one.total == one.parts[0].epsilon == pytest.approx(6.0, abs=0.1)
 
 
 def test_a_training_that_forgets_the_audit_is_a_fault(audited, tmp_path):

@@ -233,7 +233,7 @@ def spending_of(
     for one, chain in audits:
         so_far += len(chain.runs)
         terms[so_far] = one
-    last = so_far + max((entry.run for entry in found.privacy.booked), default=0)
+    last = so_far + max((entry.run for entry in found.privacy.booked), default=len(found.runs))
     if program.privacy is not None:
         terms[last] = program.privacy
     if not terms:
