@@ -52,3 +52,31 @@ def test_a_second_audit_is_paid_from_the_same_book():
         assert purse.settle(run, 1)
     assert books.short_of(audit_study(STUDY), made).startswith("site-3: ")
     books.close()
+
+
+def test_an_audit_that_a_resumed_run_repeats_is_paid_once_and_the_training_still_pays_with_it(tmp_path):
+    made, asked = program(), audit_study(STUDY)
+
+    def audited():
+        """A run's books after its audit, which ends as it did before the run was interrupted."""
+        books = purses(cap=2.01, home=tmp_path)
+        audit = books.for_audit()
+        assert audit.short_of(asked, made) == ""
+        purse = audit.of(asked, made, "site-3", b"audit")
+        assert purse.admit(1) == ""
+        records = [record for round in (1, 2, 3) for record in (*purse.reserve(1, round, made.start()),
+                                                                *purse.settle(1, round))]  # fmt: skip
+        books.keep(audit)
+        return books, records
+
+    books, first = audited()
+    books.close()
+    books, again = audited()
+    assert again == first
+    assert len(first) == 6
+    held = [entry for entry in books._book("site-3").entries() if entry.round]
+    assert [(entry.round, entry.state) for entry in held] == [(1, "spent"), (2, "spent"), (3, "spent")]
+    assert len(books._book("site-3").versions()) == 1
+    why = books.of(asked, made, "site-3", b"training").afford()
+    assert why.startswith("these patients would have cost epsilon "), "what the audit has cost is not forgotten"
+    books.close()

@@ -158,6 +158,27 @@ class Purses:
                 return f"{site}: {why}"
         return ""
 
+    def for_audit(self) -> Purses:
+        """Purses of the same sites with empty books in memory, to be kept (`keep`) when the audit is over.
+
+        A run that is resumed repeats its audit bit for bit; from the books on disk it would be paid for twice.
+        """
+        return Purses(patients=self._patients, chance=self._chance, cap=self._cap)
+
+    def keep(self, audit: Purses) -> None:
+        """Take into these books what an audit has cost; nothing where they hold it already."""
+        for site, told in audit._books.items():
+            book = self._book(site)
+            with book.exclusive():
+                known = {version.handle for version in book.versions()}
+                held = {(entry.dataset, entry.run, entry.round) for entry in book.entries()}
+                for version in told.versions():
+                    if version.handle not in known:
+                        book.add_version(version)
+                for entry in told.entries():
+                    if (entry.dataset, entry.run, entry.round) not in held:
+                        book.write(entry)
+
     def close(self) -> None:
         """Close what was opened."""
         for book in self._books.values():

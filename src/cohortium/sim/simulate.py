@@ -185,7 +185,9 @@ def _run(
 ) -> tuple[Result, dict[str, bytes]]:
     """Everything after the checks; the result, and by file name exported chains and evidence of audits."""
     purses = Purses(patients=patients_of(gathered), chance=chance, home=home, cap=options.cap)
-    screened = screen_sites(study, gathered.rows(), chance=chance, say=screen, purses=purses)
+    audit_purses = purses.for_audit()
+    screened = screen_sites(study, gathered.rows(), chance=chance, say=screen, purses=audit_purses)
+    purses.keep(audit_purses)
     rows = screened.rows
     audited = time.monotonic()
     riders = RiderWatch() if study.quality.gate == "consortium" else None
