@@ -21,6 +21,7 @@ from cohortium.sim.simulate import run_simulation
 from cohortium.sim.swarm import Setting, run_swarm
 
 pytest.importorskip("dp_accounting", reason="needs the extra 'dp'")
+pytestmark = pytest.mark.timeout(300)  # two private runs of eight hospitals are 15 CPU seconds
 
 
 @pytest.fixture
