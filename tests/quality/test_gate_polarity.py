@@ -43,7 +43,11 @@ def test_small_and_one_class_sites_say_nothing():
 
 def test_columns_need_five_other_sites():
     sites = [site(seed, flipped=seed == 0) for seed in range(5)]
-    assert check_polarity(signs(sites[0]), **sums(sites)).level == "skipped"
+    few = check_polarity(signs(sites[0]), **sums(sites))
+    assert few.level == "skipped"
+    assert few.found == "needs 3 columns that go clearly with or against the outcome at 5 other sites"
+    mute = check_polarity(np.zeros(6, dtype=np.int64), **sums([site(seed) for seed in range(8)]))
+    assert mute.found == "too few columns go clearly with the outcome to compare"
 
 
 def test_the_declared_coding_is_compared():

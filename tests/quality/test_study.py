@@ -36,6 +36,14 @@ def test_halves_that_do_not_are_refused(n, half, needed):
     assert problems(n, **quality(detector="out-of-bag"), **CLEAR) == few
 
 
+@pytest.mark.parametrize(
+    "facts", [{"on_harm": "repair"}, {"halves": 4}, {"paired_trial": False}, {"dp": {"epsilon": 1.0}}]
+)
+def test_settings_of_an_audit_are_refused_where_none_is_made(facts):
+    assert problems(8, **quality(**facts)) == ["no audit is made that reads it; set quality.detector"]
+    assert problems(8, **quality(gate="consortium")) == []
+
+
 def test_an_audit_needs_one_split():
     folded = problems(12, **quality(detector="out-of-bag"), evaluation={"folds": 5})
     assert folded == ["an audit is made of one split; leave evaluation.folds out"]

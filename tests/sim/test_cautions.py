@@ -71,6 +71,13 @@ def test_sound_sites_are_cleared_in_two_sentences_and_a_study_without_the_gate_h
     assert gate_of(run_simulation(study(quality={"gate": "site"}), tables).record) == []
 
 
+def test_a_comparison_that_no_site_could_make_does_not_read_as_an_all_clear():
+    units, polarity, _ = gate_of(run_simulation(study(), {f"site-{at}": hospital(at) for at in range(4)}).record)
+    assert units[:2] == ("units", "ok")
+    few = "needs 3 columns that go clearly with or against the outcome at 5 other sites"
+    assert polarity == ("polarity", "skipped", f"no site could be compared with the others; {few}")
+
+
 @pytest.mark.parametrize("masked", [False, True])
 def test_a_free_rider_is_named_where_updates_lie_open_and_the_record_says_why_not_under_masks(masked, monkeypatch):
     tables = {f"site-{at:02}": hospital(at) for at in range(11)}

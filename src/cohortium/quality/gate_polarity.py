@@ -63,7 +63,13 @@ def check_polarity(own: Signs, *, plus: Signs, minus: Signs) -> Check:
     columns tell nothing.
     """
     others_plus, others_minus = plus - (own == 1), minus - (own == -1)
-    enough = (others_plus + others_minus >= _LEAST_SITES) & (others_plus != others_minus) & (own != 0)
+    told = others_plus + others_minus >= _LEAST_SITES
+    if told.sum() < _LEAST_COLUMNS:
+        few = (
+            f"needs {_LEAST_COLUMNS} columns that go clearly with or against the outcome at {_LEAST_SITES} other sites"
+        )
+        return Check(id="polarity", level="skipped", found=few)
+    enough = told & (others_plus != others_minus) & (own != 0)
     if enough.sum() < _LEAST_COLUMNS:
         return Check(id="polarity", level="skipped", found="too few columns go clearly with the outcome to compare")
     against = int((np.sign(others_plus - others_minus)[enough] != own[enough]).sum())

@@ -14,6 +14,7 @@ __all__ = ["check_audited", "check_audited_by_nodes", "check_quality", "fewest_a
 
 _FEWEST_AGREEING, _MOST_AGREEING = 3, 9
 _READ = {
+    "none": set(),
     "out-of-bag": {"halves", "passes", "convict", "exclude_records", "one_class_unconfirmed", "anchors", "repairs"},
     "agreement": {"exclude_records"},  # refused in a sentence of its own
     "travelling": {"exclude_records", "tolerance", "cycles", "learning_rate"},
@@ -82,7 +83,9 @@ def _of_audit(study: Study, n_sites: int | None) -> list[Problem]:
     plan, masked = study.quality, study.privacy.masked(n_sites)
     key, name = "quality.detector", plan.detector
     if name == "none":
-        return []
+        return [
+            Problem(f"quality.{one}", "no audit is made that reads it; set quality.detector") for one in _unread(plan)
+        ]
     if plan.dp is not None:
         return _of_noise(study, n_sites)
     if plan.on_harm == "eliminate" and not plan.paired_trial:
@@ -192,6 +195,8 @@ def check_audited(study: Study, *, sites: Collection[str], outcome: str) -> None
 
 def _unread(plan: QualityPlan) -> list[str]:
     """Settings that were changed, though this detector reads none of them."""
-    plain, always = QualityPlan(), {"gate", "detector", "on_harm", "paired_trial", "dp", *_READ[plan.detector]}
+    plain, always = QualityPlan(), {"gate", "detector", *_READ[plan.detector]}
+    if plan.detector != "none":
+        always |= {"on_harm", "paired_trial", "dp"}
     names = [name for name in type(plan).model_fields if name not in always]
     return [name for name in names if getattr(plan, name) != getattr(plain, name)]

@@ -42,7 +42,7 @@ name = "auto"                      # exact-sums where the model learns by sums, 
 # weights = "public"               # hidden: the number of a site's training rows is masked too
 
 [quality]
-# gate = "consortium"              # warn a site whose units or label coding differ from all others'; one more exchange
+# gate = "consortium"              # warn a site whose units (3 sites) or label coding (6) differ from the others'
 # detector = "out-of-bag"          # audit the sites' data before a simulated training; 8 sites, or 10 and more
 
 [evaluation]
