@@ -4,6 +4,7 @@ import pytest
 
 from cohortium.reports.measure import Measure
 from cohortium.reports.outline import CHECKED_IN
+from cohortium.reports.pages import Report
 from cohortium.reports.summary import Limits, headline_measure, named, run_checks, state, three_sentences
 
 
@@ -130,3 +131,24 @@ def test_between_hospitals_sentences_speak_of_this_site_and_count_who_told(deplo
     assert helped.endswith("of 3 sites, 2 told both figures, 2 of them better with the swarm.")
     assert "on this site's test patients" in usable
     assert headline_measure(deployed_record) == "auroc"
+
+
+@pytest.mark.parametrize(
+    ("others", "own", "asked"),
+    [((0.24, 0.12, 0.36), (0.72, 0.6, 0.84), True), ((0.24, 0.12, 0.51), (0.72, 0.6, 0.84), False),
+     ((0.24, 0.12, 0.36), (0.55, 0.45, 0.65), False), ((None, None, None), (0.72, 0.6, 0.84), True)],
+)  # fmt: skip
+def test_a_site_ranked_backwards_by_the_others_alone_is_asked_about_its_coding(heart_record, others, own, asked):
+    found = heart_record.comparison
+    turned = [
+        replace(row, own=Measure(value=own[0], low=own[1], high=own[2], n=60),
+                without=Measure(value=others[0], low=others[1], high=others[2], n=60),
+                swarm=Measure(value=0.3, low=0.2, high=0.4, n=60), verdict="does not help") if row.site == "va" else row
+        for row in found.sites
+    ]  # fmt: skip
+    record = replace(heart_record, comparison=replace(found, sites=tuple(turned), not_helped=("va",)))
+    assert record.comparison.backwards == (("va",) if asked else ())
+    (check,) = [c for c in run_checks(record) if c.id == "gain"]
+    assert ("coded the other way at va" in check.fix) == asked
+    assert ("keep their own model" in check.fix) != asked
+    assert ("coded the other way there?" in Report(record).html()) == asked

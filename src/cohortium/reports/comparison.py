@@ -102,6 +102,22 @@ class Comparison:
     new_site: RandomEffects | None
     not_helped: tuple[str, ...]
 
+    @property
+    def backwards(self) -> tuple[str, ...]:
+        """Sites whose patients the others' model ranks the wrong way round, and their own rightly.
+
+        By AUROC or C-index, both 95 % intervals on their side of one half; the swarm stands in where no model without
+        the site was made. An outcome coded the other way looks like this.
+        """
+        if self.measure not in ("auroc", "c_index"):
+            return ()
+        found = []
+        for row in self.sites:
+            others = row.swarm if row.without.value is None else row.without
+            if others.high is not None and row.own.low is not None and others.high < 0.5 < row.own.low:
+                found.append(row.site)
+        return tuple(found)
+
 
 def compare(
     scores: Scores,

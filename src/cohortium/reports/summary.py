@@ -204,12 +204,14 @@ def _gain(record: RunRecord, limits: Limits) -> Check:
     if found is None or not any(row.gains[found.measure].value is not None for row in found.sites):
         return Check(id="gain", level="skipped", found="own models were not compared with the swarm")
     if found.not_helped:
-        return Check(
-            id="gain",
-            level="fail",
-            found=f"the swarm does not help {named(found.not_helped)} on their own patients",
-            fix="those sites may keep their own model, recalibrate, or use a personal strategy (ditto, fedper)",
-        )
+        fix = "those sites may keep their own model, recalibrate, or use a personal strategy (ditto, fedper)"
+        if found.backwards:
+            fix = (
+                f"is the outcome coded the other way at {named(found.backwards)}? The others' model ranks the patients "
+                "there the wrong way round, the site's own rightly; until that is settled, use no model of this run"
+            )
+        text = f"the swarm does not help {named(found.not_helped)} on their own patients"
+        return Check(id="gain", level="fail", found=text, fix=fix)
     gains = {row.site: row.gains[found.measure] for row in found.sites}
     open_ = [s for s, gain in gains.items() if gain.low is None or gain.low <= -limits.loss]
     if open_:
