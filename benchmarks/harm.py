@@ -53,9 +53,9 @@ CONVICT, LOOK = 0.95, 0.5
 _WAYS = ("audit", "look", "mended", "again", "again_look", "unguarded", "loss", "outlier")
 _LEAST_IS_WORST = {
     "site_auroc", "site_auroc_two", "site_auroc_two_guarded", "site_auroc_20", "precision", "recall_two",
-    "recall_two_look", "named_two", "record_auroc", "flip_auroc", "flip_top5", "noise_recall", "inverted_recall",
-    "listed_precision", "listed_values_precision", "repair",
-    "repair_flip", "noisy_auroc_20", "noisy_auroc_20_two", "noisy_recall_20", "noisy_look_20", "strength", "certain",
+    "recall_two_look", "recall_two_unguarded", "named_two", "record_auroc", "flip_auroc", "flip_top5", "noise_recall",
+    "inverted_recall", "listed_precision", "listed_values_precision", "repair", "repair_flip", "noisy_auroc_20",
+    "noisy_auroc_20_two", "noisy_recall_20", "noisy_look_20", "strength", "certain",
 }  # fmt: skip
 
 
@@ -177,9 +177,11 @@ def _of_sites(k: _Known) -> dict[str, float]:
         "precision": float((~good)[k.out].mean()) if k.out.any() else np.nan,
         "recall_two": share(k.out, harmful & k.two & enough),
         "recall_two_look": share(k.look, harmful & k.two & enough),
+        "recall_two_unguarded": share(k.unguarded, harmful & k.two & enough),
         "named_two": share(k.out | k.mended, harmful & k.two & enough),
         "false": share(k.out, good),
         "false_look": share(k.look, good),
+        "false_unguarded": share(k.unguarded, good),
         "false_scanner": share(k.out, k.role("scanner")),
         "false_one_class": share(k.out, good & ~k.two),
         "minority_lost": lost(k.out),
