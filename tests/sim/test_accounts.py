@@ -112,6 +112,7 @@ def events_of(path, site):
     return [event for record in told.values() if record.state == "spent" for event in record.events]
 
 
+@pytest.mark.slow
 def test_audit_and_training_are_one_account_and_its_parts_are_shown(audited):
     record, out = audited
     assert record.quality.left_out == (BAD,)
@@ -149,6 +150,7 @@ def composed(events, delta):
     return found.get_epsilon(delta)
 
 
+@pytest.mark.slow
 def test_the_officers_page_shows_the_sum_the_parts_and_the_site_that_is_gone(audited, tmp_path):
     record, out = audited
     export_page(out, tmp_path / "officer.html")
@@ -160,6 +162,7 @@ def test_the_officers_page_shows_the_sum_the_parts_and_the_site_that_is_gone(aud
 
 
 @pytest.mark.parametrize("private", [False, True])
+@pytest.mark.slow
 def test_a_training_that_has_booked_nothing_is_not_said_to_have_cost_what_the_audit_did(audited, private):
     record, out = audited
     audit, training = (verify(out / name, evm=False) for name in ("audit-1.jsonl", "ledger.jsonl"))
@@ -173,6 +176,7 @@ def test_a_training_that_has_booked_nothing_is_not_said_to_have_cost_what_the_au
         assert one.total == one.parts[0].epsilon == pytest.approx(6.0, abs=0.1)
 
 
+@pytest.mark.slow
 def test_a_training_that_forgets_the_audit_is_a_fault(audited, tmp_path):
     _, out = audited
     both = check_budgets(out / "ledger.jsonl", before=[out / "audit-1.jsonl"])

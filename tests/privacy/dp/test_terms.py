@@ -176,7 +176,7 @@ def test_a_noisy_generator_books_each_exchange_as_what_it_is():
     assert terms.planned() == (*terms.of_exchange(0), *terms.of_exchange(1)) == terms.of_first(2)
 
 
-@pytest.mark.parametrize("name", ["vae_bgm", "ctgan"])
+@pytest.mark.parametrize("name", [pytest.param("vae_bgm", marks=pytest.mark.slow), "ctgan"])
 @pytest.mark.parametrize("mode", ["local", "distributed"])
 def test_a_network_books_its_sums_and_then_its_steps(mode, name):
     study = _generator(name, epsilon=4.0, mode=mode)
@@ -195,6 +195,7 @@ def test_a_network_books_its_sums_and_then_its_steps(mode, name):
     assert asked.noise_multiplier == terms.own_multiplier
 
 
+@pytest.mark.slow
 def test_a_study_that_takes_a_network_for_its_private_generator_is_told_of_the_better_one():
     for name, told in (("vae_bgm", True), ("ctgan", True), ("marginal_dp", False)):
         one = _generator(name, epsilon=4.0, mode="distributed")
