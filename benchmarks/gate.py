@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from benchmarks.datasets import data_folder
 from benchmarks.harm_repairs import mistaken
-from benchmarks.harm_tasks import raw_table
+from benchmarks.harm_tasks import raw_table, seeds_of
 from cohortium.assembly import build_program
 from cohortium.core.examples import Examples, Layout
 from cohortium.core.randomness import Chance
@@ -147,8 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.heart:
         _heart()
         return 0
-    first, _, last = asked.seeds.partition("-")
-    _run(range(int(first), int(last or first) + 1), asked.scenario, asked.sites)
+    _run(seeds_of(asked.seeds), asked.scenario, asked.sites)
     return 0
 
 

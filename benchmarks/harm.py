@@ -33,7 +33,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.harm_tasks import load_task
+from benchmarks.harm_tasks import load_task, seeds_of
 from cohortium.core.parameters import Parameters
 from cohortium.data.public_scale import PublicScale
 from cohortium.data.ranks import auroc
@@ -341,11 +341,6 @@ def summary(runs: Sequence[Mapping[str, float | str]]) -> dict[str, object]:
     return found
 
 
-def _seeds(text: str) -> list[int]:
-    first, _, last = text.partition("-")
-    return list(range(int(first), int(last or first) + 1))
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is asked; print one block a row."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -362,7 +357,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in asked.tasks.split(","):
         task = load_task(name)
         for case in (case for scenario in asked.scenarios.split(",") for case in cases(scenario)):
-            runs = [one_run(task, case, seed, models=not asked.sites_only) for seed in _seeds(asked.seeds)]
+            runs = [one_run(task, case, seed, models=not asked.sites_only) for seed in seeds_of(asked.seeds)]
             table[f"{name} {case.label}"] = {**summary(runs), "runs": runs}
             _print(f"{name} {case.label}", table[f"{name} {case.label}"])
             if asked.json:

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.harm_tasks import load_task
+from benchmarks.harm_tasks import load_task, seeds_of
 from cohortium.quality.evidence import log_sigmoid, posterior
 from cohortium.quality.out_of_bag import OutOfBag
 from cohortium.quality.protection import AS_EXPECTED, LOOKS_NEW, RANKED_RIGHTLY, Ranking, protects
@@ -111,12 +111,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--scenarios", default="S1,S3,S4")
     parser.add_argument("--seeds", default="100-104")
     asked = parser.parse_args(arguments)
-    first, _, last = asked.seeds.partition("-")
     for name in asked.tasks.split(","):
         task = load_task(name)
         for scenario in asked.scenarios.split(","):
             found: dict[str, list[int]] = defaultdict(lambda: [0] * 6)
-            for seed in range(int(first), int(last or first) + 1):
+            for seed in seeds_of(asked.seeds):
                 _count(make_world(task, case=cases(scenario)[0], seed=seed), seed, found)
             for rule, (hit, harmful, wrong, good, lost, minority) in found.items():
                 print(f"{name} {scenario} {rule:14} harmful sites convicted {hit}/{harmful}, good ones {wrong}/{good}, "

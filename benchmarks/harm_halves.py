@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harm import one_run, summary
-from benchmarks.harm_tasks import load_task
+from benchmarks.harm_tasks import load_task, seeds_of
 from cohortium.core import fixed_point as fp
 from cohortium.core.parameters import Parameters
 from cohortium.quality.out_of_bag import AuditResult, OutOfBag
@@ -227,8 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cycle-rate", type=float, default=2.5e-3, help="of travelling, at the start")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args(arguments)
-    first, _, last = asked.seeds.partition("-")
-    seeds, probe = range(int(first), int(last or first) + 1), Probe(hidden=24 if asked.probe == "mlp-24" else 0)
+    seeds, probe = seeds_of(asked.seeds), Probe(hidden=24 if asked.probe == "mlp-24" else 0)
     plans = {"newton": (0, 0.0), "fedavg": (asked.rounds, asked.rate), "travelling": (asked.cycles, asked.cycle_rate)}
     table: dict[str, dict[str, object]] = {}
     for task in [load_task(name) for name in asked.tasks.split(",")]:

@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.harm_tasks import load_task
+from benchmarks.harm_tasks import load_task, seeds_of
 from cohortium.core import fixed_point as fp
 from cohortium.data.ranks import auroc
 from cohortium.quality.evidence import record_suspicion
@@ -122,14 +122,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--scenarios", default="S2,S3")
     parser.add_argument("--seeds", default="100-104")
     asked = parser.parse_args(arguments)
-    first, _, last = asked.seeds.partition("-")
     for name in asked.tasks.split(","):
         task = load_task(name)
         for scenario in asked.scenarios.split(","):
             labels: dict[str, list[tuple[float, float]]] = defaultdict(list)
             makers: Callable[[], dict[str, list[bool]]] = lambda: defaultdict(list)  # noqa: E731
             values: dict[str, dict[str, list[bool]]] = defaultdict(makers)
-            for seed in range(int(first), int(last or first) + 1):
+            for seed in seeds_of(asked.seeds):
                 world = make_world(task, case=cases(scenario)[0], seed=seed)
                 sites = {site: world.examples(world.rows(at)) for at, site in enumerate(world.sites)}
                 audit = OutOfBag(anchors=world.anchors)

@@ -25,7 +25,7 @@ from dataclasses import replace
 import numpy as np
 
 from benchmarks.harm import mended_world, trained
-from benchmarks.harm_tasks import load_task, raw_table
+from benchmarks.harm_tasks import load_task, raw_table, seeds_of
 from cohortium.data.ranks import auroc
 from cohortium.quality.gate_units import likely_factor, medians
 from cohortium.quality.out_of_bag import OutOfBag
@@ -149,10 +149,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", default="0-9")
     parser.add_argument("--sites", type=int, default=12)
     asked = parser.parse_args(arguments)
-    first, _, last = asked.seeds.partition("-")
     for name in asked.tasks.split(","):
         task = raw_table() if name == "flchain" else load_task(name)
-        _run(task, range(int(first), int(last or first) + 1), asked.sites)
+        _run(task, seeds_of(asked.seeds), asked.sites)
     return 0
 
 

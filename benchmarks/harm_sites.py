@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.datasets import data_folder
+from benchmarks.harm_tasks import seeds_of
 from cohortium.core.parameters import Parameters
 from cohortium.data.ranks import auroc
 from cohortium.data.readers import read
@@ -288,8 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--harms", default=",".join(HARMS), help="of autism: kind and number of scanners")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args(arguments)
-    first, _, last = asked.seeds.partition("-")
-    seeds = range(int(first), int(last or first) + 1)
+    seeds = seeds_of(asked.seeds)
     sets = {
         "tb": tb,
         "tb-unseen": tb_unseen,

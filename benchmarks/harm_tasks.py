@@ -22,12 +22,18 @@ from benchmarks.datasets import data_folder
 from cohortium.data.readers import read
 from cohortium.sim.harm import Task, gaussian_task, image_task, table_task
 
-__all__ = ["TASKS", "load_task", "raw_table"]
+__all__ = ["TASKS", "load_task", "raw_table", "seeds_of"]
 
 TASKS = ("xray-easy", "xray-hard", "flchain", "digits-easy", "digits-hard")
 _NOISE = {"easy": 0.1, "hard": 0.35}
 _COLUMNS = ("age", "sample_yr", "kappa", "lambda", "creatinine", "mgus")
 _OLD = 76  # years
+
+
+def seeds_of(text: str) -> range:
+    """Of `0-9`, or of one number."""
+    first, _, last = text.partition("-")
+    return range(int(first), int(last or first) + 1)
 
 
 def load_task(name: str) -> Task:

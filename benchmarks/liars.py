@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.harm_tasks import load_task
+from benchmarks.harm_tasks import load_task, seeds_of
 from cohortium.quality.out_of_bag import OutOfBag
 from cohortium.quality.repairs import LabelPolarity
 from cohortium.sim.harm import PD83, Case, Task, make_world
@@ -82,8 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--lies", default=",".join(LIES))
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args(arguments)
-    first, _, last = asked.seeds.partition("-")
-    seeds, document = range(int(first), int(last or first) + 1), []
+    seeds, document = seeds_of(asked.seeds), []
     columns = ("decided", "escalated", "convicted", "halves", "influence", "others_convicted", "others_halves",
                "others_influence")  # fmt: skip
     print("| task, shape, liars | lie | " + " | ".join(columns) + " |")
