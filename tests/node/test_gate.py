@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from tests.sim.test_cautions import hospital
 
 from cohortium.core.examples import Examples, Layout
 from cohortium.data.mapping import SiteColumn, SiteMapping
@@ -85,18 +86,6 @@ def test_inverted_pictures_and_a_copy_in_the_held_out_part_are_warned_of():
 def test_a_large_table_is_not_searched_for_copies():
     many = pictures(3001)
     assert ("copies", "skipped") in of(many, many.take(np.arange(0)))
-
-
-def hospital(seed, *, n=60, glucose=1.0, reversed_labels=False):
-    rng = np.random.default_rng(seed)
-    y = np.arange(n) % 2
-    columns = {
-        "glucose": (5.6 + rng.normal(0, 0.8, n) + 0.8 * y).clip(2) * glucose,
-        "crp": (12 + rng.normal(0, 4, n) + 6 * y).clip(1),
-        "age": (61 + rng.normal(0, 9, n) + 8 * y).clip(18),
-        "albumin": (40 + rng.normal(0, 4, n) - 4 * y).clip(10),
-    }
-    return Table.from_columns({**columns, "label": (1 - y if reversed_labels else y).astype(float)})
 
 
 def played(world, tables, *, masked, **sections):
