@@ -58,6 +58,18 @@ def test_the_record_names_the_command_without_anybodys_folders(finished):
     assert str(finished[0]) not in finished[2]
 
 
+def test_a_finished_run_is_named_and_kept_unless_it_is_to_be_replaced(finished, files, capsys):
+    folder, out, stdout, _ = finished
+    before = (out / "run.json").read_bytes()
+    assert simulate(folder, files[1](folder), "--seed", "5") == 2
+    said = capsys.readouterr().err
+    digest = json.loads(stdout)["study_digest"][:16]
+    assert f"'{out}' holds a finished run of study" in said
+    assert f"(digest {digest}); choose another --out, or overwrite it with --replace" in said
+    assert "round" not in said
+    assert (out / "run.json").read_bytes() == before
+
+
 def test_quiet_says_the_end_only(files, tmp_path, capsys):
     write, data_of = files
     folder = write(tmp_path / "w", LOGISTIC)

@@ -88,6 +88,10 @@ def test_out_names_the_folder_of_four_files(sites, tmp_path):
     assert written == {"run.json", "report.html", "model.safetensors", "ledger.jsonl"}
     assert json.loads((tmp_path / "run" / "run.json").read_text())["model"]["digest"] == result.record.model.digest
     assert verify(tmp_path / "run" / "ledger.jsonl", evm=False).runs[-1].study == result.study.digest
+    with pytest.raises(UsageError, match="holds a finished run of study 'simulation'"):
+        co.simulate(sites=sites, outcome="label", out=tmp_path / "run")
+    again = co.simulate(sites=sites, outcome="label", out=tmp_path / "run", replace=True)
+    assert again.record.model.digest == result.record.model.digest
 
 
 def test_a_result_writes_and_shows_its_report(result, tmp_path):

@@ -1,26 +1,27 @@
 """The folder of a run: old results stay until new ones are whole; what was interrupted is neither lost nor mixed."""
 
+import json
 import os
 from contextlib import suppress
 
 import pytest
 
 from cohortium.errors import RunFailed, UsageError
-from cohortium.sim.folder import FILES, fingerprint, kept_state, run_folder, write_together, write_whole
+from cohortium.sim.folder import FILES, fingerprint, kept_state, resumed_by, run_folder, write_together, write_whole
 
 RUN = {"study": "a", "data": "b", "ledger": "local", "engine": "auto"}
 
 
-def opened(out, run_of=RUN, *, keeps_state=True, resume=False, discard=False):
-    return run_folder(out, run_of, keeps_state=keeps_state, resume=resume, discard=discard)
+def opened(out, run_of=RUN, *, keeps_state=True, command="", **how):
+    return run_folder(out, run_of, keeps_state=keeps_state, command=command, **{"resume": False, **how})
 
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def interrupted(out):
-    with suppress(KeyboardInterrupt), opened(out) as home:
+def interrupted(out, **how):
+    with suppress(KeyboardInterrupt), opened(out, **how) as home:
         (home / "chain").write_text("so far")
         raise KeyboardInterrupt
 
@@ -86,12 +87,52 @@ def test_an_interrupted_run_is_kept_and_resumed(tmp_path):
 
 
 def test_an_interrupted_run_is_not_overwritten_by_mistake(tmp_path):
-    interrupted(tmp_path)
+    interrupted(tmp_path, command="cohortium simulate s.toml --resume")
+    assert resumed_by(tmp_path) == "cohortium simulate s.toml --resume"
     with pytest.raises(UsageError, match="was interrupted") as caught, opened(tmp_path):
         pass
-    assert "--resume" in caught.value.hint
-    with opened(tmp_path, discard=True) as home:
+    assert caught.value.hint.endswith("begin again with --replace, or go on with: cohortium simulate s.toml --resume")
+    with opened(tmp_path, replace=True) as home:
         assert not (home / "chain").exists()
+
+
+def test_no_command_is_named_where_none_goes_on(tmp_path):
+    assert resumed_by(tmp_path) == ""
+    interrupted(tmp_path)
+    assert resumed_by(tmp_path) == ""
+    with pytest.raises(UsageError) as caught, opened(tmp_path):
+        pass
+    assert caught.value.hint.endswith("begin again with --replace")
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        (
+            {"name": "mds", "study_digest": "0123456789abcdef01"},
+            r"run of study 'mds' \(digest 0123456789abcdef\); choose",
+        ),
+        ({}, "holds a run.json; choose another --out, or overwrite it with --replace"),
+        ([], "holds a run.json; choose"),
+    ],
+)
+def test_a_finished_run_is_replaced_only_when_asked(record, words, tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    for keeps_state in (True, False):
+        with pytest.raises(UsageError, match=words), opened(tmp_path, keeps_state=keeps_state):
+            pytest.fail("the run began")
+    with pytest.raises(UsageError, match=r"nothing to resume in '.*', it holds a "), opened(tmp_path, resume=True):
+        pytest.fail("the run began")
+    assert names(tmp_path) == ["run.json"]
+    with opened(tmp_path, replace=True) as home:
+        assert home is not None
+
+
+def test_a_run_that_replaces_a_finished_one_is_resumed_like_any_other(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    interrupted(tmp_path, replace=True)
+    with opened(tmp_path, resume=True) as home:
+        assert (home / "chain").read_text() == "so far"
 
 
 @pytest.mark.parametrize(
@@ -99,6 +140,7 @@ def test_an_interrupted_run_is_not_overwritten_by_mistake(tmp_path):
     [
         ({"study": "x"}, "another study or seed"),
         ({"data": "x", "engine": "stacked"}, "other data and another engine"),
+        ({"faults": "f1"}, "another failure played on it"),
     ],
 )
 def test_another_run_is_not_mixed_into_an_interrupted_one(change, words, tmp_path):

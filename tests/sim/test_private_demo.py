@@ -39,7 +39,7 @@ def test_every_column_has_a_public_range_that_holds_all_patients():
 @pytest.fixture(scope="module")
 def two_hospitals(tmp_path_factory):
     out = tmp_path_factory.mktemp("demo")
-    tables, options, said = demo_tables(n_sites=2, seed=0), Options(seed=0, discard=True), []
+    tables, options, said = demo_tables(n_sites=2, seed=0), Options(seed=0, replace=True), []
     exact = run_simulation(demo_study(model="logistic", seed=0), tables, out=out, options=options)
     return add_private_study(exact, tables, out=out, options=options, say=said.append), exact, out, said
 

@@ -97,10 +97,15 @@ def test_results_are_replaced_only_by_a_run_that_succeeds(study, tables, make_st
     run_simulation(study, tables, out=tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     diverging = make_study(model={"learning_rate": 1e300}, strategy={"name": "fedavg", "rounds": 2})
-    with np.errstate(all="ignore"), pytest.raises(Exception, match=r"failed \(\w+, train, not_finite\)"):
+    with pytest.raises(
+        UsageError, match=rf"holds a finished run of study '{study.name}' \(digest {study.digest.hex()[:16]}\)"
+    ):
         run_simulation(diverging, tables, out=tmp_path)
+    again = Options(replace=True)
+    with np.errstate(all="ignore"), pytest.raises(Exception, match=r"failed \(\w+, train, not_finite\)"):
+        run_simulation(diverging, tables, out=tmp_path, options=again)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    run_simulation(study, tables, out=tmp_path, options=Options(seed=7))
+    run_simulation(study, tables, out=tmp_path, options=Options(seed=7, replace=True))
     assert json.loads((tmp_path / "run.json").read_text())["seed"] == 7
 
 
@@ -141,6 +146,7 @@ def test_models_that_cannot_be_trained_are_named_in_one_line(study, make_table):
         ({"ledger": "replicated"}, "needs servers of its own, for nodes; a simulation takes local or memory"),
         ({"engine": "steam"}, "unknown engine 'steam'; available: auto, sequential, stacked"),
         ({"resume": True}, "--resume needs a run on --ledger local"),
+        ({"resume": True, "replace": True, "ledger": "local"}, "leave one of them out"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(options, sentence):

@@ -42,7 +42,7 @@ def demo(
 
     screen = Screen(as_json=as_json, quiet=quiet)
     screen.say("real patients (Wisconsin breast cancer, 569), simulated sites")
-    options = Options(ledger=ledger, engine=engine, seed=seed, discard=True, note="real patients, simulated sites")
+    options = Options(ledger=ledger, engine=engine, seed=seed, replace=True, note="real patients, simulated sites")
     right = demo_tables(n_sites=sites, seed=seed)
     tables, harmful = with_reversed_labels(right)
     if harmful:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -43,31 +45,58 @@ def simulate(
         str | None, typer.Option("--faults", metavar="NAME", help="Play a published failure, f1 to f10, on this study.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --out.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Overwrite a finished or interrupted run in --out.")
+    ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a swarm, compare it with every site's own model and with pooled data, write the report."""
-    from cohortium.sim.folder import kept_state
     from cohortium.sim.inputs import placed, read_sites, read_study
     from cohortium.sim.simulate import Options, run_simulation
 
     screen = Screen(as_json=as_json, quiet=quiet)
     named = {"--ledger": ledger, "--engine": engine, "--seed": seed, "--cap": cap, "--faults": faults}
     again = _command(path, data or [], site_column, {**named, "--out": str(out)})
-    tables = read_sites(data or [], site_column=site_column)
-    study = read_study(path, n_sites=len(tables))
-    repeat = _command(Path(path.name), [_name_only(one) for one in data or []], site_column, named)
     options = Options(
-        ledger=ledger, engine=engine, seed=seed, resume=resume, faults=faults or "", cap=cap, command=repeat
+        ledger=ledger,
+        engine=engine,
+        seed=seed,
+        resume=resume,
+        replace=replace,
+        faults=faults or "",
+        cap=cap,
+        command=_command(Path(path.name), [_name_only(one) for one in data or []], site_column, named),
+        resume_command="" if faults else f"{again} --resume",  # a played failure begins anew
     )
-    try:
+    with _told_how_to_go_on(out, f"{again} --replace" if replace else again):
+        tables = read_sites(data or [], site_column=site_column)
+        study = read_study(path, n_sites=len(tables))
         with placed(path):
             result = run_simulation(study, tables, out=out, options=options, screen=screen.say, warn=screen.warn)
-    except KeyboardInterrupt:
-        if kept_state(out) is None:
-            raise
-        raise Interrupted(f"interrupted; the state is saved, go on with: {again} --resume") from None
     finish(screen, result, out)
+
+
+@contextmanager
+def _told_how_to_go_on(out: Path, again: str) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end what is inside with the command that goes on with it, or begins it again.
+
+    again: the command line that was given. Raises Interrupted.
+    """
+    from cohortium.sim.folder import kept_state, resumed_by
+
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if resumes := resumed_by(out):
+            raise Interrupted(f"interrupted; the state is saved, go on with: {resumes}") from None
+        in_the_way = kept_state(out) is not None and not again.endswith(" --replace")
+        raise Interrupted(
+            f"interrupted; there is nothing to go on from, begin again with: {again}{' --replace' * in_the_way}"
+        ) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _command(study: Path, data: list[str], site_column: str | None, options: Mapping[str, object]) -> str:

@@ -40,6 +40,7 @@ def simulate(
     ledger: str = "memory",
     engine: str = "auto",
     out: str | Path | None = None,
+    replace: bool = False,
     say: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Result:
@@ -47,7 +48,8 @@ def simulate(
 
     sites: name -> table (a dict of columns, a data frame, anything with `__array__` or the data frame
     protocols). study: a study or its file; else one is made of the keywords. options: of the model.
-    out: folder for `run.json`, `report.html`, `model.safetensors`, `ledger.jsonl`. say: gets a line a round.
+    out: folder for `run.json`, `report.html`, `model.safetensors`, `ledger.jsonl`; replace: overwrite a run that is
+    there, instead of refusing. say: gets a line a round.
     Raises StudyError, DataError, UsageError before anything trains; RunFailed when the run fails.
     """
     plan = _plan(study, outcome, model, strategy, rounds, features, exclude, seed, options)
@@ -61,7 +63,7 @@ def simulate(
             plan,
             tables,
             out=None if out is None else Path(out),
-            options=Options(ledger=ledger, engine=engine),
+            options=Options(ledger=ledger, engine=engine, replace=replace),
             screen=say or _silent,
             warn=say or _silent,
         )

@@ -1,8 +1,8 @@
 """The folder of a run: tried before anything trains, kept for a restart meanwhile, filled when the run has succeeded.
 
 Results of an earlier run stay until all files of the new one are written. While a run on a ledger on disk goes on,
-`state` holds what a restart needs and which run it belongs to; it goes when the run has ended. What is in it
-afterwards was left by a run that was interrupted.
+`state` holds what a restart needs, which run it belongs to and the command that goes on with it; it goes when the run
+has ended. What is in it afterwards was left by a run that was interrupted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cohortium.core.study import Study
 from cohortium.data.table import Table
 from cohortium.errors import DataError, RunFailed, StudyError, TrainingFailed, UsageError
 
-__all__ = ["FILES", "fingerprint", "kept_state", "run_folder", "write_together", "write_whole"]
+__all__ = ["FILES", "fingerprint", "kept_state", "resumed_by", "run_folder", "write_together", "write_whole"]
 
 FILES = ("run.json", "report.html", "model.safetensors", "ledger.jsonl")
 """What a finished run leaves."""
@@ -33,6 +33,7 @@ _WORDS = {
     "data": "other data",
     "ledger": "another ledger",
     "engine": "another engine",
+    "faults": "another failure played on it",
 }
 
 
@@ -66,10 +67,13 @@ def write_together(files: Mapping[Path, Iterable[bytes | memoryview]], *, privat
             draft.unlink(missing_ok=True)
 
 
-def fingerprint(study: Study, tables: Mapping[str, Table], *, ledger: str, engine: str) -> dict[str, str]:
+def fingerprint(
+    study: Study, tables: Mapping[str, Table], *, ledger: str, engine: str, faults: str = ""
+) -> dict[str, str]:
     """What a restart must share with the run it goes on with."""
     data = hashlib.sha256(b"".join(site.encode() + b"\0" + tables[site].digest for site in sorted(tables)))
-    return {"study": study.digest.hex(), "data": data.hexdigest(), "ledger": ledger, "engine": engine}
+    of = {"study": study.digest.hex(), "data": data.hexdigest(), "ledger": ledger, "engine": engine}
+    return {**of, "faults": faults}
 
 
 def kept_state(out: Path) -> Path | None:
@@ -78,17 +82,24 @@ def kept_state(out: Path) -> Path | None:
     return state if (state / _MARK).is_file() else None
 
 
+def resumed_by(out: Path) -> str:
+    """The command that goes on with the interrupted run in `out`; empty where there is none, or none is known."""
+    state = kept_state(out)
+    return "" if state is None else str((_mark_of(state) or {}).get("command", ""))
+
+
 @contextmanager
 def run_folder(
-    out: Path, run_of: Mapping[str, str], *, keeps_state: bool, resume: bool, discard: bool = False
+    out: Path, run_of: Mapping[str, str], *, keeps_state: bool, resume: bool, replace: bool = False, command: str = ""
 ) -> Iterator[Path | None]:
     """The folder, ready for the run inside the `with`; gives the folder of its state, None where it keeps none.
 
-    run_of: its `fingerprint`. resume: go on with an interrupted run. discard: drop one, instead of refusing.
+    run_of: its `fingerprint`. resume: go on with an interrupted run. replace: a finished or interrupted run that is
+    there, instead of refusing. command: what goes on with this one when it is interrupted, kept beside its state.
     A run that fails for a reason of its own takes its state along; one that is interrupted leaves it.
-    Raises UsageError: not a folder, not writable, nothing to resume, something interrupted that is not resumed.
+    Raises UsageError: not a folder, not writable, nothing to resume, a run there that is neither resumed nor replaced.
     """
-    _refuse(out, run_of, resume=resume, discard=discard)
+    _refuse(out, run_of, resume=resume, replace=replace)
     made = not out.exists()
     _try(out)
     home = out / _STATE if keeps_state else None
@@ -96,7 +107,7 @@ def run_folder(
         if home is not None and not resume:
             _clear(home)
             home.mkdir(mode=0o700)
-            write_whole(home / _MARK, [json.dumps(dict(run_of)).encode()])
+            write_whole(home / _MARK, [json.dumps({**run_of, "command": command}).encode()])
         yield home
     except (DataError, RunFailed, StudyError, TrainingFailed):
         _clear(home)
@@ -109,30 +120,56 @@ def run_folder(
                 out.rmdir()
 
 
-def _refuse(out: Path, run_of: Mapping[str, str], *, resume: bool, discard: bool) -> None:
+def _refuse(out: Path, run_of: Mapping[str, str], *, resume: bool, replace: bool) -> None:
     if out.exists() and not out.is_dir():
         raise UsageError(f"'{out}' is a file; results need a folder")
     if blocked := [name for name in FILES if (out / name).is_dir()]:
         raise UsageError(f"'{out / blocked[0]}' is a folder, a result of that name could not be written")
-    state = kept_state(out)
+    state, finished = kept_state(out), _finished(out)
     if resume and state is None:
-        raise UsageError(f"nothing to resume in '{out}'; start without --resume")
-    if state is None:
-        return
-    if not resume:
-        if not discard:
-            hint = "go on with --resume, choose another --out, or remove that folder to begin again"
-            raise UsageError(f"'{state}' holds a run that was interrupted", hint=hint)
-        return
+        raise UsageError(f"nothing to resume in '{out}'{finished and f', it holds {finished}'}; start without --resume")
+    if resume:
+        _refuse_another(out, run_of)
+    elif state is not None and not replace:
+        go_on = f", or go on with: {command}" if (command := resumed_by(out)) else ""
+        hint = f"choose another --out, begin again with --replace{go_on}"
+        raise UsageError(f"'{state}' holds a run that was interrupted", hint=hint)
+    elif finished and not replace:
+        raise UsageError(f"'{out}' holds {finished}; choose another --out, or overwrite it with --replace")
+
+
+def _refuse_another(out: Path, run_of: Mapping[str, str]) -> None:
+    state = out / _STATE
+    kept = _mark_of(state)
+    if kept is None:
+        raise UsageError(f"'{state / _MARK}' is damaged, so the run cannot be resumed; begin again with --replace")
+    other = [word for key, word in _WORDS.items() if kept.get(key, "") != run_of.get(key, "")]
+    if other:
+        raise UsageError(
+            f"the interrupted run in '{out}' has {' and '.join(other)}; resume it as it was started"
+            + (f": {kept['command']}" if kept.get("command") else "")
+        )
+
+
+def _mark_of(state: Path) -> dict[str, object] | None:
+    """What the mark of an interrupted run says, None where it is damaged."""
     try:
         kept = json.loads((state / _MARK).read_bytes())
     except ValueError:
-        kept = None
-    if not isinstance(kept, dict):
-        raise UsageError(f"'{state / _MARK}' is damaged, so the run cannot be resumed; remove '{state}' to begin again")
-    other = [word for key, word in _WORDS.items() if kept.get(key) != run_of[key]]
-    if other:
-        raise UsageError(f"the interrupted run in '{out}' has {' and '.join(other)}; resume it as it was started")
+        return None
+    return kept if isinstance(kept, dict) else None
+
+
+def _finished(out: Path) -> str:
+    """Which finished run is in the folder, in words; empty where there is none."""
+    path = out / "run.json"
+    if not path.exists():
+        return ""
+    try:
+        record = json.loads(path.read_bytes())
+        return f"a finished run of study '{record['name']}' (digest {record['study_digest'][:16]})"
+    except (ValueError, LookupError, TypeError):
+        return "a run.json"
 
 
 def _try(out: Path) -> None:

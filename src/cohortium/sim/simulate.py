@@ -66,7 +66,8 @@ def _silent(_: str) -> None:
 class Options:
     """How a simulation is carried out; none of it changes what is studied.
 
-    seed: instead of the study's. resume: go on with the interrupted run in `out`; discard: drop one that is there.
+    seed: instead of the study's. resume: go on with the interrupted run in `out`. replace: a run that is in `out`,
+    finished or interrupted, instead of refusing. resume_command: what goes on with this run when it is interrupted.
     faults: name of a published failure that is played on the study (`scenarios.PUBLISHED`), in virtual time. note: of
     the sites. cap: epsilon that each simulated site allows; a private run stops before it. command: what repeats the
     run, for the report.
@@ -76,7 +77,8 @@ class Options:
     engine: str = "auto"
     seed: int | None = None
     resume: bool = False
-    discard: bool = False
+    replace: bool = False
+    resume_command: str = ""
     faults: str = ""
     cap: float | None = None
     note: str = "simulated sites"
@@ -93,6 +95,8 @@ class Options:
             raise UsageError(f"unknown engine {self.engine!r}; available: auto, {', '.join(TRAINING_ENGINES)}")
         if self.resume and self.ledger == "memory":
             raise UsageError("--resume needs a run on --ledger local; a memory ledger leaves nothing to resume")
+        if self.resume and self.replace:
+            raise UsageError("--resume goes on with the run in --out, --replace drops it; leave one of them out")
         if self.faults and self.resume:
             raise UsageError("--faults plays a failure from the beginning; leave out --resume")
         if self.faults:
@@ -434,10 +438,11 @@ def _folder(
     """The folder of the results; it keeps a state only for a ledger on disk."""
     return run_folder(
         out,
-        fingerprint(study, tables, ledger=options.ledger, engine=options.engine),
+        fingerprint(study, tables, ledger=options.ledger, engine=options.engine, faults=options.faults),
         keeps_state=options.ledger != "memory",
         resume=options.resume,
-        discard=options.discard,
+        replace=options.replace,
+        command=options.resume_command,
     )
 
 
