@@ -4,6 +4,7 @@ import pytest
 
 from cohortium.core.examples import Layout
 from cohortium.core.randomness import Chance
+from cohortium.core.spending import Entry, merged
 from cohortium.core.study_text import study_of
 from cohortium.sim.auditing import audit_program, audit_study, noisy_detector_of
 from cohortium.sim.purses import PatientSet, Purses
@@ -80,3 +81,27 @@ def test_an_audit_that_a_resumed_run_repeats_is_paid_once_and_the_training_still
     why = books.of(asked, made, "site-3", b"training").afford()
     assert why.startswith("these patients would have cost epsilon "), "what the audit has cost is not forgotten"
     books.close()
+
+
+def test_the_default_cap_is_the_same_after_a_resume_and_still_leaves_room_for_other_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr("cohortium.sim.purses._DEFAULT_CAP", 1.0)
+    made, asked = program(), audit_study(STUDY)
+
+    def spent(books, consortium):
+        plan = {"dataset": "0" * 64, "round": 1, "state": "spent", "events": merged(made.planned_events())}
+        books._book("site-3").write(Entry(run=f"{consortium.hex()}/1", **plan))
+
+    def cap(books, consortium):
+        return books.of(asked, made, "site-3", consortium)._caps.total
+
+    books = purses(home=tmp_path)
+    assert cap(books, b"training") == 2.0
+    spent(books, b"audit")
+    before = cap(books, b"training")
+    assert before > 2.0
+    spent(books, b"training")
+    books.close()
+    resumed = purses(home=tmp_path)
+    assert cap(resumed, b"training") == before
+    assert cap(resumed, b"another run") > before
+    resumed.close()

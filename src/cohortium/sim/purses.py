@@ -143,7 +143,7 @@ class Purses:
             salt=self._chance.secret(32, "salt of the data version", site),
             entropy=lambda n: self._chance.secret(n, "data version", site, len(book.versions())),
             allowed={
-                "total": self._cap if self._cap is not None else _enough(program, terms, strict, book),
+                "total": self._cap if self._cap is not None else _enough(program, terms, strict, book, consortium),
                 "run": None,
                 "accept_weak_privacy": True,
                 "when_short": "stop",
@@ -191,12 +191,21 @@ class Purses:
         return self._books[site]
 
 
-def _enough(program: Program, terms: PrivacyTerms, delta: float, book: MemoryBook | DiskBook) -> float:
+def _enough(
+    program: Program, terms: PrivacyTerms, delta: float, book: MemoryBook | DiskBook, consortium: bytes
+) -> float:
     """A cap that no study of a simulation meets unasked, whatever its book holds of other runs.
 
-    delta: of patients; a promise to sites costs them more.
+    delta: of patients; a promise to sites costs them more. consortium: of this run, whose own entries do not count: a
+    run that is resumed finds them in its book.
     """
-    other = [event for entry in book.entries() if entry.state != "returned" for event in entry.events]
+    own = f"{consortium.hex()}/"
+    other = [
+        event
+        for entry in book.entries()
+        if entry.state != "returned" and not entry.run.startswith(own)
+        for event in entry.events
+    ]
     planned = (
         math.ceil(epsilon([*other, *program.planned_events()], delta=delta)) if other or terms.unit == "site" else 0
     )
