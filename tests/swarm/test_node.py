@@ -598,3 +598,39 @@ def test_a_site_that_declined_is_given_no_merge_however_it_asks(swarm) -> None:
     assert set(result.outcomes.values()) == {"complete"}
     first = result.nodes["site-0"].state.digest
     assert [node.state.digest == first for _, node in sorted(result.nodes.items())] == [True, False, True, True]
+
+
+@pytest.mark.parametrize(("call", "args"), [("withdraw", (1, REASONS["left"])), ("leave", ())])
+def test_a_site_that_approved_and_left_is_given_no_merge_until_it_is_back(swarm, call: str, args: tuple) -> None:
+    """It asks by hand, with its own keys; its node does nothing of its own meanwhile."""
+
+    async def script(running):
+        while not running.nodes or len(running.nodes["site-0"]._view.finals) < 1:
+            await asyncio.sleep(1.0)
+        leaver, view = running.nodes["site-3"], running.nodes["site-0"]._view
+        running.ledger.apply("site-3", call, *args)
+        gone_at = len(view.finals)
+        kept.append(await asked(running, leaver, view, gone_at + 1))
+        if call == "withdraw":
+            running.ledger.apply("site-3", "join", 1)
+            kept.append(await asked(running, leaver, view, len(view.finals) + 1))
+
+    async def asked(running, leaver, view, n_finals):
+        """Whether the leaver has the next merge after it has asked two sites for it."""
+        while len(view.finals) < n_finals:
+            await asyncio.sleep(1.0)
+        await asyncio.sleep(5.0)
+        newest = view.newest
+        place = {"round": newest.round, "term": 0, "attempt": 0}
+        for site in ("site-0", "site-2"):
+            await leaver._line.send("need", Need(digest=newest.digest), [site], place)
+        await asyncio.sleep(5.0)
+        return leaver._courier.knows(newest.digest) or newest.digest in leaver._courier.payloads
+
+    kept: list[bool] = []
+    options = {f"site-{i}": {"trainer": slow_trainer(swarm, f"site-{i}", i, 30.0)} for i in range(4)}
+    result = swarm.run(4, rounds=6, options=options, script=script)
+    assert kept == [False, True][: len(kept)]
+    assert len(kept) == (2 if call == "withdraw" else 1)
+    first = result.nodes["site-0"].state.digest
+    assert (result.nodes["site-3"].state.digest == first) is (call == "withdraw")

@@ -1,9 +1,11 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cohortium.core.seams import LedgerEvent
 from cohortium.ledger.interface import consortium
 from cohortium.swarm.membership import Members
+from cohortium.swarm.reasons import REASONS
 from cohortium.swarm.view import _HANDLERS, Phase, RunState, RunView
 
 
@@ -55,6 +57,27 @@ def test_bitmaps_count_in_order_of_approval_and_names_are_sorted() -> None:
     assert view.names(0b101) == ("lund", "porto")
     assert view.bitmap(("lund", "porto")) == 0b101
     assert view.names(1 << 40) == ()
+
+
+@pytest.mark.parametrize(
+    ("reason", "given"),
+    [("stopped", False), ("consent", False), ("left", False), ("device", True), ("budget", True), ("silent", True)],
+)
+def test_who_goes_by_its_own_will_takes_no_part_until_it_is_back(swarm, reason: str, given: bool) -> None:
+    game = swarm.Play(swarm, 4, rounds=3)
+    while game.number < 2:
+        game.step()
+    view = game.ledger.view
+    assert {site: view.takes_part(site) for site in (*game.sites, "stranger")} == {
+        **dict.fromkeys(game.sites, True), "stranger": False
+    }  # fmt: skip
+    game.ledger.apply("site-3", "withdraw", 1, REASONS[reason])
+    assert view.takes_part("site-3") is given
+    assert view.takes_part("site-0")
+    game.ledger.apply("site-3", "join", 1)
+    assert view.takes_part("site-3")
+    game.ledger.apply("site-3", "leave")
+    assert not view.takes_part("site-3"), "no member any more"
 
 
 def test_least_is_the_contracts_rule_for_masked_rounds() -> None:

@@ -382,7 +382,7 @@ class RoundMachine:
         if self._ended or view.state is RunState.NONE:
             return
         newest, round = view.newest, view.round
-        if newest is not None and desk.me in view.joiners:
+        if newest is not None and view.takes_part(desk.me):
             decide_adoption(desk, newest)
         if view.ended:
             self._decide_end()
@@ -408,7 +408,7 @@ class RoundMachine:
     def _decide_end(self) -> None:
         """End once the last merge is adopted, or when nobody could give it in time; without one who took no part."""
         desk, newest = self._desk, self._desk.view.newest
-        took_part = desk.me in desk.view.joiners
+        took_part = desk.view.takes_part(desk.me)
         have = newest is None or not took_part or desk.own.adopted[0] >= newest.round or desk.own.halted
         if not have and desk.age_s < desk.policy.linger_s:
             desk.out.append(Wake(desk.since_s + desk.policy.linger_s))

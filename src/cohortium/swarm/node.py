@@ -195,7 +195,7 @@ class Node:
             self.results[self.site] = shared
             await self._broadcast("result", Result(measures=shared))
         await self._broadcast("bye", Bye(reason="done"))
-        if self.site in self._view.joiners and not self.has_final_merge:
+        if self._view.takes_part(self.site) and not self.has_final_merge:
             self._ports.observe(Troubled(site=self.site, round=outcome.rounds, stage="adopt", code="unreachable"))
         self._ports.observe(RunEnded(site=self.site, outcome=outcome))
         deadline = self._now() + self._policy.linger_s
@@ -297,8 +297,8 @@ class Node:
     # --- peers -----------------------------------------------------------------------------------------------
 
     def _peers(self) -> set[str]:
-        """The other sites of the run that are still members, live or not."""
-        return {site for site in self._view.joiners if site != self.site and self._members.is_active(site)}
+        """The other sites that take part in the run, live or not."""
+        return {site for site in self._view.joiners if site != self.site and self._view.takes_part(site)}
 
     async def _broadcast(self, kind: str, body: Body) -> None:
         self._line.round = self._view.round.number if self._view.round else 0
@@ -309,7 +309,7 @@ class Node:
         while True:
             await asyncio.sleep(self._policy.beat_s)
             self._post(ev.Tick(self._now()))
-            if self._view.ended or self.site not in self._view.joiners:
+            if self._view.ended or not self._view.takes_part(self.site):
                 continue
             await self._look()
             if told := self._ailing or self._machine.trouble:
@@ -343,7 +343,7 @@ class Node:
             case Chunk():
                 self._courier.take_chunk(body)
             case Need():
-                if site in self._view.joiners:  # who has not approved the study is given nothing of its run
+                if self._view.takes_part(site):  # who has not approved the study, or has left, is given nothing
                     self._spawn(self._courier.answer(envelope, body))
             case StepNote():
                 self._check_place(envelope)

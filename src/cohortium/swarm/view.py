@@ -172,6 +172,16 @@ class RunView:
             return max(self.min_sites, 3, len(self.joiners) // 3 + 2)
         return self.min_sites
 
+    def takes_part(self, site: str) -> bool:
+        """Whether the site is given what the run shares: it approved, is a member, and has not gone by its own will.
+
+        Who was dropped for trouble still is; who left is again once its return is on the ledger.
+        """
+        if site not in self.joiners or not self.members.is_active(site):
+            return False
+        last = next((gone.reason for gone in reversed(self.departures) if gone.site == site), "")
+        return last not in _BY_WILL or site in self.live | self.pending
+
     def names(self, bitmap: int) -> tuple[str, ...]:
         """The joiners in a bitmap, sorted."""
         return tuple(sorted([site for i, site in enumerate(self.joiners) if bitmap >> i & 1]))
@@ -388,5 +398,8 @@ _HANDLERS: dict[str, Callable[[RunView, Args], None]] = {
     "Failover": _failover,
     "Ended": _ended,
 }
+
+_BY_WILL = frozenset({"left", "excluded", "stopped", "consent"})
+"""Reasons of a departure after which a site takes no part until it joins again."""
 
 _SMALL = frozenset({"Committed", "Posted", "Attested", "Disputed"})
