@@ -20,7 +20,7 @@ from cohortium.core.study import Study
 from cohortium.data import PREPARATIONS
 from cohortium.data.public_scale import PublicScale
 from cohortium.data.spread import Spread
-from cohortium.errors import CohortiumError, Problem, StudyError, UsageError
+from cohortium.errors import CohortiumError, DataError, Problem, StudyError, UsageError
 from cohortium.models import MODELS
 from cohortium.models.patient_gradients import PrivateLearner
 from cohortium.models.private_training import SharedSteps
@@ -210,7 +210,12 @@ def check_fit(study: Study, layout: Layout) -> None:
     Builds the model once, as every node will: a study is refused before anybody trains, not after the preparations.
     """
     learner = build_learner(study)
-    learner.initial(layout, rng=Chance(0).stream("shape"))
+    try:
+        learner.initial(layout, rng=Chance(0).stream("shape"))
+    except DataError as error:
+        if error.problems:
+            raise
+        raise DataError(str(error), hint=error.hint, problems=[Problem("model.name", str(error))]) from None
     build_strategy(study, learner, layout)
     if study.privacy.dp is None:
         return

@@ -88,9 +88,21 @@ class StudyError(CohortiumError):
 
 
 class DataError(CohortiumError):
-    """A site's data break the agreed schema. Never carries a patient's value; rows and counts only."""
+    """A site's data break the agreed schema. Never carries a patient's value; rows and counts only.
+
+    problems: the sentences one by one, where a study's key asks for what the data do not have; key "" for the others.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str, *, hint: str = "", problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.problems = tuple(problems)
+
+    @classmethod
+    def about(cls, problems: Sequence[Problem]) -> DataError:
+        """One error for all of these, a sentence a line."""
+        return cls("\n".join(problem.message for problem in problems), problems=problems)
 
 
 class MissingExtra(CohortiumError):

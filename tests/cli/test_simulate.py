@@ -121,13 +121,27 @@ BAD = {
         r"study\.toml:8 strategy\.name: model 'cox' learns by sums, merge 'fedavg' serves weights",
     ),
     "min_sites too large": (LOGISTIC + "[strategy]\nmin_sites = 4\n", {}, r"min_sites: 4 sites are required, found 3"),
-    "missing outcome column": (LOGISTIC.replace('"label"', '"lable"'), {}, r"no column 'lable' at any site.*'label'"),
+    "missing outcome column": (
+        LOGISTIC.replace('"label"', '"lable"'),
+        {},
+        r"study\.toml:3 study\.outcome: no column 'lable' at any site.*'label'",
+    ),
     "one class at all sites": (
         LOGISTIC,
         {"all": lambda held: of_all(held, 5, "1")},
-        r"outcome column 'label': a single value",
+        r"study\.toml:3 study\.outcome: outcome column 'label': a single value",
     ),
     "empty site": (LOGISTIC, {"lund": lambda held: held[:1]}, r"site 'lund': no rows"),
+    "model of another outcome": (
+        LOGISTIC.replace("logistic", "cox"),
+        {},
+        r"study\.toml:6 model\.name: model 'cox' needs an outcome of kind survival, got binary",
+    ),
+    "unknown column among those left out": (
+        LOGISTIC.replace('"days", "died"', '"days", "died", "dyed"'),
+        {},
+        r"study\.toml:4 study\.exclude: no column 'dyed' at any site; did you mean 'died'",
+    ),
     "empty file": (LOGISTIC, {"lund": lambda held: []}, r"lund\.csv: empty"),
     "non-finite value": (
         LOGISTIC,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cohortium.errors import Problem, StudyError, UsageError
+from cohortium.errors import DataError, Problem, StudyError, UsageError
 from cohortium.sim.inputs import placed, read_sites, read_study
 
 STUDY = '[study]\nname = "s"\noutcome = "y"\n[model]\nname = "logistic"\n'
@@ -61,6 +61,21 @@ def test_what_the_data_refuse_gets_the_line_of_its_key(write):
     assert found.value.hint == "wait"
     with pytest.raises(StudyError, match=r"^mapping\.toml x: of another file$"), placed(path):
         raise StudyError([Problem("x", "of another file")], path="mapping.toml")
+
+
+def test_data_without_what_a_key_asks_for_are_told_at_the_line_of_the_key(write):
+    path = write("s.toml", STUDY + "[evaluation]\nfolds = 3\n")
+    problems = [Problem("", "site 'bonn': too few"), Problem("study.outcome", "no column 'y'")]
+    with (
+        pytest.raises(DataError, match=r"^site 'bonn': too few\n.*s\.toml:3 study\.outcome: no column 'y'$"),
+        placed(path),
+    ):
+        raise DataError.about(problems)
+    with pytest.raises(DataError, match=r"^site 'bonn': too few$") as found, placed(path):
+        raise DataError("site 'bonn': too few", hint="wait")
+    assert found.value.hint == "wait"
+    with pytest.raises(DataError, match=r"s\.toml cohort\.patient: no column") as found, placed(path):
+        raise DataError.about([Problem("cohort.patient", "no column 'who'")])
 
 
 def test_a_study_that_is_not_text_or_not_there_is_refused(write, tmp_path):

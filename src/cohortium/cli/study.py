@@ -99,12 +99,14 @@ def pin(
     as_json: AsJson = False,
 ) -> None:
     """Write a study with all its columns declared, so that every site reads the same from its own table."""
-    from cohortium.sim.inputs import read_sites
+    from cohortium.sim.inputs import placed, read_sites
     from cohortium.sim.pinning import write_pinned
 
     screen = Screen(as_json=as_json)
     named = [f"here={data[0]}"] if data and len(data) == 1 and site_column is None and "=" not in data[0] else data
-    written, made = write_pinned(path, read_sites(named or [], site_column=site_column), out=out)
+    tables = read_sites(named or [], site_column=site_column)
+    with placed(path):
+        written, made = write_pinned(path, tables, out=out)
     screen.document({"study": str(written), "digest": made.study.digest.hex(), "warnings": list(made.warnings)})
     screen.table(
         ("column", "kind", "role", "values"),

@@ -27,7 +27,7 @@ from cohortium.data.patients import Keys, patient_index
 from cohortium.data.reading import Reading
 from cohortium.data.schema import CohortSchema, Column
 from cohortium.data.table import Table
-from cohortium.errors import DataError
+from cohortium.errors import DataError, Problem
 
 __all__ = ["Cohort", "build_cohort", "check_cohorts"]
 
@@ -187,12 +187,14 @@ def check_cohorts(cohorts: Sequence[Cohort]) -> None:
         return
     seen = {value for cohort in cohorts for value in _outcomes_seen(cohort)}
     if kind == "survival" and not seen - {0}:
-        raise DataError(f"no event among the training rows of all {len(cohorts)} sites; nothing to learn from")
+        sentence = f"no event among the training rows of all {len(cohorts)} sites; nothing to learn from"
+        raise DataError.about([Problem("study.outcome", sentence)])
     if kind != "survival" and len(seen) < 2:
-        raise DataError(
+        sentence = (
             f"outcome '{cohorts[0].schema.outcome.name}': one class only in the training rows of all "
             f"{len(cohorts)} sites; nothing to learn from"
         )
+        raise DataError.about([Problem("study.outcome", sentence)])
 
 
 def _strata(schema: CohortSchema, values: Mapping[str, NDArray[Any]], groups: NDArray[np.str_] | None) -> list[str]:

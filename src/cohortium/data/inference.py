@@ -20,7 +20,7 @@ from cohortium.data.parts import PARTS
 from cohortium.data.schema import DAYS_PER, DEFAULT_HORIZON_D, BadRecords, CohortSchema, Column, Role
 from cohortium.data.schema_text import parse_column, parse_subgroups, schema_from_study
 from cohortium.data.table import Table, is_code, number_text, parse_number
-from cohortium.errors import DataError
+from cohortium.errors import DataError, Problem
 
 __all__ = ["MAX_INFERRED_VALUES", "agreed_schema", "infer_schema", "is_pinned"]
 
@@ -31,6 +31,7 @@ MIN_NUMBERS = 10
 """... and it holds more different numbers than a scale or a stage would."""
 PART_COLUMN = "part"
 """A column of this name that holds nothing but train, calibration and test is a published split."""
+_OUTCOME = "study.outcome"
 _LEAST_CELLS = 12
 _CELLS_D = (DAYS_PER["months"], DAYS_PER["weeks"], DAYS_PER["d"], DAYS_PER["d"] / 24)
 """Time cells of a survival outcome: the coarsest that divides the longest follow-up into a dozen or so. In months,
@@ -110,7 +111,7 @@ class _Inference:
         self.tables = {site: tables[site] for site in sorted(tables)}
         self.declared = declared
         self.names = tuple(dict.fromkeys(name for table in self.tables.values() for name in table.names))
-        self.problems: list[str] = []
+        self.problems: list[Problem] = []
 
     def schema(
         self,
@@ -123,8 +124,12 @@ class _Inference:
         if not self.tables:
             raise DataError("no site has a table")
         result = self._survival(outcome) if isinstance(outcome, Mapping) else self._outcome(outcome)
-        for name in [*(features or ()), *exclude, *(name for name in roles.values() if name)]:
-            self._known(name)
+        for key, names in {"study.features": features or (), "study.exclude": exclude}.items():
+            for name in names:
+                self._known(name, key)
+        for role, name in roles.items():
+            if name:
+                self._known(name, f"cohort.{role}")
         taken = set(result.sources) if result else set()
         special = {name: role for role, name in roles.items() if name}
         if not roles["part"] and self._is_published_split(PART_COLUMN):
@@ -143,7 +148,7 @@ class _Inference:
             else:
                 held.append(self.declared.get(name) or self._feature(name))
         if self.problems or result is None:
-            raise DataError("\n".join(self.problems))
+            raise DataError.about(self.problems)
         held = _images_alone(held, explicit=features is not None)
         return CohortSchema(columns=(*held, result), subgroups=asked, bad_records="refuse")
 
@@ -151,33 +156,37 @@ class _Inference:
         held = [table.texts(name) for table in self.tables.values() if name in table and table.is_text(name)]
         return bool(held) and set(np.unique(np.concatenate(held)).tolist()) <= {"", *PARTS}
 
-    def _known(self, name: str) -> bool:
+    def _wrong(self, message: str, key: str = "") -> None:
+        """Note a problem. key: of the study, where it asks for what the tables do not have."""
+        self.problems.append(Problem(key, message))
+
+    def _known(self, name: str, key: str) -> bool:
         if name in self.names:
             return True
         near = difflib.get_close_matches(name, self.names, n=1, cutoff=0.6)
         guess = f"; did you mean '{near[0]}'?" if near else f"; found: {', '.join(self.names[:20])}"
-        self.problems.append(f"no column '{name}' at any site{guess}")
+        self._wrong(f"no column '{name}' at any site{guess}", key)
         return False
 
     def _everywhere(self, name: str) -> bool:
         """Whether all sites have the outcome's column; says which do not."""
-        if not self._known(name):
+        if not self._known(name, _OUTCOME):
             return False
         without = [site for site, table in self.tables.items() if name not in table]
         if without:
-            self.problems.append(f"outcome column '{name}': missing at {', '.join(without)}; every site needs it")
+            self._wrong(f"outcome column '{name}': missing at {', '.join(without)}; every site needs it", _OUTCOME)
         return not without
 
     def _survival(self, outcome: Mapping[str, str]) -> Column | None:
         unknown = sorted(set(outcome) - {"time", "event", "entry", "unit"})
         if unknown:
-            self.problems.append(f"outcome: unknown key '{unknown[0]}'; known: time, event, entry, unit")
+            self._wrong(f"outcome: unknown key '{unknown[0]}'; known: time, event, entry, unit", _OUTCOME)
         for key in ("time", "event"):
             if not outcome.get(key):
-                self.problems.append(f"outcome: survival needs time and event columns, '{key}' is missing")
+                self._wrong(f"outcome: survival needs time and event columns, '{key}' is missing", _OUTCOME)
         unit = outcome.get("unit") or "d"
         if unit not in DAYS_PER:
-            self.problems.append(f"outcome: unit '{unit}' is unknown; known: {', '.join(DAYS_PER)}")
+            self._wrong(f"outcome: unit '{unit}' is unknown; known: {', '.join(DAYS_PER)}", _OUTCOME)
         sources = [outcome[key] for key in ("time", "event", "entry") if outcome.get(key)]
         found = [self._everywhere(name) for name in sources]
         numeric = [self._numeric(name) for name, known in zip(sources, found, strict=True) if known]
@@ -206,17 +215,17 @@ class _Inference:
             return None
         found = self._feature(name)
         if found.role == "excluded":
-            self.problems.append(f"outcome column '{name}': {found.reason}; expected two classes, a few, or numbers")
+            self._wrong(f"outcome column '{name}': {found.reason}; expected two classes, a few, or numbers", _OUTCOME)
             return None
         if found.kind in ("image", "block", "fingerprint"):
-            self.problems.append(f"outcome column '{name}': holds an array per row; expected one value")
+            self._wrong(f"outcome column '{name}': holds an array per row; expected one value", _OUTCOME)
             return None
         return Column(name=name, kind=found.kind, role="outcome", values=found.values)
 
     def _numeric(self, name: str) -> bool:
         text = [s for s, table in self.tables.items() if name in table and table.is_text(name)]
         if text:
-            self.problems.append(f"column '{name}': holds text at {', '.join(text)}; expected numbers")
+            self._wrong(f"column '{name}': holds text at {', '.join(text)}; expected numbers")
         return not text
 
     def _apart(self, name: str, reason: str, looked_at: set[str]) -> Column:
@@ -235,7 +244,7 @@ class _Inference:
         text = [site for site, table in filled.items() if table.is_text(name)]
         if text and len(text) < len(filled):
             rest = [site for site in filled if site not in text]
-            self.problems.append(
+            self._wrong(
                 f"column '{name}': holds text at {', '.join(text)} and numbers at {', '.join(rest)}; "
                 "expected numbers everywhere, or declare the column"
             )
@@ -260,13 +269,13 @@ class _Inference:
             found += [f"{f.sentence} at {site}" for f in find("text_for_number", name, stray)]
         few = n_strays <= MAX_STRAYS * n_cells and len(numbers) > MIN_NUMBERS
         if few:
-            self.problems += [f"{sentence}; correct them, or declare the column" for sentence in found]
+            self.problems += [Problem("", f"{sentence}; correct them, or declare the column") for sentence in found]
         return few
 
     def _array(self, name: str, held: Mapping[str, Table]) -> Column:
         shapes = {table.column(name).shape[1:] for table in held.values() if table.is_array(name)}
         if len(shapes) > 1 or not all(table.is_array(name) for table in held.values()):
-            self.problems.append(f"column '{name}': arrays of different shape at different sites")
+            self._wrong(f"column '{name}': arrays of different shape at different sites")
             return _out(name, "arrays of different shape")
         shape = next(iter(shapes))
         if len(shape) == 1:

@@ -113,14 +113,15 @@ def split_of(study: Study) -> Split:
 def _check_parts(cohorts: Mapping[str, Cohort], *, folds: bool) -> None:
     """Refuse sites that cannot train, and a study that holds nobody out."""
     problems = [
-        f"site '{site}': none of its {len(cohort)} rows is left for training; it needs more patients"
+        Problem("", f"site '{site}': none of its {len(cohort)} rows is left for training; it needs more patients")
         for site, cohort in cohorts.items()
         if cohort.n_rows("train") == 0
     ]
     if not folds and all(cohort.n_rows("test") == 0 for cohort in cohorts.values()):
-        problems.append("no site has a patient held out for testing; raise evaluation.test_fraction or use folds")
+        sentence = "no site has a patient held out for testing; raise evaluation.test_fraction or use folds"
+        problems.append(Problem("evaluation.test_fraction", sentence))
     if problems:
-        raise DataError("\n".join(problems))
+        raise DataError.about(problems)
 
 
 def flow_of(gathered: Gathered) -> dict[str, Flow]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
-from cohortium.errors import DataError
+from cohortium.errors import DataError, Problem
 from cohortium.sim.cohorts import Gathered
 from cohortium.sim.comparison import SiteRows, TrainedModel, compare, train_plainly
 from cohortium.sim.evaluation import Scored, score, score_calibration
@@ -46,7 +46,8 @@ def draw(gathered: Gathered, k: int, *, seed: int) -> list[Fold]:
     numbers = {site: cohort.folds(k, seed=seed)[cohort.rows("train")] for site, cohort in gathered.cohorts.items()}
     for site, held in numbers.items():
         if len(np.unique(held)) < 2:
-            raise DataError(f"site '{site}': {len(held)} training rows cannot be shared out over {k} folds")
+            sentence = f"site '{site}': {len(held)} training rows cannot be shared out over {k} folds"
+            raise DataError.about([Problem("evaluation.folds", sentence)])
     return [
         Fold(
             rows=[

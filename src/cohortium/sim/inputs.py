@@ -13,7 +13,7 @@ from cohortium.core.study_text import MAX_STUDY_BYTES, key_lines, parse_study
 from cohortium.data.partition import by_column, take
 from cohortium.data.readers import read
 from cohortium.data.table import Table
-from cohortium.errors import Problem, StudyError, UsageError
+from cohortium.errors import DataError, Problem, StudyError, UsageError
 from cohortium.sim.own_code import check_code, find_code, load_code
 
 __all__ = ["placed", "read_sites", "read_study"]
@@ -57,7 +57,10 @@ def read_study(path: Path, *, n_sites: int | None = None, to_pin: bool = False) 
 
 @contextmanager
 def placed(path: Path) -> Iterator[None]:
-    """Give what is refused only after the data have been seen the study's file and the lines of its keys."""
+    """Give what is refused only after the data have been seen the study's file and the lines of its keys.
+
+    Also data that do not have what a key asks for; sentences about the data alone stay as they are.
+    """
     try:
         yield
     except StudyError as error:
@@ -65,6 +68,12 @@ def placed(path: Path) -> Iterator[None]:
             raise
         problems = _located(error.problems, path.read_text(encoding="utf-8-sig"))
         raise StudyError(problems, path=str(path), hint=error.hint) from None
+    except DataError as error:
+        if not any(problem.key for problem in error.problems):
+            raise
+        problems = _located(error.problems, path.read_text(encoding="utf-8-sig"))
+        sentences = [str(StudyError([one], path=str(path))) if one.key else one.message for one in problems]
+        raise DataError("\n".join(sentences), hint=error.hint) from None
 
 
 def _located(problems: Sequence[Problem], text: str) -> list[Problem]:
