@@ -127,11 +127,10 @@ class _Inference:
         for key, names in {"study.features": features or (), "study.exclude": exclude}.items():
             for name in names:
                 self._known(name, key)
-        for role, name in roles.items():
-            if name:
-                self._known(name, f"cohort.{role}")
-        taken = set(result.sources) if result else set()
         special = {name: role for role, name in roles.items() if name}
+        for name, role in special.items():
+            self._known(name, f"cohort.{role}")
+        taken = set(result.sources) if result else set()
         if not roles["part"] and self._is_published_split(PART_COLUMN):
             special[PART_COLUMN] = "part"
         asked = parse_subgroups(subgroups)
