@@ -1,6 +1,7 @@
 """The tree drawn on top of errors.py is the tree; every message says what its reader needs, and no more."""
 
 import inspect
+import pickle
 import re
 
 import pytest
@@ -107,6 +108,23 @@ def test_a_refusal_of_the_ledger_keeps_its_reason():
 def test_a_fork_carries_its_evidence():
     assert LedgerForked("two heads at height 9", evidence=[b"a", b"b"]).evidence == (b"a", b"b")
     assert LedgerForked("two heads at height 9").evidence == ()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StudyError([Problem("model.l2", "must be >= 0", 7)], path="heart.toml", hint="raise it"),
+        MissingExtra("model 'mlp'", extra="torch"),
+        RunFailed("porto", "train", "diverged"),
+        TrainingFailed("no progress", stage="merge", code="late", hint="wait"),
+        LedgerRefused("once", function="commit"),
+        LedgerForked("two heads", evidence=[b"a", b"b"]),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_comes_whole_out_of_a_worker_process(error):
+    handed = pickle.loads(pickle.dumps(error))
+    assert (type(handed), str(handed), vars(handed)) == (type(error), str(error), vars(error))
 
 
 def test_the_first_error_of_a_group_is_found_behind_what_it_cancelled():

@@ -56,6 +56,10 @@ class CohortiumError(Exception):
         super().__init__(message)
         self.hint = hint
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """For our own worker processes: they hand errors over, and an error is not made of its message alone."""
+        return _again, (type(self), self.args), self.__dict__
+
 
 class UsageError(CohortiumError):
     """The command line or the call is wrong."""
@@ -192,6 +196,10 @@ class LedgerForked(LedgerError):
     def __init__(self, message: str, *, evidence: Sequence[bytes] = ()) -> None:
         super().__init__(message)
         self.evidence = tuple(evidence)
+
+
+def _again(kind: type[CohortiumError], args: tuple[object, ...]) -> CohortiumError:
+    return kind.__new__(kind, *args)
 
 
 def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:

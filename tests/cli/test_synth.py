@@ -87,6 +87,15 @@ def test_conditions_are_met_and_wrong_ones_end_in_a_sentence(tmp_path, capsys):
     assert "no column 'grade'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", [["canary", "--runs", "1"], ["bench"], ["bench", "--jobs", "2"]], ids=" ".join)
+def test_what_the_table_refuses_is_said_with_the_line_of_the_study(tmp_path, capsys, command):
+    data, study = files(tmp_path)
+    study.write_text(STUDY.replace('"SF3B1"', '"SF3B7"'))
+    ask = ["synth", *command, "--data", str(data), "--site-column", "site"]
+    assert run([*ask, "--study", str(study)]) == 2
+    assert f"{study}:6 synth.genes: no column 'SF3B7'" in capsys.readouterr().err
+
+
 def test_the_gate_judges_at_the_site_and_checks_what_others_show(tmp_path, capsys):
     whole = simulate(seed=0, sites={"a": 400}, missing=False).table
     data, study = tmp_path / "own.csv", tmp_path / "mds.toml"

@@ -239,24 +239,25 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Compare generators when trained on pooled data, at single sites, and together by each strategy."""
-    from cohortium.sim.inputs import read_study
+    from cohortium.sim.inputs import placed, read_study
     from cohortium.sim.synth_bench import bench as run_bench
     from cohortium.sim.synth_bench import consortium
 
     screen = Screen(as_json=as_json)
     plan = None if study is None else read_study(study)
-    found = run_bench(
-        consortium(data, site_column=site_column, study=plan, partition=partition),
-        data=data,
-        partition=partition,
-        generators=_names(generators),
-        strategies=_names(strategies) or None,
-        settings=_names(settings),
-        seeds=seeds,
-        draws=draws,
-        jobs=jobs,
-        say=screen.say,
-    )
+    with placed(study):
+        found = run_bench(
+            consortium(data, site_column=site_column, study=plan, partition=partition),
+            data=data,
+            partition=partition,
+            generators=_names(generators),
+            strategies=_names(strategies) or None,
+            settings=_names(settings),
+            seeds=seeds,
+            draws=draws,
+            jobs=jobs,
+            say=screen.say,
+        )
     screen.document(found.document())
     header = ("generator", "setting", "CSF skill", "GSF skill", "classic CSF", "classic GSF", "KM gap", "CPU s")
     screen.table(header, found.rows())

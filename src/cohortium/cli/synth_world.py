@@ -54,14 +54,15 @@ def canary(
 
     Exits 1 when the bound is above the epsilon the study claims.
     """
-    from cohortium.sim.inputs import read_study
+    from cohortium.sim.inputs import placed, read_study
     from cohortium.sim.synth_bench import consortium
     from cohortium.sim.synth_canary import canary_runs
 
     screen = Screen(as_json=as_json)
     plan = None if study is None else read_study(study)
-    tables, agreed = consortium(data, site_column=site_column, study=plan)(seed)
-    found = canary_runs(agreed, tables, runs=runs, seed=seed, n=canaries, say=screen.say)
+    with placed(study):
+        tables, agreed = consortium(data, site_column=site_column, study=plan)(seed)
+        found = canary_runs(agreed, tables, runs=runs, seed=seed, n=canaries, say=screen.say)
     screen.document(found.document())
     claim = "no epsilon claimed" if found.epsilon is None else f"claimed epsilon {found.epsilon:g}"
     screen.result(

@@ -56,20 +56,21 @@ def read_study(path: Path, *, n_sites: int | None = None, to_pin: bool = False) 
 
 
 @contextmanager
-def placed(path: Path) -> Iterator[None]:
+def placed(path: Path | None) -> Iterator[None]:
     """Give what is refused only after the data have been seen the study's file and the lines of its keys.
 
     Also data that do not have what a key asks for; sentences about the data alone stay as they are.
+    path: None where the study was guessed and no file holds it.
     """
     try:
         yield
     except StudyError as error:
-        if error.path != _NO_FILE:  # of another file, or placed already
+        if path is None or error.path != _NO_FILE:  # of another file, or placed already
             raise
         problems = _located(error.problems, path.read_text(encoding="utf-8-sig"))
         raise StudyError(problems, path=str(path), hint=error.hint) from None
     except DataError as error:
-        if not any(problem.key for problem in error.problems):
+        if path is None or not any(problem.key for problem in error.problems):
             raise
         problems = _located(error.problems, path.read_text(encoding="utf-8-sig"))
         sentences = [str(StudyError([one], path=str(path))) if one.key else one.message for one in problems]
