@@ -58,3 +58,13 @@ def test_a_hospital_that_was_not_named_is_guessed(tmp_path):
     with pytest.raises(DataError, match="synthetic table: column 'site' is missing") as caught:
         validate_files(demo_study(), real=tmp_path / "real.csv", synthetic=tmp_path / "made.csv", holdout=None)
     assert caught.value.hint == "if it names the hospital, add --site-column site"
+
+
+def test_another_column_is_not_taken_for_the_hospital_that_was_named(tmp_path):
+    whole = simulate(seed=0, sites={"a": 60, "b": 60}, missing=False).table
+    (tmp_path / "real.csv").write_bytes(csv_bytes(whole))
+    (tmp_path / "made.csv").write_bytes(csv_bytes(picked(whole, *(name for name in whole.names if name != "TP53"))))
+    tables = {"real": tmp_path / "real.csv", "synthetic": tmp_path / "made.csv", "holdout": None}
+    with pytest.raises(DataError, match="synthetic table: column 'TP53' is missing") as caught:
+        validate_files(demo_study(), **tables, site_column="site")
+    assert not caught.value.hint

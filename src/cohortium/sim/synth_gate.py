@@ -66,7 +66,7 @@ def ask_gate(
         try:
             rows[name] = rows_of_table(one, facts)
         except DataError as error:
-            raise DataError(f"{name}: {error}", hint=site_hint(facts, one)) from None
+            raise DataError(f"{name}: {error}", hint=site_hint(facts, one, site_column=site_column)) from None
     verdict = gate(
         rows["training"],
         rows["reserve"],

@@ -46,7 +46,17 @@ def test_a_good_table_is_not_failed(judgement):
 def test_a_control_that_does_not_fail_takes_every_verdict_away(judgement):
     broken = replace(judgement, controls=[replace(judgement.controls[0], limit=-1.0)])
     assert set(broken.verdict.values()) == {"not credible"}
-    assert broken.reasons == {}
+    copy = judgement.controls[0]
+    assert set(broken.reasons.values()) == {
+        f"a control did not fail: a copy of the real rows: {copy.measure} {copy.value:.3f}, must be below -1.000"
+    }
+
+
+def test_training_rows_held_out_are_named_and_other_patients_are_not(world, judgement):
+    assert not judgement.notes
+    found = judge(world.training, world.training.take(np.arange(120)), world.synthetic, seed=0, draws=2)
+    assert found.notes[0].startswith("Half or more of the held-out rows are also among the training rows.")
+    assert not found.credible
 
 
 def test_a_copy_fails_privacy_and_passes_fidelity(world):

@@ -26,7 +26,13 @@ from cohortium.synth.validation.fidelity import edges_and_tau
 from cohortium.synth.validation.indistinguishable import separability
 from cohortium.synth.validation.privacy import Nearness, Privacy, nearness
 
-__all__ = ["Control", "coverage", "power_of_attacks", "run_controls", "with_rows"]
+__all__ = ["CONTROLS", "Control", "coverage", "power_of_attacks", "run_controls", "with_rows"]
+
+CONTROLS = {
+    "copy": "a copy of the real rows", "shuffled": "every column shuffled", "collapse": "50 rows repeated",
+    "planted": "one patient planted", "leak": "one row in twenty leaked",
+}  # fmt: skip
+"""What each control is, in words."""
 
 COLLAPSED = 50
 LEAKED = 0.05
@@ -61,6 +67,11 @@ class Control:
     def failed(self) -> bool:
         """Whether the table failed, as it must."""
         return self.value < self.limit if self.below else self.value >= self.limit
+
+    @property
+    def must_be(self) -> str:
+        """Its limit, in words."""
+        return f"{'below' if self.below else 'from'} {self.limit:.3f}"
 
 
 def coverage(reserve: Rows, real: Rows, synthetic: Rows) -> float:

@@ -24,7 +24,7 @@ from cohortium.synth.validation.anchors import Scored, interval, score_all, shuf
 from cohortium.synth.validation.attacks import Risk
 from cohortium.synth.validation.by_site import BySite
 from cohortium.synth.validation.canary import Canaries
-from cohortium.synth.validation.controls import Control, coverage, power_of_attacks, run_controls
+from cohortium.synth.validation.controls import CONTROLS, Control, coverage, power_of_attacks, run_controls
 from cohortium.synth.validation.curves import km_gap, log_rank_p, optimism, restricted_mean, tau_of
 from cohortium.synth.validation.document import document_of
 from cohortium.synth.validation.fidelity import classic_pair, co_occurrence
@@ -40,6 +40,11 @@ __all__ = ["LEAST_RESERVE", "Judgement", "Limits", "Survival", "judge"]
 Integers = NDArray[np.int64]
 
 LEAST_RESERVE = 30
+_SAME_PATIENTS = 0.5
+_SAME_NOTE = (
+    "Half or more of the held-out rows are also among the training rows. Either they are the same patients, and"
+    " nothing here is judged: give patients that the generator has not learned from; or the columns cannot tell patients apart."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +115,12 @@ class Judgement:
     def reasons(self) -> dict[str, str]:
         """What a verdict turned on, beside the limits that were agreed; of privacy, the measures that did not pass."""
         if not self.credible:
-            return {}
+            passed = "; ".join(
+                f"{CONTROLS[one.name]}: {one.measure.replace('_', ' ')} {one.value:.3f}, must be {one.must_be}"
+                for one in self.controls
+                if not one.failed
+            )
+            return dict.fromkeys(self.verdict, f"a control did not fail: {passed}")
         found, limits = {}, self.limits
         if skills := self._skills():
             name = min(skills, key=lambda one: skills[one])
@@ -184,6 +194,8 @@ def judge(
     genes = [fact.name for fact in training.facts.of_group("gene")]
     fidelity = score_all(training, reserve, {"synthetic": synthetic}, draws=draws, seed=seed)["synthetic"]
     privacy = judge_privacy(training, reserve, synthetic, seed=seed)
+    if (privacy.nearness.identical_holdout.value or 0.0) >= _SAME_PATIENTS:
+        notes = (*notes, _SAME_NOTE)
     together = {"kept": float("nan"), "together": float("nan"), "apart": float("nan"), "false": float("nan")}
     if len(genes) > 1:
         together = co_occurrence(*(np.column_stack([rows[name] for name in genes]) for rows in (training, synthetic)))

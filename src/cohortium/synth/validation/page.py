@@ -20,6 +20,7 @@ from cohortium.reports.pages import templates
 from cohortium.synth.rows import Rows
 from cohortium.synth.validation import bench_pictures, pictures
 from cohortium.synth.validation.anchors import interval
+from cohortium.synth.validation.controls import CONTROLS
 from cohortium.synth.validation.judge import Judgement
 from cohortium.synth.validation.pictures import LEAST_CELL, Tables
 from cohortium.synth.validation.predictions import Pair
@@ -351,11 +352,9 @@ class ValidationPage:
         ]  # fmt: skip
 
     def _controls(self) -> _Section:
-        words = {"copy": "a copy of the real rows", "shuffled": "every column shuffled", "collapse": "50 rows repeated",
-                 "planted": "one patient planted", "leak": "one row in twenty leaked"}  # fmt: skip
         rows = [
-            (words[c.name], c.measure.replace("_", " "), f"{c.value:.3f}",
-             f"{'below' if c.below else 'from'} {c.limit:.3f}", "fails, as it must" if c.failed else "DOES NOT FAIL")
+            (CONTROLS[c.name], c.measure.replace("_", " "), f"{c.value:.3f}", c.must_be,
+             "fails, as it must" if c.failed else "DOES NOT FAIL")
             for c in self.judgement.controls
         ]  # fmt: skip
         return _Section(
