@@ -31,8 +31,11 @@ def test_a_rule_nobody_can_keep_is_counted_not_hidden(world):
 
 
 def test_what_never_happens_is_refused(world, monkeypatch):
-    monkeypatch.setattr("cohortium.synth.sampling._MOST_DRAWS", 20_000)
-    with pytest.raises(UsageError, match="too rare: 0 of 5"):
+    monkeypatch.setattr("cohortium.synth.sampling._NOBODY_DRAWS", 20_000)
+    with pytest.raises(UsageError, match="too rare: 0 of 5 patients in 20,005 draws"):
         sample(world, 5, where=parse("age > 500", world.facts))
+    monkeypatch.setattr("cohortium.synth.sampling._MOST_DRAWS", 20_000)
+    with pytest.raises(UsageError, match=r"too rare: [1-9][0-9]* of 900 patients"):
+        sample(world, 900, where=parse("age > 75 and TP53 = 1 and SF3B1 = 1", world.facts))
     with pytest.raises(UsageError, match="at least one"):
         sample(world, 0)

@@ -1,7 +1,8 @@
 """New patients from a finished generator: as many as asked for, under conditions, and none that breaks a rule.
 
 Rows that break a logic rule (`wbc >= anc`) are drawn again, up to `REDRAWS` times; what is left is counted, not hidden.
-Conditions are fulfilled by drawing until enough rows do: exact for the model, costly for the rare.
+Conditions are fulfilled by drawing until enough rows do: exact for the model, costly for the rare. One that nobody
+of many meets is given up early.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ __all__ = ["Drawn", "Generator", "draw"]
 
 REDRAWS = 20
 _MOST_DRAWS = 2_000_000
+_NOBODY_DRAWS = 200_000
 _BATCH = 5_000
 
 
@@ -61,7 +63,7 @@ def draw(
     n_kept = tried = 0
     batch = n
     while n_kept < n:
-        if tried >= _MOST_DRAWS:
+        if tried >= (_MOST_DRAWS if n_kept else _NOBODY_DRAWS):
             raise UsageError(
                 f"condition '{where.text if where else ''}' is too rare: {n_kept} of {n} patients in {tried:,} draws"
             )
