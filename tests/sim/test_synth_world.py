@@ -35,6 +35,14 @@ def test_sizes_keep_the_shares_and_their_sum():
         simulated_sizes(12)
 
 
+@pytest.mark.parametrize("own", ["patients.csv", "study.toml"])
+def test_files_that_are_there_are_never_written_over(tmp_path, own):
+    (tmp_path / own).write_text("of real patients")
+    with pytest.raises(UsageError, match=f"{own}' exists already"):
+        write_world(tmp_path / "patients.csv", study=tmp_path / "study.toml", n=300, seed=0)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(own, "of real patients")]
+
+
 def test_one_file_for_both_is_refused(tmp_path):
     with pytest.raises(UsageError, match="need two files"):
         write_world(tmp_path / "x", study=tmp_path / "x", n=300, seed=0)

@@ -21,7 +21,16 @@ from cohortium.core.study import Study
 from cohortium.data.table import Table
 from cohortium.errors import DataError, RunFailed, StudyError, TrainingFailed, UsageError
 
-__all__ = ["FILES", "fingerprint", "kept_state", "resumed_by", "run_folder", "write_together", "write_whole"]
+__all__ = [
+    "FILES",
+    "fingerprint",
+    "kept_state",
+    "not_over",
+    "resumed_by",
+    "run_folder",
+    "write_together",
+    "write_whole",
+]
 
 FILES = ("run.json", "report.html", "model.safetensors", "ledger.jsonl")
 """What a finished run leaves."""
@@ -65,6 +74,13 @@ def write_together(files: Mapping[Path, Iterable[bytes | memoryview]], *, privat
     finally:
         for draft in drafts:
             draft.unlink(missing_ok=True)
+
+
+def not_over(source: Path, files: Iterable[Path]) -> None:
+    """Raises UsageError when one of the files to be written is the one that is read."""
+    for file in files:
+        if file.resolve() == source.resolve():
+            raise UsageError(f"'{source}' is what is read; choose another name for what is written")
 
 
 def fingerprint(

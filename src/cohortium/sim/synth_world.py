@@ -70,6 +70,9 @@ def write_world(table: Path, *, study: Path, n: int, seed: int, gaps: bool = Tru
     """Patients with their hospital in `site`, and their study. Raises UsageError."""
     if table.resolve() == study.resolve():
         raise UsageError(f"the table and the study need two files, both are '{table}'")
+    for path in (table, study):
+        if path.exists():
+            raise UsageError(f"'{path}' exists already; choose another name or remove it")
     sizes = simulated_sizes(n)
     patients = simulate(seed=seed, sites=sizes, missing=gaps, shift=shift).table
     write_together({table: [csv_bytes(patients)], study: [study_text(seed=seed).encode()]})
