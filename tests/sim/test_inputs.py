@@ -78,6 +78,25 @@ def test_data_without_what_a_key_asks_for_are_told_at_the_line_of_the_key(write)
         raise DataError.about([Problem("cohort.patient", "no column 'who'")])
 
 
+def test_an_entry_of_a_list_stands_on_the_line_of_the_list(write):
+    path = write("s.toml", STUDY + '[synth]\ngenerator = "bn"\nrules = ["a >= b"]\n')
+    with pytest.raises(StudyError, match=r"s\.toml:8 synth\.rules\[0\]: no column"), placed(path):
+        raise StudyError([Problem("synth.rules[0]", "no column")])
+
+
+def test_a_guessed_study_has_no_line():
+    with pytest.raises(StudyError, match=r"^study x: wrong$"), placed(None):
+        raise StudyError([Problem("x", "wrong")])
+    with pytest.raises(DataError, match=r"^no column 'y'$"), placed(None):
+        raise DataError.about([Problem("study.outcome", "no column 'y'")])
+
+
+def test_a_table_without_patients_says_so(write):
+    path = write("all.csv", "site,age\n")
+    with pytest.raises(DataError, match=r"all\.csv: no patient below the header"):
+        read_sites([str(path)], site_column="site")
+
+
 def test_a_study_that_is_not_text_or_not_there_is_refused(write, tmp_path):
     with pytest.raises(StudyError, match="not UTF-8"):
         read_study(write("s.toml", b"\xff\xfe\x00"))

@@ -57,7 +57,7 @@ def test_conditions_mean_what_they_say(text, expected):
         ("age > 70 TP53 = 1", "expected 'and' or 'or'"),
         ("(age > 70", "not closed"),
         ("TP53 = 2", "is 0 or 1"),
-        ("age > 1; import os", "needs a number, found '1;'"),
+        ("age > 1; import os", "needs a number or another column, found '1;'"),
         ("(" * 40 + "age > 1" + ")" * 40, "parentheses"),
         ("age > 1 and " * 300 + "age > 1", "characters"),
     ],

@@ -59,7 +59,7 @@ def test_rules_and_derived_columns_are_read_against_the_facts(schema):
 @pytest.mark.parametrize(
     ("synth", "said"),
     [
-        ({"rules": ["wbc > lymph"]}, "needs a number, found 'lymph'"),
+        ({"rules": ["wbc > lymph"]}, "needs a number or another column, found 'lymph'"),
         ({"derived": {"x": "TP53 ="}}, "synth.derived.x"),
         ({"options": {"parents": 3}}, "generator 'bn' takes: max_climbs, max_parents, penalty"),
         ({"options": {"penalty": "bdeu"}}, "penalty must be"),

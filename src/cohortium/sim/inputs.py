@@ -92,6 +92,8 @@ def read_sites(data: Sequence[str], *, site_column: str | None) -> Mapping[str, 
         if len(data) != 1:
             raise UsageError(f"--site-column needs exactly one --data FILE, got {len(data)}")
         table = _table(Path(data[0]))
+        if not len(table):
+            raise DataError(f"{data[0]}: no patient below the header; expected one row per patient")
         return take(table, by_column(table, site_column), without=[site_column])
     tables: dict[str, Table] = {}
     for one in data:
@@ -113,6 +115,7 @@ def _table(path: Path) -> Table:
 
 
 def _line(key: str, lines: Mapping[str, int]) -> int | None:
+    key = key.partition("[")[0]  # of a list all entries stand below one key
     while key and key not in lines:
         key = key.rpartition(".")[0]
     return lines.get(key)

@@ -129,7 +129,10 @@ class _Reader:
         number = parse_number(value)
         if fact.is_number or fact.kind in ("flag", "event"):
             if number is None:
-                raise UsageError(f"condition {self.text!r:.80}: column '{name}' needs a number, found {value!r:.40}")
+                raise UsageError(
+                    f"condition {self.text!r:.80}: column '{name}' needs a number or another column, found"
+                    f" {value!r:.40}"
+                )
             if fact.kind == "flag" and fact.levels and str(value) not in fact.levels and number not in (0, 1):
                 raise UsageError(f"condition {self.text!r:.80}: column '{name}' is 0 or 1, found {value!r:.40}")
             return float(number)
