@@ -8,7 +8,7 @@ from cohortium.data.csv_writer import csv_bytes
 from cohortium.data.mds_like import simulate
 from cohortium.data.readers import read
 from cohortium.data.table import Table
-from cohortium.errors import DataError
+from cohortium.errors import DataError, UsageError
 from cohortium.sim.imputing import impute_file
 from cohortium.sim.synthesis import fit
 
@@ -58,10 +58,18 @@ def test_the_same_seed_fills_the_same(saved):
     assert (folder / "once.csv").read_bytes() == (folder / "again.csv").read_bytes()
 
 
+def test_the_table_that_is_filled_is_not_written_over(saved):
+    folder, file, _ = saved
+    before = file.read_bytes()
+    with pytest.raises(UsageError, match=r"gaps\.csv' is what is read"):
+        impute_file(folder / "generator", file, out=folder / "." / "gaps.csv", sets=1, seed=0)
+    assert file.read_bytes() == before
+
+
 def test_a_table_without_a_column_is_refused(saved):
     folder, _, table = saved
     short = folder / "short.csv"
     short.write_bytes(csv_bytes(Table({"age": table.column("age")})))
-    with pytest.raises(DataError, match="column 'TP53' is missing"):
+    with pytest.raises(DataError, match=r"short\.csv': column 'TP53' is missing"):
         impute_file(folder / "generator", short, out=folder / "no.csv", sets=1, seed=0)
     assert not (folder / "no.csv").exists()

@@ -6,6 +6,7 @@ from cohortium.core.study_text import study_of
 from cohortium.data.csv_writer import csv_bytes
 from cohortium.data.mds_like import simulate
 from cohortium.data.partition import by_column, take
+from cohortium.data.readers import read
 from cohortium.data.table import Table
 from cohortium.errors import DataError, UsageError
 from cohortium.sim.synthesis import fit
@@ -40,6 +41,19 @@ def test_the_three_uses_read_files(folder):
     assert found.n_drawn > 20
     arm = control_arm_files(generator, treated=real, eligible="", untreated="", match=["age", "hb"], sets=2, seed=0)
     assert arm.columns == ("age", "hb")
+
+
+def test_real_patients_are_not_written_over_and_a_wrong_table_is_named(folder):
+    real, generator = folder / "real.csv", folder / "generator"
+    before = real.read_bytes()
+    ask = {"where": "TP53 = 1", "share": 0.3, "seed": 0}
+    for files in ({"real": real, "holdout": folder / "gone.csv"}, {"real": folder / "gone.csv", "holdout": real}):
+        with pytest.raises(UsageError, match="is what is read"):
+            balance_files(generator, **files, **ask, out=real)
+    assert real.read_bytes() == before
+    (folder / "short.csv").write_bytes(csv_bytes(Table({"age": read(real).column("age")})))
+    with pytest.raises(DataError, match=r"short\.csv': column 'TP53' is missing"):
+        augment_files(generator, real=real, holdout=folder / "short.csv", most=1, seed=0)
 
 
 def test_patients_without_follow_up_are_counted_and_refused(folder):

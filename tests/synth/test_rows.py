@@ -44,12 +44,12 @@ def test_examples_give_the_same_rows_as_the_table_with_times_in_the_study_unit()
 
 
 def test_every_wrong_column_is_named_without_its_values():
-    wrong = Table.from_columns({"age": ["old"] * 6, "sex": ["x"] * 6, "os": [1.0] * 6})
+    wrong = Table.from_columns({"age": ["old"] * 6, "sex": ["f", "m", "", "m", "x", "f"], "os": [1.0] * 6})
     with pytest.raises(DataError) as error:
         rows_of_table(wrong, FACTS)
     said = str(error.value)
-    assert "column 'age': 6 values that are not a number" in said
-    assert "column 'sex': 6 values that are not one of f, m" in said
+    assert "column 'age': 6 values that are not a number (rows 1, 2, 3, ...)" in said
+    assert "column 'sex': 1 value that is not one of f, m (row 5)" in said
     assert "column 'dead' is missing" in said
     assert "old" not in said
 

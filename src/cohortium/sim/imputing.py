@@ -13,10 +13,9 @@ from cohortium.data.csv_reader import CsvFormat
 from cohortium.data.csv_writer import csv_bytes
 from cohortium.data.readers import read
 from cohortium.data.table import Table
-from cohortium.errors import DataError
-from cohortium.sim.folder import write_together
+from cohortium.sim.folder import not_over, write_together
 from cohortium.sim.synthesis import open_generator
-from cohortium.synth.rows import rows_of_table, table_of_rows
+from cohortium.synth.rows import table_of_rows
 from cohortium.synth.study import with_derived
 from cohortium.synth.uses.impute import fill
 
@@ -47,13 +46,12 @@ def impute_file(folder: Path, table: Path, *, out: Path, sets: int, seed: int) -
 
     Derived flags are computed anew. Raises UsageError, DataError; nothing is written then.
     """
+    files = (out,) if sets == 1 else tuple(out.with_name(f"{out.stem}-{k + 1}{out.suffix}") for k in range(sets))
+    not_over(table, files)
     saved = open_generator(folder)
     held = read(table, CsvFormat() if table.suffix == ".csv" else None)
-    rows = rows_of_table(held, saved.facts)
-    if not len(rows):
-        raise DataError(f"table '{table}' holds no patient")
+    rows = saved.rows_of(held, file=table)
     tables = fill(saved.generator, saved.state, rows, sets=sets, rng=np.random.default_rng([seed, 17]))
-    files = (out,) if sets == 1 else tuple(out.with_name(f"{out.stem}-{k + 1}{out.suffix}") for k in range(sets))
     content = {}
     for file, one in zip(files, tables, strict=True):
         known = table_of_rows(with_derived(one, saved.study)).columns

@@ -36,7 +36,7 @@ from cohortium.synth.conditions import parse
 from cohortium.synth.facts import Facts
 from cohortium.synth.federate.carried import with_reserve
 from cohortium.synth.federate.mixture import n_patients_of, opened
-from cohortium.synth.rows import Rows, rows_of_examples
+from cohortium.synth.rows import Rows, rows_of_examples, rows_of_table
 from cohortium.synth.sampling import Drawn, draw
 from cohortium.synth.study import build_generator, facts_of, plan_of, rules_of, with_derived
 
@@ -72,6 +72,16 @@ class SavedGenerator:
             self.generator, self.state, n, rng=rng, where=condition, rules=rules_of(self.study, self.facts)
         )  # fmt: skip
         return Drawn(rows=with_derived(drawn.rows, self.study), n_tried=drawn.n_tried, broken=drawn.broken)
+
+    def rows_of(self, table: Table, *, file: Path) -> Rows:
+        """The patients of a table as the generator sees them. file: where it comes from. Raises DataError."""
+        try:
+            rows = rows_of_table(table, self.facts)
+        except DataError as error:
+            raise DataError(f"table '{file}': {error}") from None
+        if not len(rows):
+            raise DataError(f"table '{file}' holds no patient")
+        return rows
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

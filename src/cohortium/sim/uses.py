@@ -14,10 +14,10 @@ from cohortium.data.csv_reader import CsvFormat
 from cohortium.data.csv_writer import csv_bytes
 from cohortium.data.readers import read
 from cohortium.errors import DataError, UsageError
-from cohortium.sim.folder import write_whole
+from cohortium.sim.folder import not_over, write_whole
 from cohortium.sim.synthesis import SavedGenerator, open_generator
 from cohortium.synth.conditions import parse
-from cohortium.synth.rows import Rows, rows_of_table, table_of_rows
+from cohortium.synth.rows import Rows, table_of_rows
 from cohortium.synth.uses.augment import FACTORS, Augmented, augment
 from cohortium.synth.uses.balance import BalancedTable, balance
 from cohortium.synth.uses.control_arm import ControlArm, control_arm
@@ -36,6 +36,8 @@ def balance_files(
     folder: Path, *, real: Path, holdout: Path, where: str, share: float, seed: int, out: Path | None
 ) -> BalancedTable:
     """The judgement of a larger group; out: where the drawn patients, and they alone, are written."""
+    for source in (real, holdout):
+        not_over(source, [out] if out is not None else [])
     saved = open_generator(folder)
     rows = _rows(saved, real)
     found = balance(saved.generator, saved.state, rows, _rows(saved, holdout), where=where, share=share, seed=seed)
@@ -72,9 +74,7 @@ def control_arm_files(
 
 
 def _rows(saved: SavedGenerator, path: Path) -> Rows:
-    rows = rows_of_table(read(path, CsvFormat() if path.suffix == ".csv" else None), saved.facts)
-    if not len(rows):
-        raise DataError(f"table '{path}' holds no patient")
+    rows = saved.rows_of(read(path, CsvFormat() if path.suffix == ".csv" else None), file=path)
     time = rows[saved.facts.time] if saved.facts.time else np.zeros(len(rows))
     if (missing := int(np.isnan(time).sum())) > 0:
         shown = str(missing) if missing >= 5 else "<5"

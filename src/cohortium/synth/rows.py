@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohortium.core.examples import Examples
+from cohortium.data.flow import describe_rows
 from cohortium.data.schema import DAYS_PER
 from cohortium.data.table import Table, number_text, parse_number
 from cohortium.errors import DataError
@@ -87,36 +88,40 @@ def rows_of_examples(examples: Examples, facts: Facts) -> Rows:
 
 
 def rows_of_table(table: Table, facts: Facts) -> Rows:
-    """The rows of a file. Raises DataError with one sentence for every column that is absent or cannot be read."""
+    """The rows of a file of one's own.
+
+    Raises DataError with one sentence for every column that is absent or cannot be read, with counts and row numbers.
+    """
     problems: list[str] = []
     columns: dict[str, Floats] = {}
     for fact in facts.columns:
         if fact.name not in table:
             problems.append(f"column '{fact.name}' is missing; found: {', '.join(table.names[:12])}")
             continue
-        values, n_bad = _read(table, fact)
-        if n_bad:
+        values, bad = _read(table, fact)
+        if bad:
             wanted = f"one of {', '.join(fact.levels[:8])}" if fact.levels else "a number"
-            shown = str(n_bad) if n_bad >= 5 else "<5"
-            problems.append(f"column '{fact.name}': {shown} values that are not {wanted}")
+            what = "value that is" if len(bad) == 1 else "values that are"
+            problems.append(f"column '{fact.name}': {len(bad)} {what} not {wanted} ({describe_rows(bad)})")
         columns[fact.name] = values
     if problems:
         raise DataError("\n".join(problems))
     return Rows(facts, columns)
 
 
-def _read(table: Table, fact: Fact) -> tuple[Floats, int]:
+def _read(table: Table, fact: Fact) -> tuple[Floats, list[int]]:
+    """The values, and the rows, from 1, that cannot be read."""
     held = table.column(fact.name)
     if fact.is_number or not fact.levels:
         if held.dtype.kind != "U":
-            return np.asarray(held, dtype=np.float64).copy(), 0
+            return np.asarray(held, dtype=np.float64).copy(), []
         read = [(np.nan if text == "" else parse_number(text)) for text in held.tolist()]
-        bad = sum(value is None for value in read)
+        bad = [row for row, value in enumerate(read, start=1) if value is None]
         return np.array([np.nan if value is None else value for value in read], dtype=np.float64), bad
     texts = held.tolist() if held.dtype.kind == "U" else ["" if v != v else number_text(v) for v in held.tolist()]
     codes = {level: float(place) for place, level in enumerate(fact.levels)}
     found = np.array([np.nan if text == "" else codes.get(text, -1.0) for text in texts], dtype=np.float64)
-    bad = int((found == -1.0).sum())
+    bad = (np.flatnonzero(found == -1.0) + 1).tolist()
     return np.where(found == -1.0, np.nan, found), bad
 
 
