@@ -43,7 +43,8 @@ LEAST_RESERVE = 30
 _SAME_PATIENTS = 0.5
 _SAME_NOTE = (
     "Half or more of the held-out rows are also among the training rows. Either they are the same patients, and"
-    " nothing here is judged: give patients that the generator has not learned from; or the columns cannot tell patients apart."
+    " nothing here is judged: give patients that the generator has not learned from; or the columns"
+    " cannot tell patients apart."
 )
 
 
