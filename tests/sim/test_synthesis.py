@@ -11,6 +11,7 @@ from cohortium.data.partition import by_column, take
 from cohortium.data.readers import read
 from cohortium.data.table import Table
 from cohortium.errors import DataError, StudyError, UsageError
+from cohortium.ledger.archive import verify
 from cohortium.sim.inputs import read_study
 from cohortium.sim.pinning import pin, write_pinned
 from cohortium.sim.synthesis import fit, open_generator, train
@@ -60,6 +61,21 @@ def test_masks_change_nothing(fitted):
     plain = train(study(masked=False), tables())
     plain.ledger.close()
     assert plain.saved.state.digest == fitted[0].saved.state.digest
+
+
+def test_the_contract_itself_records_the_same_generator(fitted, tmp_path):
+    pytest.importorskip("eth", reason="py-evm is not installed: pip install 'cohortium[evm]'")
+    made = fit(study(), tables(), out=tmp_path / "g", ledger="local")
+    assert made.saved.state.digest == fitted[0].saved.state.digest
+    found = verify(tmp_path / "g" / "ledger.jsonl")
+    assert (found.engine, found.evm, len(found.runs)) == ("local", True, 1)
+
+
+@pytest.mark.parametrize(("ledger", "message"), [("replicated", "needs servers of its own"), ("paper", "unknown")])
+def test_a_ledger_that_no_simulation_can_run_on_is_refused_first(tmp_path, ledger, message):
+    with pytest.raises(UsageError, match=message):
+        fit(study(), tables(), out=tmp_path / "g", ledger=ledger)
+    assert not (tmp_path / "g").exists()
 
 
 def test_the_reserve_trains_nothing(fitted):

@@ -21,7 +21,6 @@ from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
 from cohortium.data.table import Table
 from cohortium.errors import Problem, StudyError, UsageError
-from cohortium.ledger import ENGINES, SERVED
 from cohortium.ledger.archive import Verified
 from cohortium.ledger.story import Merge
 from cohortium.models.newton import out_of_rounds
@@ -49,7 +48,7 @@ from cohortium.sim.quality import screen_sites, with_effects
 from cohortium.sim.results import chain_file, model_file, page_file, write_report
 from cohortium.sim.round_measures import cause_of, measure_round
 from cohortium.sim.scenarios import published
-from cohortium.sim.swarm import Setting, SwarmRun, run_swarm
+from cohortium.sim.swarm import Setting, SwarmRun, check_ledger, run_swarm
 from cohortium.sim.versions import installed_versions
 from cohortium.swarm.program import SiteWork
 
@@ -85,12 +84,7 @@ class Options:
     command: str = ""
 
     def __post_init__(self) -> None:
-        available = [name for name in ENGINES if name not in SERVED]
-        if self.ledger in SERVED:
-            takes = " or ".join(available)
-            raise UsageError(f"ledger {self.ledger!r} needs servers of its own, for nodes; a simulation takes {takes}")
-        if self.ledger not in available:
-            raise UsageError(f"unknown ledger {self.ledger!r}; available: {', '.join(available)}")
+        check_ledger(self.ledger)
         if self.engine not in ("auto", *TRAINING_ENGINES):
             raise UsageError(f"unknown engine {self.engine!r}; available: auto, {', '.join(TRAINING_ENGINES)}")
         if self.resume and self.ledger == "memory":

@@ -16,8 +16,8 @@ from cohortium.core.randomness import Chance
 from cohortium.core.seams import Budget, LedgerEvent, Work
 from cohortium.core.study import Study
 from cohortium.core.update import Aggregate, Update
-from cohortium.errors import RunFailed, TrainingFailed, first_of
-from cohortium.ledger import ENGINES
+from cohortium.errors import RunFailed, TrainingFailed, UsageError, first_of
+from cohortium.ledger import ENGINES, SERVED
 from cohortium.ledger.genesis import Genesis
 from cohortium.ledger.rules import Founder
 from cohortium.ledger.transactions import sign_call
@@ -41,7 +41,7 @@ from cohortium.swarm.view import Departure, RunState, RunView
 from cohortium.swarm.waiting import Policy
 from cohortium.transport.memory import Link, MemoryNetwork
 
-__all__ = ["Setting", "SwarmRun", "policy_of", "run_swarm", "terms_of"]
+__all__ = ["Setting", "SwarmRun", "check_ledger", "policy_of", "run_swarm", "terms_of"]
 
 _PAUSE_S = 3600.0
 _GENESIS_TIME = 1_800_000_000  # a fixed beginning, so that runs repeat
@@ -92,6 +92,16 @@ class SwarmRun:
     virtual_s: float
     told: tuple[Told, ...] = ()
     missing: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+def check_ledger(name: str) -> None:
+    """Raises UsageError unless a simulation can run on this engine."""
+    available = [one for one in ENGINES if one not in SERVED]
+    if name in SERVED:
+        takes = " or ".join(available)
+        raise UsageError(f"ledger {name!r} needs servers of its own, for nodes; a simulation takes {takes}")
+    if name not in available:
+        raise UsageError(f"unknown ledger {name!r}; available: {', '.join(available)}")
 
 
 def policy_of(study: Study) -> Policy:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import numpy as np
@@ -25,11 +26,10 @@ from cohortium.data.parts import Part
 from cohortium.data.schema import CohortSchema
 from cohortium.data.table import Table
 from cohortium.errors import DataError, FrameError, StudyError, UsageError
-from cohortium.ledger import ENGINES
 from cohortium.ledger.transactions import sign_call
 from cohortium.sim.cohorts import Gathered, gather
 from cohortium.sim.folder import write_together
-from cohortium.sim.swarm import Setting, SwarmRun, run_swarm
+from cohortium.sim.swarm import Setting, SwarmRun, check_ledger, run_swarm
 from cohortium.sim.synth_program import FORMAT, generator_file, split_study, synth_program
 from cohortium.swarm.program import SiteWork
 from cohortium.synth.conditions import parse
@@ -143,6 +143,7 @@ def train(
     gathered: the cohorts, where they were read already. watch: told each state the first site takes.
     noise_from_system: for what will be handed out; noise from the study's seed, which everybody knows, hides nobody.
     """
+    check_ledger(ledger)
     chance = Chance(study.evaluation.seed, secrets_from_system=False)
     if gathered is None:
         gathered, _ = gathered_rows(study, tables, chance=chance)
@@ -155,7 +156,9 @@ def train(
     if watch is not None:
         first = min(works)
         works[first] = cast(SiteWork, _Watched(works[first], watch))
-    swarm = run_swarm(Setting(study=study, works=works, chance=chance, ledger=_engine(ledger)))
+    home = TemporaryDirectory()
+    kept = None if ledger == "memory" else Path(home.name)
+    swarm = run_swarm(Setting(study=study, works=works, chance=chance, ledger=ledger, home=kept))
     state = made.result(swarm.state)
     saved = SavedGenerator(
         study=study,
@@ -172,7 +175,7 @@ def train(
         bytes=max(swarm.bytes_sent.values(), default=0),
         training={one.site: rows_of_examples(one.training, facts) for one in rows},
         reserve={one.site: rows_of_examples(one.test, facts) for one in rows},
-        ledger=_Closing(swarm),
+        ledger=_Closing(swarm, home),
         shared=made.shared_by(swarm.state),
     )
 
@@ -266,20 +269,18 @@ class _Watched:
 
 
 class _Closing:
-    """The run's ledger, exported once and closed."""
+    """The run's ledger, exported once and closed. home: where it is kept meanwhile."""
 
-    def __init__(self, swarm: SwarmRun) -> None:
-        self._swarm = swarm
+    def __init__(self, swarm: SwarmRun, home: TemporaryDirectory[str]) -> None:
+        self._swarm, self._home = swarm, home
 
     def export(self) -> bytes:
         """The chain as JSON lines."""
-        import tempfile
-
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "ledger.jsonl"
-            self._swarm.ledger.export(path)
-            self.close()
-            return path.read_bytes()
+        path = Path(self._home.name) / "ledger.jsonl"
+        self._swarm.ledger.export(path)
+        found = path.read_bytes()
+        self.close()
+        return found
 
     def record(self, seed: int, *, verdict: int, digest: bytes) -> int:
         """Every site puts the validation on record: 1 pass, 2 fail, 3 inconclusive, and the report's digest.
@@ -300,9 +301,4 @@ class _Closing:
     def close(self) -> None:
         """Let it go."""
         self._swarm.ledger.close()
-
-
-def _engine(name: str) -> str:
-    if name not in ENGINES:
-        raise UsageError(f"unknown ledger {name!r}; available: {', '.join(ENGINES)}")
-    return name
+        self._home.cleanup()
