@@ -65,6 +65,19 @@ def test_every_gene_shown_has_ten_carriers(tables, world):
     assert {row[1] for row in bars.rows} == {"real", "synthetic"}
 
 
+def test_what_a_figure_has_no_room_for_is_counted_beside_it(tables, judged, world, monkeypatch):
+    n = len(world.facts.of_group("gene"))
+    shown = {row[0] for row in pictures.frequencies(tables)[1].rows}
+    few = f"Not drawn: {n - len(shown)} more, rarer or with fewer than 10 patients."
+    assert (few in pictures.frequencies(tables)[0].sentence) == (len(shown) < n)
+    monkeypatch.setattr("cohortium.synth.validation.pictures._MOST_GENES", 2)
+    for figure in (pictures.frequencies(tables)[0], pictures.gene_pairs(tables, judged)):
+        assert f"Not drawn: {n - 2} more, rarer" in figure.sentence
+    assert "Not drawn" not in pictures.hazard_forest(judged, {}).sentence or len(judged.hazards.names) > 20
+    monkeypatch.setattr("cohortium.synth.validation.pictures._MOST_SECRETS", 1)
+    assert f"Not drawn: {len(judged.privacy.inference) - 1} more, secrets" in pictures.attack_risks(judged).sentence
+
+
 def test_attacks_stand_beside_the_copy(judged):
     rows = pictures.attack_risks(judged).rows
     copy = {row[0]: float(row[2]) for row in rows if row[1] == "a copy (control)"}

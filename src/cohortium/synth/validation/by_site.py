@@ -43,6 +43,7 @@ class SiteSaid:
     nndr: tuple[float, float] | None
     nndr_holdout: tuple[float, float] | None
     membership_auc: float | None
+    membership_interval: tuple[float, float] | None
     attacks: Mapping[str, tuple[int, int, int]]
 
 
@@ -68,7 +69,7 @@ class BySite:
             "sites": {
                 name: {"n_training": one.n_training, "n_holdout": one.n_holdout, "identical_rows": one.identical,
                        "unique_copied": one.unique_copied, "nndr": one.nndr, "nndr_holdout": one.nndr_holdout,
-                       "membership_auc": one.membership_auc}
+                       "membership_auc": one.membership_auc, "membership_interval": one.membership_interval}
                 for name, one in self.sites.items()
             },
             "attacks": {name: {"risk": r.value, "low": r.low, "high": r.high, "n": r.n}
@@ -129,7 +130,7 @@ def _said(training: Rows, reserve: Rows, synthetic: Rows, *, seed: int) -> SiteS
     if n < LEAST_RATE:
         return SiteSaid(
             n_training=len(training), n_holdout=len(reserve), identical=None, unique_copied=None, nndr=None,
-            nndr_holdout=None, membership_auc=None, attacks={},
+            nndr_holdout=None, membership_auc=None, membership_interval=None, attacks={},
         )  # fmt: skip
     near = nearness(training, reserve, synthetic, rng)
     genes = sorted(training.facts.of_group("gene"), key=lambda fact: -float(np.nansum(training[fact.name])))
@@ -139,6 +140,8 @@ def _said(training: Rows, reserve: Rows, synthetic: Rows, *, seed: int) -> SiteS
         "linkability": linkability(training, reserve, synthetic, rng),
         **{f"inference of {f.name}": inference(training, reserve, synthetic, f.name, rng) for f in secrets},
     }
+    member = near.membership.worst
+    ends = member.interval
     identical = round((near.identical.value or 0.0) * len(synthetic))
     return SiteSaid(
         n_training=len(training),
@@ -147,7 +150,8 @@ def _said(training: Rows, reserve: Rows, synthetic: Rows, *, seed: int) -> SiteS
         unique_copied=_told(near.unique_copied),
         nndr=_rounded(near.nndr),
         nndr_holdout=_rounded(near.nndr_holdout),
-        membership_auc=None if near.membership.worst.value is None else round(near.membership.worst.value, 2),
+        membership_auc=None if member.value is None else round(member.value, 2),
+        membership_interval=None if ends is None else (round(ends[0], 2), round(ends[1], 2)),
         attacks={
             name: (round(risk.rate * risk.n), round(risk.control * risk.n), risk.n)
             for name, risk in risks.items()

@@ -328,6 +328,8 @@ class ValidationPage:
             told = "too few to tell" if said.nndr is None else f"{said.nndr[0]:.2f} / {said.nndr[1]:.2f}"
             beside = "" if said.nndr_holdout is None else f"{said.nndr_holdout[0]:.2f} / {said.nndr_holdout[1]:.2f}"
             auc = "" if said.membership_auc is None else f"{said.membership_auc:.2f}"
+            if said.membership_interval is not None:
+                auc += f" ({said.membership_interval[0]:.2f} to {said.membership_interval[1]:.2f})"
             identical = f"<{LEAST_CELL}" if said.identical is None else str(said.identical)
             rows.append((name, str(said.n_training), identical if said.nndr else "", told, beside, auc))
         worst = "; ".join(
@@ -343,7 +345,8 @@ class ValidationPage:
                 title="Hospital by hospital",
                 lead=(
                     "Judged where the patients are: scores from sums, distances and attacks at every hospital."
-                    f" Against held-out patients: {scores}. Highest risks: {worst or 'no hospital is large enough'}."
+                    f" Against held-out patients: {scores}. Highest risks: {worst or 'no hospital is large enough'}. A"
+                    " membership AUC whose interval holds 0.5 may be chance."
                 ),
                 columns=("hospital", "training patients", "identical rows", "NNDR, median / 5 %", "held out",
                          "membership AUC"),

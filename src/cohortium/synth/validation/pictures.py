@@ -142,6 +142,16 @@ def _shown_genes(tables: Tables) -> list[str]:
     return [name for _, name in sorted(found, reverse=True)[:_MOST_GENES]]
 
 
+def _and_more(n: int, what: str) -> str:
+    """A sentence on what is not drawn, with a space before it; empty where nothing is missing."""
+    return f" Not drawn: {n} more, {what}." if n > 0 else ""
+
+
+def _unseen_genes(tables: Tables, shown: Sequence[str]) -> str:
+    rest = len(tables.training.facts.of_group("gene")) - len(shown)
+    return _and_more(rest, f"rarer or with fewer than {LEAST_CELL} patients")
+
+
 def frequencies(tables: Tables) -> tuple[Figure, Figure] | None:
     """Figure 4: bars and scatter of how often each gene is mutated, with binomial intervals."""
     points = [Point(name=name, x=_share(tables.training[name]), y=_share(tables.synthetic[name]))
@@ -152,7 +162,8 @@ def frequencies(tables: Tables) -> tuple[Figure, Figure] | None:
     said = f"apart: {', '.join(apart)}" if apart else "no two intervals lie apart"
     bars = paired_bars(
         "Mutation frequencies", [(p.name, p) for p in points], names=("real", "synthetic"), unit="share of patients",
-        sentence=f"Share of patients with each mutation and 95 % intervals; {said}.",
+        sentence=f"Share of patients with each mutation and 95 % intervals; {said}."
+        + _unseen_genes(tables, [point.name for point in points]),
     )  # fmt: skip
     plot = scatter(
         "Mutation frequencies, real against synthetic", points, x_label="real", y_label="synthetic",
@@ -194,7 +205,7 @@ def gene_pairs(tables: Tables, judgement: Judgement) -> Figure | None:
     told = f"{kept:.0%} of the clear pairs of the real table keep their sign" if np.isfinite(kept) else "no clear pair"
     sentence = (
         f"Log odds of two mutations together: above the diagonal in real, below in synthetic patients; {told}. A dot:"
-        f" one to {LEAST_CELL - 1} patients have both, so nothing is shown."
+        f" one to {LEAST_CELL - 1} patients have both, so nothing is shown.{_unseen_genes(tables, names)}"
     )
     return signed_map("Genes together and apart", names, values, most=_LN_OR, stars=stars, value="log odds ratio",
                       sentence=sentence)  # fmt: skip
@@ -268,7 +279,8 @@ def _told(count: int, n: int) -> float | None:
 
 def associations(tables: Tables) -> Figure:
     """Figure 7: how much stronger or weaker pairs of clinical columns go together in the synthetic table."""
-    facts = tables.training.facts.of_group("clinical", "treatment", "outcome")[:_MOST_CLINICAL]
+    every = tables.training.facts.of_group("clinical", "treatment", "outcome")
+    facts = every[:_MOST_CLINICAL]
     edges = bin_edges(tables.training, facts)
     found = [clinical_matrix(rows, facts, edges) for rows in (tables.training, tables.synthetic)]
     difference = _square(found[1] - found[0], len(facts))
@@ -279,6 +291,7 @@ def associations(tables: Tables) -> Figure:
         f"Association in synthetic minus real patients (rank correlation of two numbers, else Cramer's V); agreement"
         f" {agreement(found[0], found[1]):.2f} of 1. A full cell is a difference of 0.3; the largest is"
         f" {difference[largest]:+.2f} between {names[int(largest[0])]} and {names[int(largest[1])]}."
+        + _and_more(len(every) - len(facts), "the last columns of the table, which are in the scores")
     )
     return signed_map("Associations that differ", names, values, most=0.3, value="difference", sentence=sentence)
 
@@ -355,6 +368,7 @@ def attack_risks(judgement: Judgement) -> Figure:
     sentence = (
         "Risk of each attack on training patients beyond held-out ones, 0 is none; an attack that finds nothing in a"
         " copy of the real table could not have found anything here either."
+        + _and_more(len(one.inference) - _MOST_SECRETS, "secrets with a lower risk, which are in the JSON")
     )
     return dots("Attacks", rows, x_label="risk", reference=0.0, sentence=sentence)
 
@@ -387,5 +401,6 @@ def hazard_forest(judgement: Judgement, more: Mapping[str, Sequence[Estimate | N
     sentence = (
         f"Log hazard ratios of one Cox regression in each table: effects told by the real table that keep their sign"
         f" {kept}; intervals that overlap by more than half {overlap}."
+        + _and_more(len(one.names) - len(order), "less sure in the real table, which count in both shares")
     )
     return dots("Effects on survival", rows, x_label="log hazard ratio", reference=0.0, sentence=sentence)
