@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import shutil
+import sys
 
 import pytest
 
@@ -28,6 +29,17 @@ def test_an_engine_that_is_not_installed_is_named_with_what_to_install(command, 
     monkeypatch.chdir(tmp_path)
     assert run(["lab", command, "--sites", "2", "--ledger", "replicated"]) == 2
     assert said(capsys)[1][-1] == "error: engine 'replicated' needs etcd: apt-get install etcd-server"
+
+
+def test_without_the_extra_for_nodes_nothing_is_written(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    for name in ("grpc", "dialing", "listening"):
+        monkeypatch.delitem(sys.modules, f"cohortium.transport.{name}", raising=False)
+    assert run(["lab", "up", "--sites", "2", "--dir", str(tmp_path / "lab")]) == 2
+    assert said(capsys)[1] == [
+        "error: the transport between machines needs the extra 'node': pip install 'cohortium[node]'"
+    ]
+    assert not (tmp_path / "lab").exists()
 
 
 def test_own_data_need_a_study_and_a_study_needs_data(folder, files, capsys):

@@ -34,6 +34,7 @@ from cohortium.lab.site_faults import SiteFaults, write_faults
 from cohortium.lab.state import FORMAT, Lab, LabSite, changing, read_lab, write_lab
 from cohortium.node.control import ask_node
 from cohortium.node.studies import parcel_of
+from cohortium.transport import TRANSPORTS
 
 __all__ = ["Consortium"]
 
@@ -61,8 +62,10 @@ class Consortium:
     ) -> Consortium:
         """Homes, keys, tables, study, consortium; nothing is started yet. dials_out: sites without a port.
 
-        Raises UsageError for a folder that holds a lab already, or an engine that cannot be started here.
+        Raises MissingExtra where nodes cannot run here, UsageError for a folder that holds a lab already, or an engine
+        that cannot be started here.
         """
+        TRANSPORTS.resolve("grpc")
         folder = folder.absolute()
         if (folder / "lab.json").exists():
             raise UsageError(
