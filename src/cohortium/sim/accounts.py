@@ -80,7 +80,10 @@ class BudgetCheck:
         chains = (*self.before, (self.path, self.found))
         head = ", ".join(f"{path.name}: {one.height} blocks replayed" for path, one in chains)
         if not self.statements:
-            return [f"{head}; no site has booked any spending, so nobody was promised differential privacy"]
+            return [
+                f"{head}; no site has booked any spending, so no epsilon was promised on this ledger (`synth fit` books"
+                " none, whatever its noise)"
+            ]
         lines = [f"{head}, events composed anew by {self.accountant}"]
         for one in self.statements:
             of = "1 data version" if len(one.versions) == 1 else f"{len(one.versions)} data versions"
