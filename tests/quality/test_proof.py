@@ -145,7 +145,23 @@ def test_an_audit_that_judged_labels_cannot_be_called_inconclusive(audit):
     held, ledger = copy.deepcopy(audit[0]), audit[1]
     held["status"] = "inconclusive"
     said = "the rows judge labels, so the audit was not 'inconclusive'"
+    found = faults(*decided_again(held, ledger))
+    assert found[0] == said
+    assert len(found) == 2
+    assert found[1].startswith("with AUROC 0.")
+    assert found[1].endswith(" the audit is 'decided', not 'inconclusive'")
+    held["auroc"] = 500_000
     assert faults(*decided_again(held, ledger)) == (said,)
+
+
+def test_an_audit_whose_probes_are_too_weak_cannot_have_judged(audit):
+    held, ledger = copy.deepcopy(audit[0]), audit[1]
+    held["auroc"] = 599_999
+    found = faults(*decided_again(held, ledger))
+    assert found[0].startswith("with AUROC 0.599999 and slope ")
+    assert found[0].endswith(" the audit is 'inconclusive', not 'decided'")
+    held["auroc"] = 600_000
+    assert not [one for one in faults(*decided_again(held, ledger)) if "the audit is" in one]
 
 
 def test_a_verdict_that_accuses_and_is_not_on_the_ledger_is_named(audit):

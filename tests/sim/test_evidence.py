@@ -9,11 +9,11 @@ import pytest
 from cohortium.cli.app import run as run_command
 from cohortium.core.examples import Examples, Layout
 from cohortium.core.randomness import Chance
-from cohortium.core.study_text import study_of
+from cohortium.core.study_text import parse_study
 from cohortium.errors import UsageError, VerificationFailed
 from cohortium.ledger.archive import verify
 from cohortium.sim.comparison import SiteRows
-from cohortium.sim.evidence import check_evidence
+from cohortium.sim.evidence import _unlike, check_evidence
 from cohortium.sim.quality import screen_sites
 from cohortium.sim.results import chain_file
 
@@ -30,15 +30,30 @@ def rows(site):
                     test=whole.take(np.arange(45, 60)))  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["masked", "open"])
-def exported(request, tmp_path_factory):
+STUDY = """[study]
+name = "audited"
+outcome = "sick"
+[model]
+name = "logistic"
+l2 = 0.1
+[privacy]
+secure_aggregation = {masked}
+[quality]
+detector = "out-of-bag"
+halves = 6
+passes = 1
+repairs = ["label-polarity"]
+"""
+
+
+@pytest.fixture(scope="module", params=["true", "false"], ids=["masked", "open"])
+def study(request):
+    return parse_study(STUDY.format(masked=request.param))
+
+
+@pytest.fixture(scope="module")
+def exported(study, tmp_path_factory):
     """(ledger, evidence) of one audit."""
-    study = study_of({
-        "study": {"name": "audited", "outcome": "sick"},
-        "model": {"name": "logistic", "l2": 0.1},
-        "privacy": {"secure_aggregation": request.param},
-        "quality": {"detector": "out-of-bag", "halves": 6, "passes": 1, "repairs": ["label-polarity"]},
-    })  # fmt: skip
     found = screen_sites(study, [rows(site) for site in SITES], chance=Chance(3, secrets_from_system=False))
     folder = tmp_path_factory.mktemp("exported")
     ledger, evidence = folder / "audit-1.jsonl", folder / "audit-1.json"
@@ -59,6 +74,62 @@ def test_an_auditor_with_both_files_sees_that_all_of_it_holds(exported, capsys):
     )
     assert run_command(["audit", "ledger", str(ledger), "--evidence", str(evidence), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["evidence"]["roots"] == 8
+
+
+def test_with_the_study_its_rules_are_compared_as_well(exported, study, tmp_path, capsys):
+    ledger, evidence = exported
+    path = tmp_path / "study.toml"
+    path.write_text(STUDY.format(masked=str(study.privacy.secure_aggregation).lower()))
+    command = ["audit", "ledger", str(ledger), "--study", str(path), "--seed", "0", "--evidence"]
+    assert run_command([*command, str(evidence)]) == 0
+    assert "verdicts follow from the rows by the rules of the study, and the ledger's" in capsys.readouterr().out
+    other = bent(evidence, tmp_path / "evidence.json", lambda held: held["rules"].update(convict=0.9))
+    assert run_command([*command, str(other)]) == 5
+    assert "evidence.json: the study says convict = 0.95, this file 0.9" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda held: held["rules"].update(one_class_unconfirmed="quarantine"), "= keep, this file quarantine"),
+        (lambda held: held["drawn"].update(masked=not held["drawn"]["masked"]), "says secure aggregation = "),
+        (lambda held: held["drawn"].update({"pass": 1}), "says passes = 1, this file 2"),
+        (lambda held: held.update(halves=held["halves"][:4]), "says halves = 6, this file 4"),
+        (lambda held: held["repairs"].append("units:x:x10"), "tries no repair 'units', this file does"),
+        (lambda held: held["repairs"].append("rotate-90"), "tries no repair 'axes', this file does"),
+    ],
+)
+def test_settings_that_are_not_the_studys_are_named(exported, study, tmp_path, change, said):
+    """Each is found by the study; other checks may find it too, by what it spoils."""
+    held = json.loads(exported[1].read_text())
+    change(held)
+    digest = verify(exported[0], evm=False).runs[0].study
+    assert any(said in fault for fault in _unlike(held, study, digest))
+    assert list(_unlike(json.loads(exported[1].read_text()), study, digest)) == []
+
+
+def test_evidence_of_another_study_and_of_another_detector(exported, study):
+    found, held = verify(exported[0], evm=False), json.loads(exported[1].read_text())
+    other = study.with_plans(quality=study.quality.model_copy(update={"convict": 0.9}))
+    with pytest.raises(VerificationFailed, match="this audit is of another study"):
+        check_evidence(exported[1], found, study=other)
+    agreement = study.with_plans(quality=study.quality.model_copy(update={"detector": "agreement"}))
+    with pytest.raises(UsageError, match="detector 'agreement', whose evidence"):
+        list(_unlike(held, agreement, agreement.digest))
+
+
+@pytest.mark.parametrize(
+    ("auroc", "slope", "status", "holds"),
+    [(650_000, 900_000, "decided", True), (550_000, 900_000, "decided", False), (900_000, 10_000, "decided", False)],
+)
+def test_the_status_follows_from_auroc_and_slope(exported, tmp_path, auroc, slope, status, holds):
+    def change(held):
+        held.update(auroc=auroc, slope=slope, status=status)
+
+    other = bent(exported[1], tmp_path / "evidence.json", change)
+    with pytest.raises(VerificationFailed) as caught:  # at least: the digest on the ledger is of another table
+        check_evidence(other, verify(exported[0], evm=False))
+    assert ("the audit is 'inconclusive', not 'decided'" in str(caught.value)) is not holds
 
 
 def bent(evidence, to, change):

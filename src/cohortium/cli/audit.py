@@ -45,10 +45,12 @@ def ledger(
     from dataclasses import asdict
 
     from cohortium.sim.evidence import check_evidence
+    from cohortium.sim.inputs import read_study
     from cohortium.sim.results import verify_ledger
 
     found = verify_ledger(path, study, seed=seed, consortium=consortium)
-    proven = None if evidence is None else check_evidence(evidence, found.found)
+    plan = None if study is None else read_study(study).with_seed(seed)
+    proven = None if evidence is None else check_evidence(evidence, found.found, study=plan)
     screen = Screen(as_json=as_json)
     told = {} if proven is None else {"evidence": {**asdict(proven), "path": str(proven.path)}}
     screen.document(found.document() | told)

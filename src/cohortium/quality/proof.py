@@ -5,9 +5,10 @@
 
 Every site commits its answer on the ledger before it can see those of others. The answers of two exchanges are public,
 the root of its records' scores and its row of evidence, and the merged state keeps their salts: whoever has them and
-the ledger makes each commitment again. The verdicts then follow from the rows by `decide` and `doubts`. What stands in
-the sums themselves (strength of the probes, sums of halves, influence) is believed as far as the ledger's votes for
-this very table go. Pure. Design: harmful-data.md 5.9 (a).
+the ledger makes each commitment again. The verdicts then follow from the rows by `decide` and `doubts`, the status from
+AUROC and slope. What stands in the sums themselves (these two, sums of halves, influence) is believed as far as the
+ledger's votes for this very table go; the rules are compared with a study by who has it. Pure.
+Design: harmful-data.md 5.9 (a).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from cohortium.core.marks import lot_of
 from cohortium.core.parameters import Parameters
 from cohortium.core.verdicts import VERDICTS, Evidence
 from cohortium.quality.binding import ROOT_WORDS
+from cohortium.quality.calibrate import must_be_silent
 from cohortium.quality.decide import Rules, Table, decide, digest_of
 from cohortium.quality.doubts import by_halves, influence, with_doubts
 from cohortium.quality.halves import MAX_DRAWS, halves_drawn
@@ -141,10 +143,24 @@ def _faults(held: Mapping[str, Any], ledger: Recorded) -> Iterator[str]:
         yield "the rows are not of this audit's last exchange, which is that of the evidence"
     if held["status"] != "decided" and any(one.sound or one.reversed or one.shifted for one in evidence.values()):
         yield f"the rows judge labels, so the audit was not '{held['status']}'"
+    if held["status"] not in (possible := _statuses(held)):
+        auroc, slope = (f"{int(held[name]) / 1e6:g}" for name in ("auroc", "slope"))
+        yield f"with AUROC {auroc} and slope {slope} the audit is '{possible[0]}', not '{held['status']}'"
     if len(held["halves"]) and not is_drawn_by(held, ledger.seed):
         yield "the halves do not follow from the seed on the ledger"
     yield from _not_following(held, sites, evidence, rows)
     yield from _otherwise(held, sites, ledger)
+
+
+def _statuses(held: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the file's AUROC and slope leave for its status: one word, two where rounding hides a threshold."""
+    attempt, rounding = int(held["drawn"]["attempt"]), (-0.5, 0.5)
+    silent = {
+        must_be_silent((int(held["slope"]) + a) / 1e6, (int(held["auroc"]) + b) / 1e6, attempt=attempt)
+        for a in rounding
+        for b in rounding
+    }
+    return tuple("inconclusive" if one else "decided" for one in sorted(silent))
 
 
 def _root(text: str) -> Integers:
