@@ -115,6 +115,23 @@ def test_checks_show_word_and_sign_from_both_sides(small_record):
     assert "a patient is in two parts" in bad
 
 
+def test_the_checks_of_leakage_are_introduced_named_and_explained(small_record):
+    leaks = (Check(id="L1", level="ok", found="nobody twice"), Check(id="L7", level="warn", found="months for days"))
+    checks = (leaks[0], Check(id="units", level="ok", found="no site is warned"), leaks[1])
+    page = Report(replace(small_record, checks=checks)).html()
+    assert re.findall(r'<a href="#words">([^<]+)</a>: ([^<]+)<', page) == [
+        ("L1, one patient twice", "nobody twice"),
+        ("L7, time zero", "months for days"),
+    ]
+    lead = page.index("L1 to L8 looked for data leakage")
+    assert page.index("units: no site is warned") < lead < page.index("L1, one patient twice")
+    explained = re.findall(r"<dt>(L\d)[^<]*</dt><dd>[^<]+\.</dd>", page)
+    assert explained == ["L1", "L7"]
+    without = Report(replace(small_record, checks=checks[1:2])).html()
+    assert "L1 to L8" not in without
+    assert "<dt>L1" not in without
+
+
 def test_a_missing_interval_prints_its_reason_and_never_zero(small_record):
     page = Report(small_record).html()
     assert "not available: n = 7" in page

@@ -36,6 +36,14 @@ def test_a_small_record_leaves_out_what_it_does_not_hold(small_record):
     assert sections.curves() == sections.calibration() == sections.matrix_holes() == ()
 
 
+def test_the_number_behind_a_site_is_explained_where_there_is_one(heart_record):
+    drawn = str(Sections(heart_record).at_home())
+    assert "In brackets: the patients the site trains on." in drawn
+    bare = tuple(replace(row, n_train=0) for row in heart_record.comparison.sites)
+    nameless = replace(heart_record, comparison=replace(heart_record.comparison, sites=bare))
+    assert "brackets" not in str(Sections(nameless).at_home())
+
+
 def test_withheld_cells_are_said(heart_record):
     sections = Sections(scoped(heart_record, "consortium"))
     assert any("withheld: small numbers" in hole for hole in sections.matrix_holes())

@@ -31,6 +31,21 @@ def test_a_clean_study_passes(study, tables):
     assert {check.level for check in checks} <= {"ok", "warn", "skipped"}
 
 
+def test_each_check_stands_once_in_its_order(study, tables):
+    checks = found(study, tables)
+    assert [check.id for check in checks] == sorted({check.id for check in checks})
+    first = checks[0].found
+    assert first == "no patient, row or image is in two parts; no undeclared column looks like a patient key"
+
+
+def test_what_is_wrong_is_not_hidden_behind_what_is_right(study, tables):
+    """Two columns give the outcome away: two sentences, in order, and none that says all is well."""
+    twice = {site: table.with_column("again", table.column("discharge")) for site, table in with_copy(tables).items()}
+    of_columns = [check for check in found(study, twice) if check.id == "L2"]
+    assert [check.level for check in of_columns] == ["fail", "fail"]
+    assert {check.found.split("'")[1] for check in of_columns} == {"again", "discharge"}
+
+
 def test_a_column_that_gives_the_outcome_away_is_refused(study, tables):
     with pytest.raises(DataError, match="L2: column 'discharge' alone gives the outcome away"):
         refuse_leaks(found(study, with_copy(tables)))

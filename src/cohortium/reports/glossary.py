@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["GLOSSARY", "Word", "in_order", "label", "words_for"]
+__all__ = ["GLOSSARY", "LEAKAGE", "Word", "in_order", "label", "words_for"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,24 @@ GLOSSARY: tuple[Word, ...] = (
          "holds digests, never patients' data."),
     Word("digest", "Digest", "SHA-256 fingerprint: equal content has equal fingerprints, and no content can be read "
          "from it."),
+    Word("L1", "L1, one patient twice", "A patient, an equal row or a near-duplicate image both in the part that "
+         "trains and in the part that tests: the model is asked what it has seen."),
+    Word("L2", "L2, outcome in a column", "A single column, or its being empty, that tells the outcome: perhaps it was "
+         "written down afterwards."),
+    Word("L3", "L3, known too late", "A column known only after the moment at which the model is to predict."),
+    Word("L4", "L4, preparation", "Means, spreads and fillings learned from training patients only."),
+    Word("L5", "L5, site for patient", "Sites that can be told apart by their columns and differ in outcome: the model "
+         "may learn the site instead of the patient."),
+    Word("L6", "L6, one outcome a site", "Sites whose patients all have the same outcome: site and outcome cannot be "
+         "told apart there."),
+    Word("L7", "L7, time zero", "Follow-up that begins after the event, in another unit than elsewhere, or a group "
+         "that cannot have early events (immortal time)."),
+    Word("L8", "L8, scaling of tests", "Test patients scaled by mean and spread of the training patients, not by their "
+         "own."),
 )  # fmt: skip
+
+LEAKAGE = tuple(f"L{number}" for number in range(1, 9))
+"""Checks made before training: what would make a model look good here and fail on new patients."""
 
 _BY_KEY = {word.key: word for word in GLOSSARY}
 

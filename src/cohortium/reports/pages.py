@@ -15,8 +15,9 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from cohortium.core.check import Check
 from cohortium.reports.drawing import FIGURE_CSS
-from cohortium.reports.glossary import label, words_for
+from cohortium.reports.glossary import LEAKAGE, label, words_for
 from cohortium.reports.outline import CHECKED_IN, TITLES, outline, purpose
 from cohortium.reports.patient_sections import PatientSections
 from cohortium.reports.privacy_sections import PrivacySections
@@ -29,6 +30,7 @@ from cohortium.reports.summary import run_checks, state, three_sentences
 __all__ = ["Report", "templates"]
 
 _MARK = "@@record@@"
+_LEAKAGE = "Before training, L1 to L8 looked for data leakage: what would make a model look good here and fail on new patients."
 _SIGNS = {"ok": ("✓", "pass"), "warn": ("!", "warn"), "fail": ("✗", "fail"), "skipped": ("–", "note")}
 
 
@@ -48,7 +50,6 @@ class Report:
     def html(self) -> str:
         """The whole page."""
         record = self.seen
-        checks = (*run_checks(record), *record.checks)
         page = (
             templates("cohortium.reports")
             .get_template("report.html")
@@ -57,7 +58,7 @@ class Report:
                 scope=self.scope,
                 state=state(record),
                 sentences=three_sentences(record),
-                checks=[(check, *_SIGNS[check.level], CHECKED_IN.get(check.id, "")) for check in checks],
+                checks=_checks(record),
                 purpose=purpose(record),
                 outline={section: TITLES[section] for section in outline(record)},
                 sections=Sections(record),
@@ -83,6 +84,22 @@ class Report:
         """For notebooks: the page in a frame of its own, so that its style stays inside."""
         return str(Markup('<iframe srcdoc="{}" sandbox="" width="100%" height="800" title="report"></iframe>').format(
             self.html()))  # fmt: skip
+
+
+def _checks(record: RunRecord) -> list[tuple[str, list[tuple[Check, str, str, str, str]]]]:
+    """The checks of the run, then those of leakage: what to say before, and of each check sign, word, name, section."""
+    others = [*run_checks(record), *(check for check in record.checks if check.id not in LEAKAGE)]
+    leaks = [check for check in record.checks if check.id in LEAKAGE]
+    return [
+        (lead, [(check, *_SIGNS[check.level], *_name(check.id)) for check in checks])
+        for lead, checks in (("", others), (_LEAKAGE, leaks))
+        if checks
+    ]
+
+
+def _name(check: str) -> tuple[str, str]:
+    """What the page calls a check, and the section that shows or explains it."""
+    return (label(check), "words") if check in LEAKAGE else (check, CHECKED_IN.get(check, ""))
 
 
 def _private(record: RunRecord) -> PrivacySections | None:
@@ -112,6 +129,7 @@ def _unbroken(cell: str) -> str:
 def _names_used(record: RunRecord) -> set[str]:
     """Every name the page prints and a reader may want explained."""
     names = {"swarm", "round", "ledger", "digest"}
+    names |= {check.id for check in record.checks} & set(LEAKAGE)
     names |= {"interval"} if "help" in outline(record) or record.quality is not None else set()
     names |= set(record.test.swarm) | set(record.test.single_mean)
     names |= {"pooled"} if record.test.pooled else set()

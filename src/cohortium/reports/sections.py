@@ -82,6 +82,8 @@ class Sections:
         groups = [(_sized(row), _roles(row)) for row in ordered]
         name = label(found.measure)
         sentence = f"{name} at each site on its own test patients, largest on top. Whiskers: 95 % intervals."
+        if any(row.n_train for row in ordered):
+            sentence += " In brackets: the patients the site trains on."
         return figures.dots("On its own patients", groups, x_label=name, sentence=sentence)
 
     def gains(self) -> Figure | None:

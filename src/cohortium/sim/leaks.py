@@ -1,8 +1,9 @@
-"""The leakage checks L1 to L8 over all sites of a simulation: each said once, with the sites it concerns."""
+"""The leakage checks L1 to L8 over all sites of a simulation: in their order, each said once, with its sites."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from cohortium.core.check import Check
 from cohortium.core.examples import concatenate
@@ -26,7 +27,7 @@ __all__ = ["leakage_checks", "refuse_leaks"]
 
 
 def leakage_checks(study: Study, gathered: Gathered) -> list[Check]:
-    """Every finding; sites are named where they differ. Nothing of a patient but counts."""
+    """Every finding, L1 first; sites are named where they differ. Nothing of a patient but counts."""
     known = study.study.acknowledged
     schema, rows = gathered.schema, gathered.rows()
     training = {one.site: one.training for one in rows if len(one.training)}
@@ -53,7 +54,7 @@ def leakage_checks(study: Study, gathered: Gathered) -> list[Check]:
         predict_at=schema.predict_at,
         acknowledged=known,
     )
-    return [*checks, *check_fitting()]
+    return _in_order([*checks, *check_fitting()])
 
 
 def refuse_leaks(checks: Iterable[Check]) -> None:
@@ -78,6 +79,18 @@ def _patient_keys(study: Study, gathered: Gathered) -> dict[str, list[Check]]:
         )
         for site, table in gathered.tables.items()
     }
+
+
+def _in_order(checks: Sequence[Check]) -> list[Check]:
+    """By their names. Where nothing is wrong one sentence says all that was looked for; else only what is wrong."""
+    ordered: list[Check] = []
+    for name in sorted({check.id for check in checks}):
+        same = [check for check in checks if check.id == name]
+        wrong = [check for check in same if check.level in ("warn", "fail")]
+        best = next((check for check in same if check.level == "ok"), same[0])
+        found = "; ".join(dict.fromkeys([best.found, *(check.found for check in same)]))
+        ordered += wrong or [replace(best, found=found)]
+    return ordered
 
 
 def _by_sites(found: Mapping[str, list[Check]]) -> list[Check]:
