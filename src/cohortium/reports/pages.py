@@ -30,7 +30,9 @@ from cohortium.reports.summary import run_checks, state, three_sentences
 __all__ = ["Report", "templates"]
 
 _MARK = "@@record@@"
-_LEAKAGE = "Before training, L1 to L8 looked for data leakage: what would make a model look good here and fail on new patients."
+_LEAKAGE = (
+    "Before training, L1 to L8 looked for data leakage: what makes a model look good here and fail on new patients."
+)
 _SIGNS = {"ok": ("✓", "pass"), "warn": ("!", "warn"), "fail": ("✗", "fail"), "skipped": ("–", "note")}
 
 
