@@ -1,10 +1,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.linear_model import LinearRegression as OracleLinear
 from sklearn.linear_model import LogisticRegression as OracleLogistic
 from sklearn.linear_model import PoissonRegressor
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from cohortium.errors import DataError, TrainingFailed, UsageError
 from cohortium.models import estimators
@@ -140,3 +143,28 @@ def test_what_does_not_fit_is_said(kit):
         LogisticRegression(l2=-1).fit(x, y)
     with pytest.raises(TrainingFailed, match="separation"):
         LogisticRegression(l2=0.0).fit(x, x[:, 0] > 7)
+
+
+def test_pipelines_and_searches_of_scikit_learn_take_them(kit):
+    x, y, _ = raw(kit, "binary")
+    whole = make_pipeline(StandardScaler(), LogisticRegression()).fit(x, y)
+    alone = LogisticRegression().fit(x, y)
+    assert whole.score(x, y) == pytest.approx(alone.score(x, y))
+    assert whole.predict_proba(x) == pytest.approx(alone.predict_proba(x), abs=1e-9)
+    assert (cross_val_score(LogisticRegression(), x, y, cv=3) > 0.6).all()
+    search = GridSearchCV(LogisticRegression(), {"l2": [0.01, 1e6]}, cv=3).fit(x, y)
+    assert search.best_params_ == {"l2": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("estimator", "kind"),
+    [
+        (LogisticRegression(), "classifier"), (Lasso(outcome="binary"), "classifier"),
+        (ElasticNet(outcome="binary"), "classifier"), (LinearRegression(), "regressor"),
+        (PoissonRegression(), "regressor"), (Lasso(), "regressor"), (ElasticNet(outcome="count"), "regressor"),
+        (estimators.Cox(), "neither"), (estimators.KaplanMeier(), "neither"),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_scikit_learn_sorts_them_as_they_are(estimator, kind):
+    assert (is_classifier(estimator), is_regressor(estimator)) == (kind == "classifier", kind == "regressor")

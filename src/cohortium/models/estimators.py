@@ -10,7 +10,8 @@ back in the units of the columns; errors are NaN where not available.
     model.coef_, model.standard_errors_, model.rounds_
 
 Scikit-learn tells estimators by class, so these share one private parent (the only inheritance among models);
-`get_params`, `set_params` and `clone` work, nothing is imported from scikit-learn. Design: clinical-learning.md 2.8.
+`get_params`, `set_params` and `clone` work, pipelines and searches, too, and without them scikit-learn is not
+imported. Design: clinical-learning.md 2.8.
 """
 
 from __future__ import annotations
@@ -55,6 +56,10 @@ class LogisticRegression(Estimator):
     l2: float = 0.01
     max_rounds: int = 25
 
+    @property
+    def _kind(self) -> Literal["classifier", "regressor"]:
+        return "classifier"
+
     def fit(self, X: Any = None, y: Any = None, *, sites: Sites | None = None) -> Self:
         """Learn from one table, or from several sites as if they exchanged sums."""
         names, tables, outcomes = together(sites_of(X, y, sites))
@@ -88,6 +93,10 @@ class LinearRegression(Estimator):
 
     l2: float = 0.0
 
+    @property
+    def _kind(self) -> Literal["classifier", "regressor"]:
+        return "regressor"
+
     def fit(self, X: Any = None, y: Any = None, *, sites: Sites | None = None) -> Self:
         """Learn from one table, or from several sites as if they exchanged sums."""
         _fit_one_predictor(self, Linear(l2=self.l2), "number", sites_of(X, y, sites))
@@ -108,6 +117,10 @@ class PoissonRegression(Estimator):
 
     l2: float = 0.01
     max_rounds: int = 25
+
+    @property
+    def _kind(self) -> Literal["classifier", "regressor"]:
+        return "regressor"
 
     def fit(self, X: Any = None, y: Any = None, *, sites: Sites | None = None) -> Self:
         """Learn from one table, or from several sites as if they exchanged sums."""
@@ -132,6 +145,10 @@ class ElasticNet(Estimator):
     l2: float = 0.01
     outcome: Literal["number", "count", "binary"] = "number"
     max_rounds: int = 40
+
+    @property
+    def _kind(self) -> Literal["classifier", "regressor"]:
+        return "classifier" if self.outcome == "binary" else "regressor"
 
     def fit(self, X: Any = None, y: Any = None, *, sites: Sites | None = None) -> Self:
         """Learn from one table, or from several sites as if they exchanged sums."""
@@ -159,6 +176,10 @@ class Lasso(Estimator):
     l1: float = 0.05
     outcome: Literal["number", "count", "binary"] = "number"
     max_rounds: int = 40
+
+    @property
+    def _kind(self) -> Literal["classifier", "regressor"]:
+        return "classifier" if self.outcome == "binary" else "regressor"
 
     def fit(self, X: Any = None, y: Any = None, *, sites: Sites | None = None) -> Self:
         """Learn from one table, or from several sites as if they exchanged sums."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,6 +99,23 @@ class Estimator:
     """Options by name, and what every fitted estimator knows."""
 
     fitted_: LocalFit
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn's pipelines and searches ask of an estimator. Only they call this, so it is installed."""
+        from sklearn.utils import ClassifierTags, RegressorTags, Tags, TargetTags
+
+        kind = self._kind
+        return Tags(
+            estimator_type=kind,
+            target_tags=TargetTags(required=True),
+            classifier_tags=ClassifierTags() if kind == "classifier" else None,
+            regressor_tags=RegressorTags() if kind == "regressor" else None,
+        )
+
+    @property
+    def _kind(self) -> Literal["classifier", "regressor"] | None:
+        """As scikit-learn sorts estimators; survival is neither."""
+        return None
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The options by name."""
