@@ -151,7 +151,7 @@ BAD = {
     "text where a number is due": (
         LOGISTIC,
         {"bonn": lambda held: replaced(held, 3, 0, "MRN-4711")},
-        r"column 'a': holds text at bonn and numbers at lund",
+        r"site 'bonn': column 'a': 1 text where a number is due \(row 3\); expected numbers; correct",
     ),
     "other columns": (
         LOGISTIC.replace('exclude = ["days", "died"]', 'features = ["a", "b"]'),

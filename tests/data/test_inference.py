@@ -158,14 +158,15 @@ def test_a_time_without_event_is_refused():
 def test_text_among_numbers_is_refused_with_its_rows():
     ages = [str(20 + i) for i in range(N)]
     ages[2] = ages[7] = ages[20] = ages[30] = "unknown"
-    found = refusal({"lund": table(age=ages, label=np.arange(N) % 2), "bonn": ward()}, "label")
-    assert found == [
-        "column 'age': holds text at lund and numbers at bonn; expected numbers everywhere, or declare the column",
-    ]
-    found = refusal({"lund": table(age=ages, label=np.arange(N) % 2)}, "label")
-    assert found == [
-        "column 'age': 4 texts where a number is due (rows 3, 8, 21, ...); expected numbers at lund; "
+    said = [
+        "site 'lund': column 'age': 4 texts where a number is due (rows 3, 8, 21, ...); expected numbers; "
         "correct them, or declare the column"
+    ]
+    assert refusal({"lund": table(age=ages, label=np.arange(N) % 2), "bonn": ward()}, "label") == said
+    assert refusal({"lund": table(age=ages, label=np.arange(N) % 2)}, "label") == said
+    words = [("young", "old")[i % 2] for i in range(N)]
+    assert refusal({"lund": table(age=words, label=np.arange(N) % 2), "bonn": ward()}, "label") == [
+        "column 'age': holds text at lund and numbers at bonn; expected numbers everywhere, or declare the column",
     ]
 
 

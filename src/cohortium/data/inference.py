@@ -243,10 +243,11 @@ class _Inference:
         text = [site for site, table in filled.items() if table.is_text(name)]
         if text and len(text) < len(filled):
             rest = [site for site in filled if site not in text]
-            self._wrong(
-                f"column '{name}': holds text at {', '.join(text)} and numbers at {', '.join(rest)}; "
-                "expected numbers everywhere, or declare the column"
-            )
+            if not self._strays(name, {site: filled[site] for site in text}):
+                self._wrong(
+                    f"column '{name}': holds text at {', '.join(text)} and numbers at {', '.join(rest)}; "
+                    "expected numbers everywhere, or declare the column"
+                )
             return _out(name, "text and numbers")
         if not text:
             return _from_numbers(name, filled)
@@ -265,7 +266,7 @@ class _Inference:
             stray = np.isin(words, [word for word, number in meant.items() if number is None])
             n_cells, n_strays = n_cells + int((words != "").sum()), n_strays + int(stray.sum())
             numbers |= {number for number in meant.values() if number is not None}
-            found += [f"{f.sentence} at {site}" for f in find("text_for_number", name, stray)]
+            found += [f"site '{site}': {f.sentence}" for f in find("text_for_number", name, stray)]
         few = n_strays <= MAX_STRAYS * n_cells and len(numbers) > MIN_NUMBERS
         if few:
             self.problems += [Problem("", f"{sentence}; correct them, or declare the column") for sentence in found]
