@@ -37,6 +37,12 @@ def test_fit_sample_and_validate_from_the_command_line(tmp_path, capsys):
     assert fitted["status"] == "complete"
     assert sum(fitted["sites"].values()) == fitted["n_real"]
     assert 278 <= fitted["n_real"] <= 282
+    kept = (out / "generator.safetensors").read_bytes()
+    again = ["synth", "fit", str(study), "--data", str(data), "--site-column", "site", "--out", str(out)]
+    assert run(again) == 2
+    assert f"'{out}' holds a generator; choose another --out" in capsys.readouterr().err
+    assert run([*again, "--replace"]) == 0
+    assert (out / "generator.safetensors").read_bytes() == kept
     assert run(["synth", "sample", str(out), "-n", "280", "-o", str(made), "--sets", "2"]) == 0
     assert (tmp_path / "made-1.csv").read_text() != (tmp_path / "made-2.csv").read_text()
     capsys.readouterr()

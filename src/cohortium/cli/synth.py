@@ -37,13 +37,17 @@ def fit(
         Path | None,
         typer.Option("--split", metavar="DIR", help="Also write the real training.csv and reserve.csv, to judge with."),
     ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Overwrite a generator that is in --out.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Learn the study's generator by a swarm of the sites. No row leaves a site; a reserve of each trains nothing."""
     from cohortium.sim.inputs import placed, read_sites, read_study
+    from cohortium.sim.synthesis import check_free
     from cohortium.sim.synthesis import fit as fit_generator
 
     screen = Screen(as_json=as_json)
+    if not replace:
+        check_free(out)
     tables = read_sites(data or [], site_column=site_column)
     study = read_study(path, n_sites=len(tables))
     with placed(path):

@@ -40,7 +40,7 @@ from cohortium.synth.rows import Rows, rows_of_examples, rows_of_table
 from cohortium.synth.sampling import Drawn, draw
 from cohortium.synth.study import build_generator, facts_of, plan_of, rules_of, with_derived
 
-__all__ = ["Fitted", "SavedGenerator", "fit", "gathered_rows", "open_generator", "train"]
+__all__ = ["Fitted", "SavedGenerator", "check_free", "fit", "gathered_rows", "open_generator", "train"]
 
 FILE = "generator.safetensors"
 MAX_BYTES = 1 << 30
@@ -211,6 +211,12 @@ def fit(
         }
     write_together(files | private, private=tuple(private))
     return fitted
+
+
+def check_free(out: Path) -> None:
+    """Raises UsageError where the folder holds a generator already."""
+    if (out / FILE).exists():
+        raise UsageError(f"'{out}' holds a generator; choose another --out, or overwrite it with --replace")
 
 
 def open_generator(folder: Path) -> SavedGenerator:
