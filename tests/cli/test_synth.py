@@ -122,6 +122,20 @@ def test_the_gate_judges_at_the_site_and_checks_what_others_show(tmp_path, capsy
 def test_a_generator_that_is_not_there_is_named(tmp_path, capsys):
     assert run(["synth", "sample", str(tmp_path), "-o", str(tmp_path / "x.csv")]) == 2
     assert "cannot read generator" in capsys.readouterr().err
+    (tmp_path / "mds.toml").write_text(STUDY)
+    assert run(["synth", "sample", str(tmp_path / "mds.toml"), "-o", str(tmp_path / "x.csv")]) == 2
+    assert f"'{tmp_path / 'mds.toml'}' is no generator: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", [["report"], ["audit", "privacy"], ["evaluate", "--data", "patients.csv"]], ids=" ".join
+)
+def test_commands_for_models_say_what_judges_a_generator(tmp_path, capsys, command):
+    assert run([*command, str(tmp_path)]) == 2
+    assert "hint" not in capsys.readouterr().err
+    (tmp_path / "generator.safetensors").write_bytes(b"")
+    assert run([*command, str(tmp_path)]) == 2
+    assert "hint: a generator is judged by its patients: cohortium synth validate" in capsys.readouterr().err
 
 
 def test_a_private_fit_says_what_its_noise_is_worth(tmp_path, capsys):

@@ -85,7 +85,7 @@ def load_model(path: Path, *, approve: Callable[[Study], None] = lambda study: N
             raise DataError(f"model '{path}' is larger than {MAX_MODEL_BYTES} bytes")
         state, metadata = decode(path.read_bytes())
     except OSError as error:
-        raise UsageError(f"cannot read model '{path}': {error.strerror}") from None
+        raise UsageError(f"cannot read model '{path}': {error.strerror}", hint=_hint(path)) from None
     except FrameError as error:
         raise DataError(f"model '{path}': {error}") from None
     if metadata.get("format") != MODEL_FORMAT:
@@ -169,7 +169,13 @@ def read_record(path: Path) -> RunRecord:
     except DataError as error:
         raise DataError(f"record '{path}': {error}") from None
     except OSError as error:
-        raise UsageError(f"cannot read record '{path}': {error.strerror}") from None
+        raise UsageError(f"cannot read record '{path}': {error.strerror}", hint=_hint(path)) from None
+
+
+def _hint(path: Path) -> str:
+    """What to do with the folder of a generator, which has neither model nor record."""
+    there = (path.parent / "generator.safetensors").is_file()
+    return "a generator is judged by its patients: cohortium synth validate, synth canary" if there else ""
 
 
 def chain_file(swarm: SwarmRun) -> tuple[bytes, Verified]:

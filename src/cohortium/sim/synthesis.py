@@ -229,7 +229,7 @@ def open_generator(folder: Path) -> SavedGenerator:
     except OSError as error:
         raise UsageError(f"cannot read generator '{path}': {error.strerror}") from None
     except FrameError as error:
-        raise DataError(f"generator '{path}': {error}") from None
+        raise DataError(f"'{path}' is no generator: {error}") from None
     if metadata.get("format") != FORMAT:
         raise DataError(f"generator '{path}': format {metadata.get('format')!r:.60}, expected {FORMAT!r}")
     if metadata.get("digest") != state.digest.hex():
