@@ -43,6 +43,7 @@ def test_lines_are_few_plain_and_uncut(finished):
     said = stderr.splitlines()
     n_rounds = len(json.loads((out / "run.json").read_text())["rounds"])
     assert n_rounds < len(said) <= n_rounds + 8
+    assert said[0] == "reading study.toml and the sites' tables"
     assert "\x1b" not in stderr
     assert "\r" not in stderr
     assert said[-3:] == [
@@ -193,8 +194,8 @@ def test_bad_input_is_a_sentence_and_two_and_writes_nothing(name, files, tmp_pat
     out, err = capsys.readouterr()
     assert out == ""
     assert re.search(sentence, err), err
-    assert err.startswith("error: ")
-    assert len(err.splitlines()) <= 3
+    assert err.startswith("reading study.toml and the sites' tables\nerror: ")
+    assert len(err.splitlines()) <= 4
     assert "Traceback" not in err
     assert "4711" not in err
     assert not (folder / "run").exists()

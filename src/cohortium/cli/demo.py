@@ -36,12 +36,14 @@ def demo(
     """Train a swarm on real breast-cancer patients split over hospitals of unequal mix; open the report."""
     if context.invoked_subcommand is not None:
         return
+    screen = Screen(as_json=as_json, quiet=quiet)
+    screen.say(
+        "real patients (Wisconsin breast cancer, 569), simulated sites"
+    )  # before the imports, which take a while
     from cohortium.sim.demonstration import demo_study, demo_tables, with_reversed_labels
     from cohortium.sim.private_demo import add_private_study
     from cohortium.sim.simulate import Options, run_simulation
 
-    screen = Screen(as_json=as_json, quiet=quiet)
-    screen.say("real patients (Wisconsin breast cancer, 569), simulated sites")
     options = Options(ledger=ledger, engine=engine, seed=seed, replace=True, note="real patients, simulated sites")
     right = demo_tables(n_sites=sites, seed=seed)
     tables, harmful = with_reversed_labels(right)

@@ -52,10 +52,11 @@ def simulate(
     quiet: Quiet = False,
 ) -> None:
     """Train a swarm, compare it with every site's own model and with pooled data, write the report."""
+    screen = Screen(as_json=as_json, quiet=quiet)
+    screen.say(f"reading {path.name} and the sites' tables")  # before the imports, which take as long
     from cohortium.sim.inputs import placed, read_sites, read_study
     from cohortium.sim.simulate import Options, run_simulation
 
-    screen = Screen(as_json=as_json, quiet=quiet)
     named = {"--ledger": ledger, "--engine": engine, "--seed": seed, "--cap": cap, "--faults": faults}
     again = _command(path, data or [], site_column, {**named, "--out": str(out)})
     options = Options(
