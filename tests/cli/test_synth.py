@@ -42,6 +42,8 @@ def test_fit_sample_and_validate_from_the_command_line(tmp_path, capsys):
     assert run(again) == 2
     assert f"'{out}' holds a generator; choose another --out" in capsys.readouterr().err
     assert run([*again, "--replace"]) == 0
+    told = capsys.readouterr().err
+    assert [f"round {turn:>3}/" in told for turn in (1, fitted["rounds"], fitted["rounds"] + 1)] == [True, True, False]
     assert (out / "generator.safetensors").read_bytes() == kept
     assert run(["synth", "sample", str(out), "-n", "280", "-o", str(made), "--sets", "2"]) == 0
     assert (tmp_path / "made-1.csv").read_text() != (tmp_path / "made-2.csv").read_text()

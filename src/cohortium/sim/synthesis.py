@@ -29,6 +29,7 @@ from cohortium.errors import DataError, FrameError, StudyError, UsageError
 from cohortium.ledger.transactions import sign_call
 from cohortium.sim.cohorts import Gathered, gather
 from cohortium.sim.folder import write_together
+from cohortium.sim.progress import Progress
 from cohortium.sim.swarm import Setting, SwarmRun, check_ledger, run_swarm
 from cohortium.sim.synth_program import FORMAT, generator_file, split_study, synth_program
 from cohortium.swarm.program import SiteWork
@@ -140,7 +141,8 @@ def train(
 ) -> Fitted:
     """Learn the generator by a swarm of these sites. Raises StudyError, DataError or RunFailed.
 
-    gathered: the cohorts, where they were read already. watch: told each state the first site takes.
+    gathered: the cohorts, where they were read already. watch: told each state the first site takes. say: told a line
+    a round.
     noise_from_system: for what will be handed out; noise from the study's seed, which everybody knows, hides nobody.
     """
     check_ledger(ledger)
@@ -158,7 +160,20 @@ def train(
         works[first] = cast(SiteWork, _Watched(works[first], watch))
     home = TemporaryDirectory()
     kept = None if ledger == "memory" else Path(home.name)
-    swarm = run_swarm(Setting(study=study, works=works, chance=chance, ledger=ledger, home=kept))
+    stages: dict[int, str] = {}
+    progress = Progress(sites=sorted(works), max_rounds=program.max_rounds, stages=stages, say=say)
+    swarm = run_swarm(
+        Setting(
+            study=study,
+            works=works,
+            chance=chance,
+            ledger=ledger,
+            home=kept,
+            stages=stages,
+            observe=progress.hear,
+        )
+    )
+    progress.close()
     state = made.result(swarm.state)
     saved = SavedGenerator(
         study=study,
