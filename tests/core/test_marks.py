@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cohortium.core.marks import LOT, SHOWN, blank_lot, lot_of, shows, with_lot
+from cohortium.core.marks import LOT, SHOWN, blank_lot, lot_of, salted, showing, showing_once, shows, with_lot
 from cohortium.core.parameters import Parameters
 
 LOT_BYTES = bytes(range(32))
@@ -32,3 +32,13 @@ def test_answers_are_shown_where_the_mark_stands():
     assert not shows(blank_lot())
     assert not shows(mark.prefixed("layer"))
     assert LOT != SHOWN
+
+
+def test_answers_that_prove_nothing_later_are_shown_without_keeping_their_salts():
+    plain = Parameters({"step": np.zeros(1)})
+    for place in (lambda state: state, lambda state: state.prefixed("copies/model")):
+        assert shows(place(showing(plain)))
+        assert salted(place(showing(plain)))
+        assert shows(place(showing_once(plain)))
+        assert not salted(place(showing_once(plain)))
+    assert not salted(plain)

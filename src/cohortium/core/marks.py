@@ -13,7 +13,20 @@ import numpy as np
 
 from cohortium.core.parameters import Parameters
 
-__all__ = ["LOT", "LOT_BYTES", "SALT_BYTES", "SHOWN", "blank_lot", "drawn_by", "lot_of", "showing", "shows", "with_lot"]
+__all__ = [
+    "LOT",
+    "LOT_BYTES",
+    "SALT_BYTES",
+    "SHOWN",
+    "blank_lot",
+    "drawn_by",
+    "lot_of",
+    "salted",
+    "showing",
+    "showing_once",
+    "shows",
+    "with_lot",
+]
 
 LOT, SHOWN = "ledger/lot", "ledger/shown"
 LOT_BYTES = 32
@@ -49,9 +62,19 @@ def showing(state: Parameters) -> Parameters:
     return state | Parameters({SHOWN: np.ones(1, dtype=np.int64)})
 
 
+def showing_once(state: Parameters) -> Parameters:
+    """The same, for answers of which nothing is to be proved later: no salt of theirs stays in the merged state."""
+    return state | Parameters({SHOWN: np.zeros(1, dtype=np.int64)})
+
+
 def shows(state: Parameters) -> bool:
     """Whether the answers of the running exchange are shown as they were committed."""
     return any(_is(name, SHOWN) for name in state)
+
+
+def salted(state: Parameters) -> bool:
+    """Whether the salts of the running exchange's public answers stay in the merged state."""
+    return any(_is(name, SHOWN) and bool(array.any()) for name, array in state.items())
 
 
 def _is(name: str, mark: str) -> bool:

@@ -37,6 +37,7 @@ __all__ = [
     "Leaving",
     "Ledger",
     "LedgerEvent",
+    "Looking",
     "Preparation",
     "Receipt",
     "Refusing",
@@ -105,6 +106,14 @@ class Refusing(Protocol):
     def refuse(self, answer: Parameters, *, site: str) -> None:
         """Raise PeerError, naming the site, for an answer that no site can give. Asked where answers lie open."""
         ...
+
+
+@runtime_checkable
+class Looking(Protocol):
+    """A learner by sums that looks at more of its site than training rows: `Instructions.beside` is there for it."""
+
+    @property
+    def looks_beside(self) -> bool: ...
 
 
 class Gathering(Learner, Protocol):

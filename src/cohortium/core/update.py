@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from cohortium.core.examples import Examples
 from cohortium.core.parameters import Parameters
 from cohortium.core.private import PrivateSteps
 from cohortium.errors import InvariantBroken
 
-__all__ = ["MAX_WEIGHT", "Aggregate", "Fitted", "Instructions", "Turn", "Update"]
+__all__ = ["MAX_WEIGHT", "Aggregate", "Beside", "Fitted", "Instructions", "Turn", "Update"]
 
 MAX_WEIGHT = 1 << 29
 """Largest weight of an update: a float32 times such an integer is exact in float64."""
 
 _NONE = Parameters()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Beside:
+    """What a learner gets of its site beside training rows, where it says so (`seams.Looking`).
+
+    held_out: rows that train nothing, as the running stage sees them. entropy: n bytes that nobody else can know.
+    """
+
+    site: str
+    held_out: Examples
+    entropy: Callable[[int], bytes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +42,7 @@ class Instructions:
     plain_sgd: the learner must use SGD without momentum at a constant rate.
     frozen: names of arrays that stay as they are.
     private: train so that no patient shows; then its steps replace passes and batches.
+    beside: for a learner that looks at more of its site than training rows.
     """
 
     start: Parameters | None = None
@@ -41,6 +55,7 @@ class Instructions:
     plain_sgd: bool = False
     frozen: tuple[str, ...] = ()
     private: PrivateSteps | None = None
+    beside: Beside | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +66,7 @@ class Fitted:
     n_samples: training rows used. steps: batches taken. learning_rate: the rate of plain SGD, else 0.
     loss: mean loss of the *start* on the training rows (so that all sites can stop alike); NaN if undefined.
     clipping_norm: where private training with a moving norm ended, else 0.
+    memory: of sums: what the site will remember if the merge lists it (never sent).
     """
 
     parameters: Parameters
@@ -59,6 +75,7 @@ class Fitted:
     learning_rate: float = 0.0
     loss: float = float("nan")
     clipping_norm: float = 0.0
+    memory: Parameters = _NONE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,8 +31,8 @@ class ExactSums:
         return (Instructions(),)
 
     def conclude(self, turn: Turn, fitted: tuple[Fitted, ...]) -> Update:
-        """The site's sums as they are."""
-        return Update(site=turn.site, parameters=fitted[0].parameters, weight=1)
+        """The site's sums as they are, and what it will remember of them."""
+        return Update(site=turn.site, parameters=fitted[0].parameters, weight=1, memory=fitted[0].memory)
 
     def merge(self, turn: Turn, aggregate: Aggregate) -> tuple[Parameters, Parameters]:
         """The exact totals; the caller hands them to the learner's `advance`."""

@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 
 from cohortium.core.exact import weighted_sum
 from cohortium.core.examples import Examples, Layout
-from cohortium.core.marks import SALT_BYTES, shows
+from cohortium.core.marks import SALT_BYTES, salted, shows
 from cohortium.core.parameters import Parameters
 from cohortium.core.private import Against, PrivacyTerms, Release
 from cohortium.core.progress import part
 from cohortium.core.randomness import Chance
-from cohortium.core.seams import Gathering, Learner, Leaving, Preparation, Refusing, Strategy
+from cohortium.core.seams import Gathering, Learner, Leaving, Looking, Preparation, Refusing, Strategy
 from cohortium.core.spending import MechanismEvent
-from cohortium.core.update import Aggregate, Fitted, Instructions, Turn, Update
+from cohortium.core.update import Aggregate, Beside, Fitted, Instructions, Turn, Update
 from cohortium.errors import InvariantBroken, PeerError, TrainingFailed
 
 __all__ = ["Measure", "Program", "SiteWork", "Stage", "Stop"]
@@ -181,7 +181,8 @@ class Program:
         model, strategy_state = stage.strategy.merge(turn, aggregate)
         salts = Parameters()
         if shows(turn.start):
-            model, salts = _gathered(stage.learner, turn.start, whole), _salts(whole, self.sites)
+            model = _gathered(stage.learner, turn.start, whole)
+            salts = _salts(whole, self.sites) if salted(turn.start) else salts
         if stage.learner.learns_by == "sums":
             model = stage.learner.advance(turn.start, model)
         merged = _replace(state, f"{stage.name}/model", model)
@@ -229,6 +230,7 @@ class SiteWork:
     """One site's half of a program (seam `Work`): its training rows, its private memory, its random streams.
 
     watch: attacks every update of the model before it leaves; raises TrainingFailed where it must not.
+    held_out: rows to measure on. held_back: all rows that train nothing, for a learner that looks at them (`Looking`).
     """
 
     def __init__(
@@ -238,6 +240,7 @@ class SiteWork:
         site: str,
         training: Examples,
         held_out: Examples | None = None,
+        held_back: Examples | None = None,
         measure: Measure | None = None,
         watch: Callable[[Leaving], None] | None = None,
     ) -> None:
@@ -245,6 +248,7 @@ class SiteWork:
         self.site = site
         self.training = training
         self._held_out = held_out
+        self._held_back = held_back if held_back is not None else training.take(np.arange(0))
         self._measure = measure
         self._watch = watch
         self._memory = Parameters()
@@ -299,6 +303,9 @@ class SiteWork:
         index, exchange = self.program.position(state)
         asked = self.program.stages[index].strategy.instruct(self.turn(state))
         terms = self.program.privacy
+        if terms is None and isinstance(self.program.stages[index].learner, Looking):
+            held_out, entropy = self._view(state).apply(self._held_back), self._entropy("beside", round)
+            return (replace(asked[0], beside=Beside(site=self.site, held_out=held_out, entropy=entropy)),)
         if terms is None:
             return asked
         if index != self._model_index or len(asked) != 1:
@@ -311,7 +318,7 @@ class SiteWork:
         return (replace(asked[0], private=private),)
 
     def _entropy(self, use: str, round: int) -> Callable[[int], bytes]:
-        """Secret bytes for the noise of one round: of the operating system, or of a simulation's seed."""
+        """Secret bytes for the noise or the tokens of one round: of the operating system, or of a simulation's seed."""
         return lambda n: self.program.chance.secret(n, "privacy", use, self.site, round)
 
     def conclude(self, state: Parameters, fitted: tuple[Fitted, ...]) -> Update:
