@@ -32,6 +32,8 @@ from cohortium.privacy.he.threshold import require_scheme
 from cohortium.privacy.secagg.halves import least_with_halves
 from cohortium.privacy.secagg.terms import LEAST_MASKED, unmaskable
 from cohortium.quality.gate_consortium import STAGE, ConsortiumGate
+from cohortium.quality.gate_copies_stage import STAGE as COPIES
+from cohortium.quality.gate_copies_stage import CopiesAtSites, check_records
 from cohortium.quality.study import check_quality
 from cohortium.strategies import STRATEGIES
 from cohortium.swarm.program import Program, Stage, Stop
@@ -217,6 +219,8 @@ def check_fit(study: Study, layout: Layout) -> None:
             raise
         raise DataError(str(error), hint=error.hint, problems=[Problem("model.name", str(error))]) from None
     build_strategy(study, learner, layout)
+    if study.quality.copies:
+        check_records(layout)
     if study.privacy.dp is None:
         return
     for _, preparation in _preparations(study, layout, learner):
@@ -277,7 +281,7 @@ def _preparations(study: Study, layout: Layout, learner: Learner) -> list[tuple[
     unscaled = study.cohort.scale == "none" and layout.image is None
     if unscaled and learner.learns_by == "sums" and getattr(learner, "reads_columns", True):
         stages.append(("spread", Spread()))
-    return stages
+    return [*stages, *([(COPIES, CopiesAtSites())] if study.quality.copies else [])]
 
 
 def public_scale(study: Study) -> PublicScale:

@@ -307,3 +307,10 @@ def test_a_unit_that_contradicts_the_name_of_the_time_column_is_told(name, unit,
     cohort = cohort_of(table, outcome={"time": name, "event": "dead", "unit": unit})
     told = [one for one in cohort.warnings if "its name says" in one]
     assert [said in one for one in told] == ([True] if said else [])
+
+
+def test_places_count_rows_of_the_sites_own_table_from_one():
+    cohort = cohort_of(ward(), patient="id")
+    places = cohort.places()
+    assert places["training"] == (cohort.sources("train") + 1).tolist()
+    assert sorted(places["training"] + places["held_out"]) == sorted((cohort.sources("all") + 1).tolist())

@@ -160,16 +160,18 @@ class InlineCrew:
         if self._study.quality.gate == "site":
             return ()
         ward = self._ward()
-        return checks_beside_all(ward.schema, ward.gathered.rows()[0].training, self.work.program, state, self.riders)
+        memory = self.work.memory()
+        return checks_beside_all(ward.schema, ward.cohort, self.work.program, state, self.riders, memory=memory)
 
     def finished(self, state):
         return self.work.finished(state)
 
     def adopt(self, round, state, own):
         self.stages[round] = "model"
-        warned = [asdict(one) for one in self._beside_all(state) if one.level == "warn"]
+        measures = self.work.adopt(round, state, own)
+        warned = [asdict(one) for one in self._beside_all(state) if one.level in ("warn", "fail")]
         self.findings = {**self.findings, "checks": warned}
-        return self.work.adopt(round, state, own)
+        return measures
 
     def memory(self):
         return self.work.memory()

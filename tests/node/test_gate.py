@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from tests.sim.test_cautions import hospital
 
+from cohortium.core.codec import decode
 from cohortium.core.examples import Examples, Layout
 from cohortium.data.mapping import SiteColumn, SiteMapping
 from cohortium.data.table import Table
 from cohortium.node.gate import gate_checks
 from cohortium.node.work import open_ward
+from cohortium.quality.gate_copies_stage import NO_GUARANTEE
 from cohortium.sim.cohorts import schema_of
 from cohortium.sim.pinning import pin
 
@@ -92,12 +94,11 @@ def played(world, tables, *, masked, **sections):
     """One run of a gated study at these hospitals."""
     made = world(*tables, on_disk=False)
     made.tables.update(tables)
-    study = made.study(
-        quality={"gate": "consortium"},
-        privacy={"secure_aggregation": masked},
-        cohort={"columns": {"glucose": {"kind": "number", "unit": "mmol/L"}}},
-        **sections,
-    )
+    usual = {
+        "quality": {"gate": "consortium"},
+        "cohort": {"columns": {"glucose": {"kind": "number", "unit": "mmol/L"}}},
+    }
+    study = made.study(privacy={"secure_aggregation": masked}, **{**usual, **sections})
 
     async def main(world):
         await world.propose(min(tables), study)
@@ -119,7 +120,11 @@ def logged(world, site):
     """What the site's log warns of."""
     logs = (world.homes[site].path / "logs").glob("node*.jsonl")
     lines = [json.loads(line) for path in logs for line in path.read_text().splitlines()]
-    return [one["what"] for one in lines if one["level"] == "warn" and one["what"].startswith(("units:", "polarity:"))]
+    return [
+        one["what"]
+        for one in lines
+        if one["level"] == "warn" and one["what"].startswith(("units:", "polarity:", "copies:"))
+    ]
 
 
 def test_a_hospital_is_warned_of_its_own_columns_and_the_others_get_one_word(world):
@@ -178,3 +183,67 @@ def test_hospitals_name_a_free_rider_from_first_updates_and_one_that_sends_an_ol
             "site 'site-08': its update is that of an earlier round; verdict: look",
         ]
         assert all("free-rider" not in one["gate"] for one in made.record(site)["shared"].values())
+
+
+def wide(seed, n=60):
+    """A hospital of 70 columns, patients of nobody else; each one's columns are an echo of few causes, as in images."""
+    rng = np.random.default_rng(seed)
+    causes = rng.normal(size=(n, 12)) @ np.random.default_rng(99).normal(size=(12, 70))
+    x = causes + 2.0 * rng.normal(size=(n, 70))
+    label = (causes[:, 0] + rng.normal(0, 2, n) > 0).astype(float)
+    return {**{f"x{at}": x[:, at] for at in range(70)}, "label": label}
+
+
+def copies_of(made, site):
+    checks = [one for one in made.record(site)["checks"] if one["id"] == "copies" and "at other sites" in one["found"]]
+    return [(one["level"], one["found"]) for one in checks]
+
+
+def test_two_hospitals_with_one_patient_are_told_their_own_rows_and_no_model_keeps_a_token(world):
+    hospitals = {f"site-{at}": wide(at) for at in range(4)}
+    for name, column in hospitals["site-2"].items():
+        column[11] = hospitals["site-0"][name][4] * (1.0 if name == "label" else 1.02)
+    tables = {site: Table.from_columns(columns) for site, columns in hospitals.items()}
+
+    made = played(world, tables, masked=True, quality={"gate": "consortium", "copies": True}, cohort={})
+    rows, clean = {"site-0": 5, "site-2": 12}, "no record has a near-copy at other sites"
+    for site in tables:
+        ((level, sentence),) = copies_of(made, site)
+        assert (level in ("warn", "fail")) == (site in rows)
+        assert sentence.endswith(f"(rows {rows[site]})" if site in rows else clean)
+        told = {name: one["gate"].get("copies") for name, one in made.record(site)["shared"].items()}
+        assert {name for name, word in told.items() if word != "pass"} == set(rows)
+        folder = made.homes[site].runs / "1"
+        assert NO_GUARANTEE in made.record(site)["notes"]
+        assert "no privacy guarantee" in (folder / "report.html").read_text()
+        head, *lines = (folder / "copies.csv").read_text().splitlines()
+        assert head == "row,part,near_copy"
+        assert [int(line.split(",")[0]) for line in lines] == ([rows[site]] if site in rows else [])
+        assert (folder / "copies.csv").stat().st_mode & 0o077 == 0
+        state, _ = decode((folder / "model.safetensors").read_bytes())
+        assert [name for name in state if name.startswith("copies/")] == ["copies/model/step", "copies/model/why"]
+    assert len(logged(made, "site-0")) == 1
+
+
+def test_a_hospital_that_is_killed_after_it_has_compared_still_knows_what_it_found(world):
+    hospitals = {f"site-{at}": wide(at, n=50) for at in range(4)}
+    for name, column in hospitals["site-2"].items():
+        column[11] = hospitals["site-0"][name][4]
+    made = world(*hospitals, on_disk=True)
+    made.tables.update({site: Table.from_columns(columns) for site, columns in hospitals.items()})
+    sections = made.weights() | {"quality": {"gate": "consortium", "copies": True}}
+    study = made.study(**sections)
+
+    async def main(world):
+        world.slow_down(10.0)
+        await world.propose("site-0", study)
+        run = await world.first("site-2")
+        await world.until(lambda: "site-2" in world.services and len(run.view.finals) >= 7)
+        await world.kill("site-2")
+        await world.start("site-2")
+        await world.ended()
+
+    made.play(main)
+    ((level, sentence),) = copies_of(made, "site-2")
+    assert level in ("warn", "fail")
+    assert sentence.endswith("(rows 12)")

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from cohortium.core.codec import decode
 from cohortium.core.study import Study
 from cohortium.core.update import Update
 from cohortium.data.table import Table
@@ -105,3 +106,48 @@ def test_a_free_rider_is_named_where_updates_lie_open_and_the_record_says_why_no
             "warn",
             "site 'site-04': its update has nothing in common with the others'; verdict: look",
         )
+
+
+def echoing(seed, n=60):
+    """70 columns of few causes, and patients of nobody else."""
+    rng = np.random.default_rng(seed)
+    causes = rng.normal(size=(n, 12)) @ np.random.default_rng(99).normal(size=(12, 70))
+    x = causes + 2.0 * rng.normal(size=(n, 70))
+    return {**{f"x{at}": x[:, at] for at in range(70)}, "label": (causes[:, 0] + rng.normal(0, 2, n) > 0).astype(float)}
+
+
+def copies_of(record):
+    return [(one.level, one.found) for one in record.checks if one.id == "copies"]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_patient_of_two_sites_is_said_of_both_with_its_rows_and_no_file_keeps_a_token(masked, tmp_path):
+    columns = {f"site-{at}": echoing(at) for at in range(4)}
+    for name, column in columns["site-3"].items():
+        column[20] = columns["site-1"][name][40]
+    tables = {site: Table.from_columns(held) for site, held in columns.items()}
+    plan = study(
+        cohort={"columns": {}},
+        quality={"gate": "consortium", "copies": True},
+        privacy={"secure_aggregation": masked},
+    )
+    said = []
+    record = run_simulation(plan, tables, out=tmp_path, warn=said.append).record
+    (first, _), (second, _) = found = copies_of(record)
+    assert {first, second} <= {"warn", "fail"}
+    for (_, sentence), site, row in zip(found, ("site-1", "site-3"), (41, 21), strict=True):
+        assert sentence.startswith(f"{site}: ")
+        assert sentence.endswith(f"at other sites (rows {row})" if first == "warn" else f"held-out (rows {row})")
+        assert f"copies: {sentence}" in [*said, *record.notes]
+    state, _ = decode((tmp_path / "model.safetensors").read_bytes())
+    assert [name for name in state if name.startswith("copies/")] == ["copies/model/step", "copies/model/why"]
+    assert [one.stage for one in record.rounds].count("copies") == 3
+    assert any("no privacy guarantee" in one for one in record.notes)
+
+
+def test_strangers_are_cleared_in_one_sentence_and_without_the_setting_nothing_is_said():
+    tables = {f"site-{at}": Table.from_columns(echoing(at)) for at in range(4)}
+    plan = study(cohort={"columns": {}}, quality={"gate": "consortium", "copies": True})
+    clean = ("ok", "no site is warned; 4 of 4 could be compared with the others")
+    assert copies_of(run_simulation(plan, tables).record) == [clean]
+    assert copies_of(run_simulation(study(cohort={"columns": {}}), tables).record) == []

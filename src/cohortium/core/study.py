@@ -227,7 +227,8 @@ class QualityPlan(_Plan):
     """The audit of the sites' data before training, and what a verdict does.
 
     gate: `consortium` compares each site's columns with sums of all before training, and first updates where they lie
-    open; `site` looks at the own table only. Read with any detector, also with none.
+    open; `site` looks at the own table only. Read with any detector, also with none. copies: near-copies of records at
+    other sites are looked for as well, by tokens that every member of the run gets.
     detector: `out-of-bag` (sums only), `agreement` (single-site models, 3 to 9 sites), `travelling` or none.
     on_harm: only tell; apply the repair an audit names and audit again; leave a convicted site out; also eliminate it
     where paired_trial (with and without it, on trusted patients) shows that this helps. halves: of the sites, each
@@ -237,6 +238,7 @@ class QualityPlan(_Plan):
     """
 
     gate: Literal["site", "consortium"] = "site"
+    copies: bool = False
     detector: Literal["out-of-bag", "agreement", "travelling", "none"] = "none"
     on_harm: Literal["report", "repair", "quarantine", "eliminate"] = "quarantine"
     halves: Annotated[int, Field(ge=4, le=16, multiple_of=2)] = 8
@@ -345,9 +347,10 @@ class Study(_Plan):
             del content["quality"]["paired_trial"]
         if self.quality.detector == "none":  # the same for studies without an audit
             content["quality"] = {"detector": "none"}
-        content["quality"].pop("gate", None)
-        if self.quality.gate != "site":  # as before there was a choice
-            content["quality"]["gate"] = self.quality.gate
+        for name, usual in (("gate", "site"), ("copies", False)):  # as before there was a choice
+            content["quality"].pop(name, None)
+            if getattr(self.quality, name) != usual:
+                content["quality"][name] = getattr(self.quality, name)
         if self.privacy.groups == 1:
             del content["privacy"]["groups"]
         return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()

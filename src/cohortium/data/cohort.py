@@ -86,6 +86,14 @@ class Cohort:
         rows = self.rows(part)
         return rows if self.source is None else self.source[rows]
 
+    def places(self) -> dict[str, list[int]]:
+        """Where training rows, and those that train nothing, stand in that table, from 1 without its header."""
+        held_out = (*self.sources("calibration"), *self.sources("test"))
+        return {
+            "training": [int(row) + 1 for row in self.sources("train")],
+            "held_out": [int(row) + 1 for row in held_out],
+        }
+
     def examples(self, part: Part | Literal["all"]) -> Examples:
         """What a learner sees of one part: copies; NaN = missing; categories as 0/1 columns."""
         rows, schema = self.rows(part), self.schema

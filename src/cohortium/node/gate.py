@@ -8,14 +8,16 @@ With `gate = "consortium"` it goes on in the run:
 
     units, polarity    the own columns beside the sums of all, which the first stage of the program has asked for
     free-rider         the updates of all, where they lie open
+    copies             the own records beside the tokens of all, where the study says `copies = true`
 
 All of it is for the site's own eyes: warnings beside the other checks of its data, in its record. Others get one word a
-check (`figures.py`), and that with `gate = "consortium"` alone. Copies at other sites are not looked for.
+check (`figures.py`), and that with `gate = "consortium"` alone.
 """
 
 from __future__ import annotations
 
 import hmac
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +25,13 @@ from numpy.typing import NDArray
 from cohortium.core.check import Check
 from cohortium.core.examples import Examples
 from cohortium.core.parameters import Parameters
+from cohortium.data.cohort import Cohort
 from cohortium.data.mapping import SiteMapping
 from cohortium.data.schema import CohortSchema
 from cohortium.data.table import Table
 from cohortium.quality.gate_consortium import compared
-from cohortium.quality.gate_copies import CopyTokens, check_copies, standardised, tokens
+from cohortium.quality.gate_copies import CopyTokens, check_copies, found_inside, standardised, tokens
+from cohortium.quality.gate_copies_stage import copies_found
 from cohortium.quality.gate_free_rider import RiderWatch
 from cohortium.quality.gate_images import check_images
 from cohortium.quality.repairs import FACTORS
@@ -56,11 +60,24 @@ def gate_checks(
 
 
 def checks_beside_all(
-    schema: CohortSchema, training: Examples, program: Program, state: Parameters, riders: RiderWatch
+    schema: CohortSchema,
+    cohort: Cohort,
+    program: Program,
+    state: Parameters,
+    riders: RiderWatch,
+    *,
+    memory: Parameters,
 ) -> tuple[Check, ...]:
-    """What the site finds beside the consortium's sums, once they are there, and in the updates it has opened."""
+    """What the site finds beside the consortium's sums, once they are there, and in the updates it has opened.
+
+    memory: the site's private arrays, in which it remembers copies at other sites.
+    """
     units = {column.name: column.unit for column in schema.features}
-    return (*compared(program, state, training, units=units), *riders.checks(program))
+    return (
+        *compared(program, state, cohort.examples("train"), units=units),
+        *copies_found(program, state, memory, rows=cohort.places()),
+        *riders.checks(program),
+    )
 
 
 def _units(schema: CohortSchema, table: Table, mapping: SiteMapping) -> list[Check]:
@@ -108,11 +125,9 @@ def _copies(training: Examples, held_out: Examples, *, secret: bytes) -> list[Ch
     own = CopyTokens(**{
         name: tokens(part, mean=mean, secret=secret) for name, part in zip(("training", "held_out"), parts, strict=True)
     })  # fmt: skip
-    checks, _ = check_copies(own, {})
-    return [_own_copies(one.level == "ok", one.found) for one in checks]
+    return [_own_copies(one) for one in check_copies(found_inside(own), where="inside the site")]
 
 
-def _own_copies(fine: bool, found: str) -> Check:
+def _own_copies(one: Check) -> Check:
     """Also a copy in two parts only warns: a site's second picture of a patient may be meant."""
-    fix = "" if fine else "compare the patients of such records"
-    return Check(id="copies", level="ok" if fine else "warn", found=found, fix=fix)
+    return replace(one, level="warn") if one.level == "fail" else one

@@ -18,7 +18,10 @@ from cohortium.core.randomness import Chance
 from cohortium.errors import CohortiumError
 from cohortium.models.newton import out_of_rounds
 from cohortium.node.first_record import first_record
+from cohortium.node.keys import write_private
+from cohortium.node.run_folder import COPIES, draft_of
 from cohortium.node.work import Ward
+from cohortium.quality.gate_copies_stage import NO_GUARANTEE, copies_listed, copies_remembered
 from cohortium.reports.privacy import PrivacyRecord
 from cohortium.reports.record import ModelRecord, RunRecord
 from cohortium.sim.comparison import SiteRows, TrainedModel, train_alone
@@ -45,10 +48,16 @@ def site_record(
     privacy: PrivacyRecord | None = None,
     gate: Sequence[Check] = (),
 ) -> str:
-    """The site's part of the run's record, as JSON; the model is written to `model`. gate: checks made in the run."""
+    """The site's part of the run's record, as JSON; the model is written to `model`. gate: checks made in the run.
+
+    The site's own list of records with a copy at another site is drafted beside it, where they were looked for.
+    """
     study, rows = ward.study, ward.gathered.rows()
     swarm = TrainedModel(program=program, state=state, memories={ward.site: memory})
     write_whole(model, model_file(swarm, study=study, schema=ward.schema))
+    if (found := copies_remembered(memory)) is not None:
+        lines = [f"{row},{part},{lies}\n" for row, part, lies in copies_listed(found, ward.cohort.places())]
+        write_private(draft_of(model.parent, COPIES), "".join(["row,part,near_copy\n", *lines]).encode())
     record = first_record(
         ward,
         sites=program.sites,
@@ -63,6 +72,8 @@ def site_record(
         time_unit="d" if ward.schema.outcome_kind == "survival" else "",
     )
     record = replace(record, checks=(*record.checks, *gate))
+    if study.quality.copies:
+        record = _noted(record, NO_GUARANTEE)
     if out_of_rounds(program.model(state)):
         record = _noted(record, "the model ended without reaching its optimum; raise model.max_rounds")
     return _measured(record, ward, swarm, rows[0]).to_json()

@@ -25,6 +25,7 @@ from cohortium.node.keys import write_private
 from cohortium.swarm.egress import EgressLog, Sent
 
 __all__ = [
+    "COPIES",
     "EVIDENCE",
     "FINDINGS",
     "GENERATOR",
@@ -41,12 +42,12 @@ __all__ = [
     "draft_of",
 ]
 
-EVIDENCE, SUSPECTS, SCORES = "evidence.json", "suspects.csv", "scores.json"
+EVIDENCE, SUSPECTS, SCORES, COPIES = "evidence.json", "suspects.csv", "scores.json", "copies.csv"
 STATEMENTS = "statements.jsonl"
 GENERATOR, SEAL = "generator.safetensors", "seal.json"
 VALIDATION, VALIDATION_PAGE = "validation.json", "validation.html"
-FINDINGS = (EVIDENCE, SUSPECTS, SCORES, GENERATOR, SEAL, VALIDATION, VALIDATION_PAGE)
-"""What a run may leave beside its record in the place of a model."""
+FINDINGS = (EVIDENCE, SUSPECTS, SCORES, COPIES, GENERATOR, SEAL, VALIDATION, VALIDATION_PAGE)
+"""What a run may leave beside its record; in the place of a model all but the list of copies."""
 
 Word = Literal["approve", "decline", "stop"]
 By = Literal["person", "automatic", "policy"]

@@ -23,7 +23,7 @@ from cohortium.ledger.story import Merge
 from cohortium.node.figures import TOPIC, gather_figures, own_figures, shared_figures
 from cohortium.node.means import Means, Seat
 from cohortium.node.run import Run
-from cohortium.node.run_folder import EVIDENCE, FINDINGS, SCORES, SUSPECTS, Ending, Figures, draft_of
+from cohortium.node.run_folder import COPIES, EVIDENCE, FINDINGS, SCORES, SUSPECTS, Ending, Figures, draft_of
 from cohortium.node.work import audits
 from cohortium.reports.quality import QualityRecord
 from cohortium.reports.record import LedgerRecord, Member, RoundRecord, RunRecord, Timings
@@ -138,7 +138,7 @@ def _votes(means: Means, run: Run) -> dict[tuple[str, str], tuple[Any, Any]]:
 
 
 def _findings(folder: Path) -> dict[str, Path]:
-    """What an audit or a generator leaves beside the record, as drafts; nothing after a training."""
+    """What a run leaves beside record and model, as drafts."""
     return {name: path for name in FINDINGS if (path := draft_of(folder, name)).is_file()}
 
 
@@ -280,7 +280,7 @@ def _write(run: Run, record: RunRecord, draft: Path, exported: bytes) -> None:
             folder / "report.html": page_file(record, scope="site"),
             folder / "run.json": [record.to_json().encode()],
         },
-        private=[folder / SUSPECTS, folder / SCORES],
+        private=[folder / SUSPECTS, folder / SCORES, folder / COPIES],
     )
 
 

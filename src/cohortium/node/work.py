@@ -196,9 +196,11 @@ def ward_work(
         if ward.site not in sites:
             raise DataError(f"site '{ward.site}' came when the audit had begun; it is in the next audit")
         return SiteWork(program, site=ward.site, training=records_of(rows))
+    held_back = concatenate([rows.calibration, rows.test])
     return SiteWork(
-        program, site=ward.site, training=rows.training, held_out=rows.test, measure=measure_round, watch=watch
-    )
+        program, site=ward.site, training=rows.training, held_out=rows.test, held_back=held_back,
+        measure=measure_round, watch=watch,
+    )  # fmt: skip
 
 
 def empty_program(study: Study, *, sites: Sequence[str]) -> Program:

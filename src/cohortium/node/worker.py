@@ -122,12 +122,12 @@ class Bench:
             announced=announced,
         )
 
-    def _beside_all(self, sites: tuple[str, ...], state: Parameters) -> tuple[Check, ...]:
+    def _beside_all(self, sites: tuple[str, ...], state: Parameters, memory: Parameters) -> tuple[Check, ...]:
         """The gate against the consortium; nothing where the study has none."""
         if self.study.quality.gate == "site":
             return ()
-        training = self.ward.gathered.rows()[0].training
-        return checks_beside_all(self.ward.schema, training, self.program(sites), state, self.riders)
+        ward, program = self.ward, self.program(sites)
+        return checks_beside_all(ward.schema, ward.cohort, program, state, self.riders, memory=memory)
 
     # --- what can be asked; each takes the joiners, further values and arrays ----------------------------------
 
@@ -186,7 +186,8 @@ class Bench:
         stage = work.program.stages[index - 1 if exchanges == 0 else index].name
         measures = work.adopt(asked.text["round"], state, None)
         told = {"measures": {name: float(value) for name, value in measures.items()}, "stage": stage}
-        warned = [asdict(one) for one in self._beside_all(_sites(asked), state) if one.level == "warn"]
+        found = self._beside_all(_sites(asked), state, asked.arrays[1])
+        warned = [asdict(one) for one in found if one.level in ("warn", "fail")]
         return Word(0, "done", {**told, "warned": warned})
 
     def budget(self, asked: Word) -> Word:
@@ -225,7 +226,7 @@ class Bench:
         if self.study.synth is not None:
             text, why = self.learned(sites, state).record(folder=model.parent, privacy=privacy)
             return Word(0, "done", {"record": text, "withheld": why})
-        gate = self._beside_all(sites, state)
+        gate = self._beside_all(sites, state, memory)
         text = site_record(self.ward, self.program(sites), state, memory, model=model, privacy=privacy, gate=gate)
         return Word(0, "done", {"record": text, "withheld": withheld(self.ward.gathered.rows()[0])})
 

@@ -1,22 +1,23 @@
 """Copies: the same patient twice, inside a site or at two, found by keyed hashes of coarse projections.
 
 Theory of operation. A record is brought to row mean 0 and length 1, the published mean of such rows is taken off, and
-it is projected on 32 x 16 random directions; the signs give 32 bands of 16 bits, and a band's token is an 8-byte HMAC
-of its number and bits. Records of which at least 4 bands agree are near-copies. What a site publishes is the set of its
-tokens, so bands of one record are not linked; the others count how many of a record's own bands are in it.
+it is projected on 32 x 16 random directions; the signs give 32 bands of 16 bits, and a band's token is a 6-byte HMAC
+of its number and bits. Records of which at least 4 bands agree are near-copies. What a site publishes are sets of the
+tokens of up to 128 of its records, so bands of one record are not linked; the others count how many of a record's own
+bands are in one set. There 6 are needed: strangers have hardly 4, near-copies nearly always 6.
 
-Directions and HMAC are keyed by a secret of at least 16 bytes, made by the operating system, that the sites agree on
-when they approve the study: without it a known patient cannot be looked up. Whoever holds it, and every site does, can.
-The check has no privacy guarantee: it runs only when the study says so, spends no budget of differential privacy, and
-the report says that. It is for images and other records of at least 64 values: seven columns of a table leave so few
-signs that strangers agree (on 1,410 people 94 of 100 alarms were false).
+Directions and HMAC are keyed by a secret of at least 16 bytes that the sites make together (`gate_copies_stage`):
+without it a known patient cannot be looked up. Whoever holds it, and every site does, can. The check has no privacy
+guarantee: it runs only when the study says so, and never beside differential privacy. It is for images and other
+records of at least 64 values: seven columns of a table leave so few signs that strangers agree (on 1,410 people 94 of
+100 alarms were false).
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,46 +29,56 @@ from cohortium.errors import UsageError
 __all__ = [
     "BANDS",
     "BITS",
+    "LEAST_VALUES",
+    "MOST_VALUES",
+    "SET_RECORDS",
     "CopyTokens",
+    "Found",
     "check_copies",
     "directions",
+    "found_elsewhere",
+    "found_inside",
     "known_elsewhere",
     "near_copies",
-    "new_secret",
     "standardised",
     "tokens",
 ]
 
 Floats = NDArray[np.float64]
 Tokens = NDArray[np.uint64]
+Marks = NDArray[np.int8]
 
 BANDS, BITS = 32, 16
-_AGREE = 4
+LEAST_VALUES, MOST_VALUES = 64, 1 << 16
+"""Of a record that can be told apart, and whose projection fits into memory."""
+
+SET_RECORDS = 128
+"""Most records of which the tokens are published in one set."""
+
+_AGREE, _AGREE_WITH_SET = 4, 6
 _LEAST_SECRET = 16
-_LEAST_VALUES = 64
+_ALIKE, _ACROSS = 1, 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CopyTokens:
-    """The tokens of a site: rows (n, 32), one a training and one a held-out record; only `published` leaves."""
+    """The tokens of a site: rows (n, 32), one a training and one a held-out record. They stay there."""
 
     training: Tokens
     held_out: Tokens
 
-    @property
-    def published(self) -> tuple[Tokens, Tokens]:
-        """The sorted sets of training and held-out tokens: what the others get."""
-        return np.unique(self.training), np.unique(self.held_out)
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """A mark a record, of a site's own rows: 1 it has a near-copy in the same part, 2 in the other one, 3 in both."""
 
-def new_secret(entropy: Callable[[int], bytes]) -> bytes:
-    """32 bytes from the operating system: `new_secret(os.urandom)`."""
-    return entropy(32)
+    training: Marks
+    held_out: Marks
 
 
 def standardised(x: NDArray[np.floating]) -> Floats:
     """Rows (n, d) of mean 0 and length 1; rows of one value become zeros."""
-    rows: Floats = x.reshape(len(x), -1).astype(np.float64)
+    rows: Floats = x.reshape(len(x), int(np.prod(x.shape[1:]))).astype(np.float64)
     rows = rows - rows.mean(axis=1, keepdims=True)
     length = np.sqrt((rows * rows).sum(axis=1, keepdims=True))
     np.divide(rows, length, out=rows, where=length > 0)
@@ -85,11 +96,12 @@ def tokens(x: NDArray[np.floating], *, mean: Floats, secret: bytes) -> Tokens:
     """(n, 32) tokens of the records (n, d), rows in the order given.
 
     mean: (d,), published: the mean of `standardised` rows over all sites. Raises UsageError for a secret below 16
-    bytes and for records of fewer than 64 values.
+    bytes and for records of fewer than 64 values, or more than 65,536.
     """
     rows = standardised(x) - mean
-    if rows.shape[1] < _LEAST_VALUES:
-        raise UsageError(f"the copies check needs records of at least {_LEAST_VALUES} values, got {rows.shape[1]}")
+    if not LEAST_VALUES <= rows.shape[1] <= MOST_VALUES:
+        limits = f"at least {LEAST_VALUES} values and at most {MOST_VALUES}"
+        raise UsageError(f"the copies check needs records of {limits}, got {rows.shape[1]}")
     bits = (rows @ directions(secret, n_features=rows.shape[1]) > 0).reshape(len(rows), BANDS, BITS)
     words = np.packbits(bits, axis=2)
     found = np.empty((len(rows), BANDS), dtype=np.uint64)
@@ -98,14 +110,14 @@ def tokens(x: NDArray[np.floating], *, mean: Floats, secret: bytes) -> Tokens:
         for band in range(BANDS):
             said = bytes([band]) + words[at, band].tobytes()
             if said not in known:
-                known[said] = int.from_bytes(hmac.digest(secret, said, hashlib.sha256)[:8], "big")
+                known[said] = int.from_bytes(hmac.digest(secret, said, hashlib.sha256)[:6], "big")
             found[at, band] = known[said]
     return found
 
 
-def known_elsewhere(own: Tokens, published: Tokens) -> NDArray[np.int64]:
-    """Rows of which at least 4 bands are in another site's sorted set."""
-    return np.flatnonzero(np.isin(own, published).sum(axis=1) >= _AGREE).astype(np.int64)
+def known_elsewhere(own: Tokens, published: Tokens) -> NDArray[np.bool_]:
+    """(n,) whether at least 6 bands of a row are in a set that another site has published."""
+    return np.asarray(np.isin(own, published).sum(axis=1) >= _AGREE_WITH_SET, dtype=np.bool_)
 
 
 def near_copies(own: Tokens, others: Tokens, *, same: bool = False) -> NDArray[np.int64]:
@@ -118,39 +130,45 @@ def near_copies(own: Tokens, others: Tokens, *, same: bool = False) -> NDArray[n
     return np.argwhere(count >= _AGREE).astype(np.int64)
 
 
-def check_copies(own: CopyTokens, others: Mapping[str, tuple[Tokens, Tokens]]) -> tuple[list[Check], NDArray[np.int64]]:
-    """Checks for the site's own eyes, and its training rows that are copies of a record here or elsewhere.
+def found_inside(own: CopyTokens) -> Found:
+    """Which rows have a near-copy in the site's own table; of two in one part the later one."""
+    training, held_out = _unmarked(own)
+    training[near_copies(own.training, own.training, same=True)[:, 1]] |= _ALIKE
+    held_out[near_copies(own.held_out, own.held_out, same=True)[:, 1]] |= _ALIKE
+    across = near_copies(own.training, own.held_out)
+    training[across[:, 0]] |= _ACROSS
+    held_out[across[:, 1]] |= _ACROSS
+    return Found(training=training, held_out=held_out)
 
-    others: what each other site published.
 
-    A copy between training and held-out records, wherever it lies, is a fail. A site sees its own rows only.
+def found_elsewhere(own: CopyTokens, others: Iterable[tuple[Sequence[Tokens], Sequence[Tokens]]]) -> Found:
+    """Which rows have a near-copy at another site. others: each one's sets, of training and of held-out records."""
+    training, held_out = _unmarked(own)
+    for theirs in others:
+        for mine, marks, at in ((own.training, training, 0), (own.held_out, held_out, 1)):
+            for place, sets in enumerate(theirs):
+                for one in sets:
+                    marks[known_elsewhere(mine, one)] |= _ALIKE if place == at else _ACROSS
+    return Found(training=training, held_out=held_out)
+
+
+def check_copies(found: Found, *, where: str) -> list[Check]:
+    """What a site says of its own rows, for its own eyes. where: `inside the site` or `at other sites`.
+
+    A copy between training and held-out records, wherever it lies, is a fail.
     """
-    at_fault: set[int] = set()
-    twice = near_copies(own.training, own.training, same=True)
-    at_fault |= set(twice[:, 1].tolist())
-    elsewhere, across = 0, len(near_copies(own.training, own.held_out))
-    for training, held_out in others.values():
-        found = set(known_elsewhere(own.training, training).tolist())
-        elsewhere += len(found)
-        at_fault |= found
-        across += len(known_elsewhere(own.training, held_out)) + len(known_elsewhere(own.held_out, training))
     checks = []
-    if across:
-        checks.append(
-            Check(
-                id="copies",
-                level="fail",
-                found="training records are copies of held-out ones",
-                fix="give each patient to one part; the rows are in the site's own list",
-            )
-        )
-    if len(twice) or elsewhere:
-        where = " and ".join(["inside the site"] * bool(len(twice)) + ["at other sites"] * bool(elsewhere))
-        checks.append(
-            Check(id="copies", level="warn", found=f"records with a copy {where}", fix="see the site's own list")
-        )
-    rows = np.array(sorted(at_fault), dtype=np.int64)
-    return checks or [Check(id="copies", level="ok", found="no record has a near-copy")], rows
+    if any((marks & _ACROSS).any() for marks in (found.training, found.held_out)):
+        what = f"near-copies of records here lie {where} in the other part: training against held-out"
+        checks.append(Check(id="copies", level="fail", found=what, fix="give each patient to one part"))
+    if any((marks & _ALIKE).any() for marks in (found.training, found.held_out)):
+        what = f"records here have a near-copy {where}"
+        checks.append(Check(id="copies", level="warn", found=what, fix="compare the patients of such records"))
+    return checks or [Check(id="copies", level="ok", found=f"no record has a near-copy {where}")]
+
+
+def _unmarked(own: CopyTokens) -> tuple[Marks, Marks]:
+    return np.zeros(len(own.training), dtype=np.int8), np.zeros(len(own.held_out), dtype=np.int8)
 
 
 def _check_secret(secret: bytes) -> None:

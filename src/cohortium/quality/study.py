@@ -20,6 +20,7 @@ _READ = {
     "travelling": {"exclude_records", "tolerance", "cycles", "learning_rate"},
 }
 
+_SITE_SCALES = ("site", "shrunk", "combat")
 _UNDER_NOISE = ("passes", "anchors", "repairs", "one_class_unconfirmed", "tolerance", "cycles", "learning_rate")
 
 
@@ -75,8 +76,29 @@ def check_quality(study: Study, n_sites: int | None) -> list[Problem]:
             "sites would be compared by sums without noise, which differential privacy rules out, and noise hides what "
             'an update has learned; set gate = "site"'
         )
-        return [Problem("quality.gate", why), *_of_audit(study, n_sites)]
-    return _of_audit(study, n_sites)
+        return [Problem("quality.gate", why), *_of_copies(study, n_sites), *_of_audit(study, n_sites)]
+    return [*_of_copies(study, n_sites), *_of_audit(study, n_sites)]
+
+
+def _of_copies(study: Study, n_sites: int | None) -> list[Problem]:
+    """Why near-copies at other sites cannot be looked for as the study says; what the columns forbid comes later."""
+    plan, privacy = study.quality, study.privacy
+    if not plan.copies:
+        return []
+    if privacy.dp is not None or plan.dp is not None:
+        why = "tokens of single records are told without noise, which differential privacy rules out; leave copies out"
+        return [Problem("quality.copies", why)]
+    problems = []
+    if plan.gate != "consortium":
+        why = 'copies at other sites are looked for by the gate of a run; set gate = "consortium"'
+        problems.append(Problem("quality.copies", why))
+    if study.cohort.scale in _SITE_SCALES:
+        why = f"records are compared on one scale, and scale = '{study.cohort.scale}' gives every site its own"
+        problems.append(Problem("quality.copies", f"{why}; set cohort.scale = 'standard', 'public' or 'none'"))
+    if privacy.masked(n_sites) and (privacy.method, privacy.weights, privacy.groups) != ("masks", "public", 1):
+        why = "tokens are shown beside a masked sum; leave privacy.method, weights and groups as they are"
+        problems.append(Problem("quality.copies", why))
+    return problems
 
 
 def _of_audit(study: Study, n_sites: int | None) -> list[Problem]:
@@ -195,7 +217,7 @@ def check_audited(study: Study, *, sites: Collection[str], outcome: str) -> None
 
 def _unread(plan: QualityPlan) -> list[str]:
     """Settings that were changed, though this detector reads none of them."""
-    plain, always = QualityPlan(), {"gate", "detector", *_READ[plan.detector]}
+    plain, always = QualityPlan(), {"gate", "copies", "detector", *_READ[plan.detector]}
     if plan.detector != "none":
         always |= {"on_harm", "paired_trial", "dp"}
     names = [name for name in type(plan).model_fields if name not in always]

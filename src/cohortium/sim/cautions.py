@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from cohortium.core.check import Check
+from cohortium.core.parameters import Parameters
 from cohortium.quality.gate_consortium import compared
+from cohortium.quality.gate_copies_stage import copies_found
 from cohortium.quality.gate_free_rider import RiderWatch
 from cohortium.sim.cohorts import Gathered
 from cohortium.sim.comparison import SiteRows, TrainedModel
@@ -42,12 +44,18 @@ def gate_checks(
     """What the sites that trained find when they compare themselves with the consortium, and of first updates."""
     units = {column.name: column.unit for column in gathered.schema.features}
     found = {one.site: compared(model.program, model.state, one.training, units=units) for one in rows}
+    for one in rows:
+        memory, places = model.memories.get(one.site, Parameters()), gathered.cohorts[one.site].places()
+        whole = len(places["training"]) == len(one.training)  # an audit may have left records out
+        found[one.site] += copies_found(model.program, model.state, memory, rows=places if whole else {})
     checks: list[Check] = []
-    for name in ("units", "polarity"):
+    for name in ("units", "polarity", "copies"):
         of = [(site, one) for site, mine in found.items() for one in mine if one.id == name]
-        odd = [replace(one, found=f"{site}: {one.found}") for site, one in of if one.level == "warn"]
+        odd = [replace(one, found=f"{site}: {one.found}") for site, one in of if one.level in ("warn", "fail")]
         n = len({site for site, one in of if one.level == "ok"})
         clean = f"no site is warned; {n} of {len(rows)} could be compared with the others"
         none = "; ".join(["no site could be compared with the others", *dict.fromkeys(one.found for _, one in of)])
+        if not of and name == "copies":
+            continue
         checks += odd or [Check(id=name, level="ok", found=clean) if n else Check(id=name, level="skipped", found=none)]
     return (*checks, *riders.checks(model.program))

@@ -101,7 +101,8 @@ def train_plainly(
     study: Study, rows: Sequence[SiteRows], *, chance: Chance, engine: str = "auto", sites: Sequence[str] | None = None
 ) -> TrainedModel:
     """The study's program trained on these sites in a plain loop. `sites`: its joiners, if more than `rows`."""
-    program = build_program(study, rows[0].training.layout, sites=sites or [one.site for one in rows], chance=chance)
+    plain = study.model_copy(update={"quality": study.quality.model_copy(update={"copies": False})})  # looked for once
+    program = build_program(plain, rows[0].training.layout, sites=sites or [one.site for one in rows], chance=chance)
     works = [SiteWork(program, site=one.site, training=one.training) for one in rows]
     state = learn(program, works, engine=choose_engine(engine, works))
     return TrainedModel(program=program, state=state, memories={w.site: w.memory() for w in works})

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from cohortium.assembly import build_program, check_fit, check_study, strategy_name
 from cohortium.core.check import Check
+from cohortium.core.examples import concatenate
 from cohortium.core.randomness import Chance
 from cohortium.core.study import Study
 from cohortium.data.table import Table
@@ -27,6 +28,7 @@ from cohortium.models.newton import out_of_rounds
 from cohortium.privacy.dp.site_level import SiteLevel
 from cohortium.privacy.dp.terms import check_delta, sentences
 from cohortium.privacy.secagg.terms import notes_on, sentence_on
+from cohortium.quality.gate_copies_stage import NO_GUARANTEE
 from cohortium.quality.gate_free_rider import RiderWatch
 from cohortium.reports.pages import Report
 from cohortium.reports.record import LedgerRecord, Member, ModelRecord, RoundRecord, RunRecord, Timings
@@ -194,7 +196,7 @@ def _run(
     )
     purses.close()
     gate = () if riders is None else gate_checks(gathered, rows, model, riders)
-    odd = [f"{one.id}: {one.found}" for one in gate if one.level == "warn"]
+    odd = [f"{one.id}: {one.found}" for one in gate if one.level in ("warn", "fail")]
     say_few(odd, warn)
     for told in swarm.told if options.faults else ():
         screen(f"told: {told}")
@@ -255,6 +257,7 @@ def _run(
             options.note,
             *_privacy_notes(model),
             *screened.promises,
+            *([NO_GUARANTEE] if study.quality.copies else []),
             *notes_on(study, len(rows), {merge.round: merge.contributors for merge in merges}),
             *_fold_note(study),
             *_fault_notes(options, swarm, [one.site for one in rows]),
@@ -340,6 +343,7 @@ def _train(
             site=one.site,
             training=one.training,
             held_out=one.test,
+            held_back=concatenate([one.calibration, one.test]),
             measure=measure_round,
             watch=protection.watch(one.site),
         )

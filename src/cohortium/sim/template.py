@@ -43,6 +43,7 @@ name = "auto"                      # exact-sums where the model learns by sums, 
 
 [quality]
 # gate = "consortium"              # warn a site whose units (3 sites) or label coding (6) differ from the others'
+# copies = true                    # with it: look for the same patient at two sites; no privacy guarantee
 # detector = "out-of-bag"          # audit the sites' data before a simulated training; 8 sites, or 10 and more
 
 [evaluation]

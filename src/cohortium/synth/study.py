@@ -127,6 +127,8 @@ def check_synth(study: Study, n_sites: int | None = None) -> tuple[Problem, ...]
         problems.append(Problem("strategy.stop", "a generator ends by itself; leave stop out"))
     if study.quality.gate != "site":
         problems.append(Problem("quality.gate", "it compares sites that train a model; leave it out of a generator"))
+    if study.quality.copies:
+        problems.append(Problem("quality.copies", "they are looked for in runs that train a model; leave it out"))
     if study.evaluation.folds:
         problems.append(Problem("evaluation.folds", "a generator is judged on its reserve; leave folds out"))
     return tuple(problems)
