@@ -2,6 +2,7 @@
 
     python -m benchmarks gate --seeds 0-9 [--scenario S4] [--sites 12]
     python -m benchmarks gate --heart
+    python -m benchmarks gate --copies [--tasks xray-easy,xray-hard] --seeds 0-9
 
 `flchain` in the units it was measured in, dealt to shape `pd83` (S4: eight other scanners, four wards of the elderly,
 nobody wrong). The study's own program in one process, `gate = "consortium"`, a perceptron of 64 and 32 units by fedavg,
@@ -10,6 +11,10 @@ a column times or by a factor of the gate, in turn); with three sites that send 
 length. Warned: sites by check, of those without a mistake, of wards of the elderly, and of those with one.
 
 --heart: the four hospitals of heart_uci as they are.
+
+--copies: scenario S6, 40 training images of one site that are another's with 5 % gain and noise .02, through the stages
+of the gate with `copies = true`, as a run makes them. Recall: pairs of which a site is warned of its row; of which both
+are. Precision: rows with a copy among all rows that any site is warned of, training and held-out.
 """
 
 from __future__ import annotations
@@ -23,7 +28,7 @@ from numpy.typing import NDArray
 
 from benchmarks.datasets import data_folder
 from benchmarks.harm_repairs import mistaken
-from benchmarks.harm_tasks import raw_table, seeds_of
+from benchmarks.harm_tasks import load_task, raw_table, seeds_of
 from cohortium.assembly import build_program
 from cohortium.core.examples import Examples, Layout
 from cohortium.core.randomness import Chance
@@ -31,6 +36,7 @@ from cohortium.core.study_text import study_of
 from cohortium.core.update import Update
 from cohortium.data.readers import read
 from cohortium.quality.gate_consortium import compared
+from cohortium.quality.gate_copies_stage import copies_remembered
 from cohortium.quality.gate_free_rider import RiderWatch
 from cohortium.sim.harm import Case, World, make_world
 from cohortium.swarm.program import SiteWork
@@ -136,6 +142,43 @@ def _heart() -> None:
     print(f"heart_uci: {len(sites)} hospitals; warned: " + ", ".join(f"{c} {sorted(found[c])}" for c in _CHECKS))
 
 
+def _copies(names: Sequence[str], seeds: Sequence[int]) -> None:
+    for name in names:
+        task = load_task(name)
+        found = np.array([_copies_of(make_world(task, case=Case(scenario="S6"), seed=seed), seed) for seed in seeds])
+        mean, worst = found.mean(axis=0), found.min(axis=0)
+        told = [f"{what} {mean[at]:.3f} [{worst[at]:.3f}]" for at, what in enumerate(("recall", "both", "precision"))]
+        print(f"{name}, S6: {len(seeds)} seeds; " + ", ".join(told), flush=True)
+
+
+def _copies_of(world: World, seed: int) -> tuple[float, float, float]:
+    """Pairs of which a site is warned, of which both are, and the share of warned rows that have a copy."""
+    study = study_of({
+        "study": {"name": "gate", "outcome": "y"}, "model": {"name": "cnn-small"},
+        "quality": {"gate": "consortium", "copies": True},
+    })  # fmt: skip
+    parts = [[world.rows(at, held_out=held) for held in (False, True)] for at in range(len(world.sites))]
+    chance, whole = Chance(seed, secrets_from_system=False), world.examples(world.rows(0))
+    program = build_program(study, whole.layout, sites=world.sites, chance=chance)
+    works = [
+        SiteWork(program, site=site, training=world.examples(training), held_back=world.examples(held))
+        for site, (training, held) in zip(world.sites, parts, strict=True)
+    ]
+    state, round = program.start(), 1
+    while program.position(state)[0] < len(program.stages) - 1:
+        updates = [work.train(round, state) for work in works]
+        state, round = program.merge(state, updates), round + 1
+        for work, one in zip(works, updates, strict=True):
+            work.adopt(round, state, one)
+    warned: set[int] = set()
+    for work, rows in zip(works, parts, strict=True):
+        found = copies_remembered(work.memory())
+        for marks, own in zip((found.training, found.held_out), rows, strict=True) if found else ():
+            warned |= set(own[marks > 0].tolist())
+    hit = np.array([[row in warned for row in pair] for pair in world.copies.tolist()])
+    return float(hit.any(axis=1).mean()), float(hit.all(axis=1).mean()), int(hit.sum()) / max(len(warned), 1)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print one block."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -143,7 +186,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--scenario", default="S4")
     parser.add_argument("--sites", type=int, default=12)
     parser.add_argument("--heart", action="store_true")
+    parser.add_argument("--copies", action="store_true")
+    parser.add_argument("--tasks", default="xray-easy,xray-hard")
     asked = parser.parse_args(arguments)
+    if asked.copies:
+        _copies(asked.tasks.split(","), seeds_of(asked.seeds))
+        return 0
     if asked.heart:
         _heart()
         return 0
