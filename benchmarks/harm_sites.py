@@ -5,7 +5,8 @@
 
 tb: nothing wrong; then each sub-series with labels reversed in turn. tb-unseen: each two-class sub-series is kept for
 the test in turn, one or two of the others are reversed at random; AUROC there of a model trained with nothing wrong,
-with what is wrong, and with the repairs that were named and whoever is convicted without one left out. heart:
+with what is wrong, and with the repairs that were named and whoever is convicted without one left out; and how often
+each detector named the reversed ones, by their share of the patients of two-class sub-series. heart:
 `agreement`, each hospital reversed in turn and none. autism: five folds of scanners by falling size, dealt round robin;
 0, 3, 6 of the 20 training scanners reversed, with noise of 1 sd on all features, or with a third of the columns in
 another unit; AUROC on the five unseen scanners with nothing removed, what the audit leaves, and the oracle; no repairs
@@ -21,6 +22,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -38,12 +40,13 @@ from cohortium.quality.pool import scale_of, scale_sums
 from cohortium.quality.repairs import FACTORS
 from cohortium.quality.slots import EXACT, begin, logits, newton, slot_sums
 
-__all__ = ["autism_folds", "load_sites", "main", "reversed_at", "unseen_auroc"]
+__all__ = ["autism_folds", "by_share", "load_sites", "main", "reversed_at", "unseen_auroc"]
 
 Site = tuple[NDArray[np.float64], NDArray[np.float64]]
 Sites = dict[str, Site]
 
 _FILES = {"tb": "tb_blood_expression.parquet", "heart": "heart_uci.parquet", "autism": "autism_brain_mri.parquet"}
+_SHARES = (0.2, 0.35, 0.5)
 _NO_FEATURE = {"label", "site", "status", "study", "num", "qc"}
 
 
@@ -133,6 +136,7 @@ def tb_unseen(seeds: Sequence[int], *, halves: int) -> dict[str, object]:
                  "agreement": lambda bad, seed: Agreement().run(bad, seed=seed)}  # fmt: skip
     two = [name for name, (_, y) in sites.items() if min(y.sum(), len(y) - y.sum()) >= 3]
     found: dict[str, object] = {}
+    told: dict[str, list[Mapping[str, float]]] = {detector: [] for detector in detectors}
     for detector, number in ((detector, number) for detector in detectors for number in (1, 2)):
         rows = []
         for at, unseen in enumerate(two):
@@ -146,7 +150,9 @@ def tb_unseen(seeds: Sequence[int], *, halves: int) -> dict[str, object]:
                 named = {one.site for one in table.verdicts if one.repair == "label-polarity"}
                 out = {one.site for one in table.verdicts if one.left_out} - named
                 after = unseen_auroc(reversed_at({n: one for n, one in bad.items() if n not in out}, *named), test)
+                patients = {name: len(training[name][1]) for name in two if name != unseen}
                 rows.append({
+                    "share": sum(patients[name] for name in names) / sum(patients.values()),
                     "named": len(named & names) / number,
                     "inconclusive": float(table.status == "inconclusive"),
                     "wrong": float(len((named | out) - names)),
@@ -156,6 +162,25 @@ def tb_unseen(seeds: Sequence[int], *, halves: int) -> dict[str, object]:
         found[f"{detector}, {number} reversed"] = {
             **means, "most_lost": max(row["lost"] for row in rows), "runs": len(rows),
         }  # fmt: skip
+        told[detector] += rows
+    return found | {f"{detector}, by share of reversed patients": by_share(rows) for detector, rows in told.items()}
+
+
+def by_share(rows: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Share of runs in which all reversed sites were named, nobody could be, or another was; by share of patients.
+
+    rows: share of reversed patients, `named` of the reversed sites, `inconclusive` and `wrong` sites of each run.
+    """
+    found = {}
+    for low, high in pairwise((0.0, *_SHARES, 1.0)):
+        held = [row for row in rows if low <= row["share"] < high]
+        if held:
+            found[f"{low:g} to {high:g}"] = {
+                "named": float(np.mean([row["named"] == 1 for row in held])),
+                "inconclusive": float(np.mean([row["inconclusive"] for row in held])),
+                "another": float(np.mean([row["wrong"] > 0 for row in held])),
+                "runs": len(held),
+            }
     return found
 
 

@@ -71,3 +71,16 @@ def test_the_least_ones_run(name, result, monkeypatch, capsys):
         begin(monkeypatch, name, "4", "2")
     assert stopped.value.code is None
     assert result in capsys.readouterr().out
+
+
+def test_runs_are_told_by_share_of_reversed_patients_and_empty_shares_not_at_all():
+    from benchmarks.harm_sites import by_share
+
+    told = [(0.1, 1.0, 0.0, 0.0), (0.19, 0.5, 0.0, 1.0), (0.2, 0.0, 1.0, 0.0), (0.6, 0.0, 0.0, 2.0)]
+    names = ("share", "named", "inconclusive", "wrong")
+    found = by_share([dict(zip(names, one, strict=True)) for one in told])
+    assert found == {
+        "0 to 0.2": {"named": 0.5, "inconclusive": 0.0, "another": 0.5, "runs": 2},
+        "0.2 to 0.35": {"named": 0.0, "inconclusive": 1.0, "another": 0.0, "runs": 1},
+        "0.5 to 1": {"named": 0.0, "inconclusive": 0.0, "another": 1.0, "runs": 1},
+    }
