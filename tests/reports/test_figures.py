@@ -76,6 +76,12 @@ def test_withheld_numbers_at_risk_are_printed_as_small():
     assert KINDS["steps"]("a").rows[1][-1] == "<5"
 
 
+def test_a_curve_that_ends_early_names_its_last_value_that_is_shown():
+    curves = [f.Series(name="real", x=[1.0, 2.0], y=[0.8, None]), f.Series(name="made", x=[1.0, 2.0], y=[0.7, 0.6])]
+    sentence = f.steps("a", curves, at_risk=[[30, None], [40, 20]], x_label="y", y_label="alive").sentence
+    assert sentence == "a: alive; last values: real 0.80, made 0.60."
+
+
 def test_numbers_at_risk_never_lie_upon_each_other():
     early = [1.0, 2.0, 3.0, 5.0, 9.0, 40.0, 41.0, 100.0]
     curve = f.Series(name="low", x=early, y=[0.9] * 8)

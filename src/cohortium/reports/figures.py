@@ -235,7 +235,8 @@ def steps(
         for s, counts in zip(series, at_risk, strict=True)
         for a, b, low, high, n in zip(s.x, s.y, s.low or s.y, s.high or s.y, counts, strict=True)
     )
-    ends = ", ".join(f"{s.name} {number(s.y[-1], 2)}" for s in series if len(s.y))
+    known = {s.name: [b for b in s.y if b is not None] for s in series}
+    ends = ", ".join(f"{name} {number(held[-1], 2)}" for name, held in known.items() if held)
     columns = ("", x_label, y_label, "low", "high", "at risk")
     return figure(title, f"{title}: {y_label}; last values: {ends}.", drawn, y_now + 8, columns, rows)
 

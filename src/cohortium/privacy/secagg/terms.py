@@ -33,8 +33,8 @@ def unmaskable(study: Study, n_sites: int | None) -> list[Problem]:
         problems.append(Problem("strategy.min_sites", f"{needed}; leave it out, {off}"))
     if n_sites is not None and not LEAST_MASKED <= n_sites <= MAX_SITES:
         why = f"secure aggregation needs {LEAST_MASKED} to {MAX_SITES} sites, found {n_sites}"
-        hint = ": with two, each sees the other's update as the difference" if n_sites < LEAST_MASKED else ""
-        problems.append(Problem("privacy.secure_aggregation", why + hint))
+        few = f": with two, each sees the other's update as the difference; add a site, {off}"
+        problems.append(Problem("privacy.secure_aggregation", why + (few if n_sites < LEAST_MASKED else "")))
     return problems + _too_coarse(study, n_sites or LEAST_MASKED)
 
 

@@ -315,7 +315,7 @@ def density(tables: Tables) -> Figure:
         panels.append((name, [[_told(int(c), len(p)) for c in row] for row in counts]))
     sentence = (
         "Share of rows over the two main directions of the real table, darker is more: the three maps should look"
-        f" alike. {hidden} cells with fewer than {LEAST_CELL} rows are left white."
+        f" alike. {hidden} cells with fewer than {LEAST_CELL} rows are left white, more of them in a smaller table."
     )
     return density_panels("Where the rows lie", panels, x_label="first direction", y_label="second", value="share",
                           sentence=sentence)  # fmt: skip
