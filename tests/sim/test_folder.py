@@ -128,6 +128,14 @@ def test_a_finished_run_is_replaced_only_when_asked(record, words, tmp_path):
         assert home is not None
 
 
+@pytest.mark.parametrize("keeps_state", [True, False])
+def test_a_run_that_replaces_an_interrupted_one_leaves_nothing_of_it(keeps_state, tmp_path):
+    interrupted(tmp_path)
+    with opened(tmp_path, keeps_state=keeps_state, replace=True):
+        write_whole(tmp_path / "run.json", [b"{}"])
+    assert names(tmp_path) == ["run.json"]
+
+
 def test_a_run_that_replaces_a_finished_one_is_resumed_like_any_other(tmp_path):
     (tmp_path / "run.json").write_text("{}")
     interrupted(tmp_path, replace=True)

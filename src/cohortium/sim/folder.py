@@ -120,8 +120,9 @@ def run_folder(
     _try(out)
     home = out / _STATE if keeps_state else None
     try:
+        if not resume:
+            _clear(out / _STATE)
         if home is not None and not resume:
-            _clear(home)
             home.mkdir(mode=0o700)
             write_whole(home / _MARK, [json.dumps({**run_of, "command": command}).encode()])
         yield home
