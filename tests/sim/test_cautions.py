@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from cohortium.core.codec import decode
+from cohortium.core.parameters import Parameters
 from cohortium.core.study import Study
 from cohortium.core.update import Update
 from cohortium.data.table import Table
+from cohortium.errors import RunFailed
 from cohortium.sim.simulate import run_simulation
 from cohortium.swarm.program import SiteWork
 
@@ -151,3 +153,27 @@ def test_strangers_are_cleared_in_one_sentence_and_without_the_setting_nothing_i
     clean = ("ok", "no site is warned; 4 of 4 could be compared with the others")
     assert copies_of(run_simulation(plan, tables).record) == [clean]
     assert copies_of(run_simulation(study(cohort={"columns": {}}), tables).record) == []
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_who_tells_tokens_twice_is_named_and_under_masks_the_run_ends_with_its_name(masked, monkeypatch):
+    tables, conclude = {f"site-{at}": Table.from_columns(echoing(at)) for at in range(5)}, SiteWork.conclude
+
+    def twice(work, state, fitted):
+        update = conclude(work, state, fitted)
+        sets = update.parameters.get("training", np.zeros(1)).copy()
+        if work.site != "site-3" or sets.ndim != 2:
+            return update
+        sets[0, -2] = sets[0, -1]
+        return Update(site=work.site, parameters=update.parameters | Parameters({"training": sets}), weight=1)
+
+    monkeypatch.setattr(SiteWork, "conclude", twice)
+    quality, privacy = {"gate": "consortium", "copies": True}, {"secure_aggregation": masked}
+    plan = study(cohort={"columns": {}}, quality=quality, privacy=privacy)
+    if masked:
+        with pytest.raises(RunFailed, match=r"^failed \(site-3, exchange, unusable\)$"):
+            run_simulation(plan, tables)
+        return
+    record = run_simulation(plan, tables).record
+    assert [dict(one.missing) for one in record.rounds if one.missing] == [{"site-3": "exchange, unusable"}]
+    assert copies_of(record) == [("ok", "no site is warned; 5 of 5 could be compared with the others")]
