@@ -81,3 +81,26 @@ def test_a_matrix_that_rounding_has_broken_is_solved_with_more_ridge():
     whole = np.array([[[10, 4, 0], [4, 4, 4096], [0, 4096, 10 * one]]], dtype=np.int64)
     b = Tail.solved(design, whole).coefficients[0, :2]
     assert b == pytest.approx(np.linalg.solve([[10 + 1e-6, 4], [4, 5]], [0, 1]), rel=1e-9)
+
+
+def test_residuals_are_as_wide_as_those_of_patients_the_regression_never_saw():
+    """Forty flags for 120 patients: divided by the number of patients the residuals would be a fifth too narrow."""
+    design = Design(sizes=(2,) * 40, reference=(0,) * 40, n_scores=1)
+    own, fresh = [], []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        codes, z = rng.integers(0, 2, (120, 40)), rng.normal(size=(120, 1))
+        tail = Tail.solved(design, gram_counts(design, codes, z))
+        own.append(float(np.mean((z[:, 0] - tail.joint(codes)[0][:, 0]) ** 2)))
+        fresh.append(tail.sd[0] ** 2)
+    assert np.mean(fresh) == pytest.approx(1.0, abs=0.06)
+    assert np.mean(own) < 0.75
+
+
+def test_degrees_of_freedom_are_the_trace_of_the_hat_matrix():
+    codes, z = rows(n=30)
+    found = Tail.solved(DESIGN, gram_counts(DESIGN, codes, z))
+    x = np.column_stack([np.ones(len(z)), codes[:, 0], z[:, 0]])
+    hat = x @ np.linalg.solve(x.T @ x + np.diag([1e-6, RIDGE, RIDGE]), x.T)
+    left = ((z[:, 1] - hat @ z[:, 1]) ** 2).sum()
+    assert found.sd[1] == pytest.approx(np.sqrt(left / (30 - np.trace(hat))), rel=1e-3)

@@ -46,7 +46,10 @@ def gram_counts(design: Design, codes: Integers, z: Floats) -> Integers:
 
 @dataclass(frozen=True, eq=False)
 class Tail:
-    """coefficients: (n_scores, width), 0 from the own column on; sd: of the residuals, (n_scores,)."""
+    """coefficients: (n_scores, width), 0 from the own column on; sd: of a new patient's residual, (n_scores,).
+
+    Those of the patients it was learned from are smaller: they are divided by the degrees of freedom left.
+    """
 
     design: Design
     coefficients: Floats
@@ -65,11 +68,11 @@ class Tail:
             gram = grams[j].astype(np.float64) * unit
             before, own = design.n_levels + j, design.n_levels + j
             target = gram[:before, own]
-            b = _ridge_solution(gram[:before, :before], target)
+            b, freedom = _ridge_solution(gram[:before, :before], target)
             left = float(gram[own, own]) - 2 * float(fp.ordered_sum(b * target))
             left += float(fp.ordered_sum(b * fp.matvec(gram[:before, :before], b)))
             coefficients[j, :before] = b
-            sd[j] = max(float(np.sqrt(max(left, 0.0) / n)), _LEAST_SD)
+            sd[j] = max(float(np.sqrt(max(left, 0.0) / max(n - freedom, 1.0))), _LEAST_SD)
         return cls(design, coefficients, sd)
 
     def sample(self, codes: Integers, missing: NDArray[np.bool_], rng: np.random.Generator) -> Floats:
@@ -94,15 +97,20 @@ class Tail:
         return Parameters({"coefficients": self.coefficients, "sd": self.sd})
 
 
-def _ridge_solution(gram: Floats, target: Floats) -> Floats:
-    """Coefficients, the intercept free. Weighted sums are rounded and may need more ridge: ADR 15."""
+def _ridge_solution(gram: Floats, target: Floats) -> tuple[Floats, float]:
+    """(coefficients, the intercept free; degrees of freedom they take, the trace of the hat matrix).
+
+    Weighted sums are rounded and may need more ridge: ADR 15.
+    """
     ridge = np.concatenate([[1e-6], np.full(len(gram) - 1, RIDGE)])
     for more in (0.0, 10.0, 100.0, 1000.0):
         try:
-            return fp.solve_spd(gram + np.diag(ridge + more), target)
+            solved = fp.solve_spd(gram + np.diag(ridge + more), np.column_stack([target, np.eye(len(gram))]))
         except fp.NotPositiveDefinite:
             continue
-    return np.zeros(len(gram))
+        kept = fp.ordered_sum((ridge + more) * np.diagonal(solved[:, 1:]))
+        return solved[:, 0], len(gram) - float(kept)
+    return np.zeros(len(gram)), 0.0
 
 
 def repaired(z: Floats, scores: Scores, rng: np.random.Generator, *, spikes: Floats | None = None) -> Floats:
