@@ -3,7 +3,7 @@
     python -m benchmarks harm_halves --tasks flchain,xray-easy,xray-hard --scenarios S3 --seeds 0-9
 
     newton      logistic probes by exact sums: the detector in use, near the probe of everybody from the start
-    fedavg      every round each site of a half takes one pass over its own records (SGD), weights are averaged
+    fedavg      every round each site of a half takes eight SGD steps of an eighth of its records, weights are averaged
     travelling  one model a half visits its sites one after another, batches of five (Adam), its moments travel with it
 
 `--probe mlp-24` has 24 hidden units, `logistic` none; of `newton` it is always `logistic`. The last two begin at random
@@ -97,12 +97,16 @@ class Rows:
 
 @dataclass(kw_only=True)
 class Halves:
-    """One way to train halves, as an audit of a world; counts what it cost."""
+    """One way to train halves, as an audit of a world; counts what it cost.
+
+    steps: of a site in a round of fedavg; 0: a pass in batches of five, so that large sites take more of them.
+    """
 
     way: str
     probe: Probe
     rounds: int
     rate: float
+    steps: int = 0
     passes: float = 0.0
     payloads: float = 0.0
     numbers: float = 0.0
@@ -137,20 +141,18 @@ class Halves:
         slots = Slots.read(state, f"{where.prefix}/slots")
         rng = np.random.default_rng([seed, where.attempt, where.number])
         member = np.asarray(state[f"{where.prefix}/member"], dtype=bool)
-        found, used = [], 0
+        found, before = [], self.passes
         for slot in range(len(slots.point)):
             chosen = np.flatnonzero(member[pool.site, slot] & (q > 0))
             decay = 0.0 if self.probe.hidden else _PENALTY / max(q[chosen].sum(), 1.0)
             rows = Rows(x=x[chosen], y=pool.y[chosen], q=q[chosen], site=pool.site[chosen], decay=decay)
             train = self._averaged if self.way == "fedavg" else self._travelled
             found.append(train(rows, self.probe.initial(x.shape[1], rng), rng))
-            used += self.rounds * len(chosen)
         if self.way == "fedavg":
             width, n_sites = self.probe.width(x.shape[1]), len(member)
             self._count(passes=0, payloads=self.rounds * n_sites,
                         numbers=self.rounds * n_sites * len(slots.point) * (width + 1))  # fmt: skip
-        self._count(passes=used, payloads=0, numbers=0)
-        point = np.array(found)
+        point, used = np.array(found), int(self.passes - before)
         done = replace(slots, point=point, accepted=point, step=np.zeros_like(point),
                        done=np.ones(len(point), dtype=bool))  # fmt: skip
         return state | done.write(f"{where.prefix}/slots"), Parameters({"used": np.array([used], dtype=np.int64)})
@@ -164,8 +166,9 @@ class Halves:
             mean, rate = np.zeros_like(w), self.rate * np.exp(-self._fall * number)
             for part, weight in zip(own, share, strict=True):
                 local = w.copy()
-                for batch in _batches(part, rng):
+                for batch in self._steps(part, rng):
                     local -= rate * self._slope(local, rows, batch)
+                    self.passes += len(batch)
                 mean += weight * local
             w = mean
             kept.append(w)
@@ -183,8 +186,14 @@ class Halves:
                     w = w - rate * np.sqrt(1 - _BETA_2**t) / (1 - _BETA_1**t) * m / (np.sqrt(v) + _EPSILON)
             kept.append(w)
         visits = self.rounds * len(sites)
-        self._count(passes=0, payloads=visits, numbers=3 * visits * len(w))
+        self._count(passes=self.rounds * len(rows.y), payloads=visits, numbers=3 * visits * len(w))
         return np.concatenate(kept[-1:-7:-2])
+
+    def _steps(self, part: Integers, rng: np.random.Generator) -> list[Integers]:
+        """The batches of one site in one round; of fewer records than steps all in each."""
+        if not self.steps:
+            return _batches(part, rng)
+        return np.array_split(rng.permutation(part), self.steps) if len(part) >= self.steps else [part] * self.steps
 
     @property
     def _fall(self) -> float:
@@ -223,6 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--probe", choices=("mlp-24", "logistic"), default="mlp-24")
     parser.add_argument("--rounds", type=int, default=30, help="of fedavg")
     parser.add_argument("--rate", type=float, default=0.1, help="of fedavg, at the start")
+    parser.add_argument("--steps", type=int, default=8, help="of fedavg, in a round; 0: a pass in batches of five")
     parser.add_argument("--cycles", type=int, default=12, help="of travelling")
     parser.add_argument("--cycle-rate", type=float, default=2.5e-3, help="of travelling, at the start")
     parser.add_argument("--json", type=Path)
@@ -235,7 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for way in asked.halves.split(","):
                 runs = []
                 for seed in seeds:
-                    halves = Halves(way=way, probe=probe, rounds=plans[way][0], rate=plans[way][1])
+                    halves = Halves(way=way, probe=probe, rounds=plans[way][0], rate=plans[way][1], steps=asked.steps)
                     figures = one_run(task, case, seed, models=False, audit=halves.audit)
                     cost = {"passes": halves.passes, "payloads": halves.payloads, "numbers": halves.numbers}
                     runs.append(figures | cost)
