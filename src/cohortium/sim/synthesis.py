@@ -8,6 +8,7 @@ state, study and schema belong together.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -158,41 +159,42 @@ def train(
     if watch is not None:
         first = min(works)
         works[first] = cast(SiteWork, _Watched(works[first], watch))
-    home = TemporaryDirectory()
-    kept = None if ledger == "memory" else Path(home.name)
     stages: dict[int, str] = {}
     progress = Progress(sites=sorted(works), max_rounds=program.max_rounds, stages=stages, say=say)
-    swarm = run_swarm(
-        Setting(
-            study=study,
-            works=works,
-            chance=chance,
-            ledger=ledger,
-            home=kept,
-            stages=stages,
-            observe=progress.hear,
+    with ExitStack() as opened_here:
+        home = Path(opened_here.enter_context(TemporaryDirectory()))
+        swarm = run_swarm(
+            Setting(
+                study=study,
+                works=works,
+                chance=chance,
+                ledger=ledger,
+                home=None if ledger == "memory" else home,
+                stages=stages,
+                observe=progress.hear,
+            )
         )
-    )
-    progress.close()
-    state = made.result(swarm.state)
-    saved = SavedGenerator(
-        study=study,
-        schema=gathered.schema,
-        generator=opened(made.generator, state),
-        state=state,
-        n_real=n_patients_of(state) if program.privacy is not None else sum(len(one.training) for one in rows),
-    )
-    say(f"{swarm.outcome}: {len(swarm.bytes_sent)} rounds, {len(rows)} sites")
-    return Fitted(
-        saved=saved,
-        status=str(swarm.outcome),
-        rounds=len(swarm.bytes_sent),
-        bytes=max(swarm.bytes_sent.values(), default=0),
-        training={one.site: rows_of_examples(one.training, facts) for one in rows},
-        reserve={one.site: rows_of_examples(one.test, facts) for one in rows},
-        ledger=_Closing(swarm, home),
-        shared=made.shared_by(swarm.state),
-    )
+        opened_here.callback(swarm.ledger.close)
+        progress.close()
+        state = made.result(swarm.state)
+        saved = SavedGenerator(
+            study=study,
+            schema=gathered.schema,
+            generator=opened(made.generator, state),
+            state=state,
+            n_real=n_patients_of(state) if program.privacy is not None else sum(len(one.training) for one in rows),
+        )
+        say(f"{swarm.outcome}: {len(swarm.bytes_sent)} rounds, {len(rows)} sites")
+        return Fitted(
+            saved=saved,
+            status=str(swarm.outcome),
+            rounds=len(swarm.bytes_sent),
+            bytes=max(swarm.bytes_sent.values(), default=0),
+            training={one.site: rows_of_examples(one.training, facts) for one in rows},
+            reserve={one.site: rows_of_examples(one.test, facts) for one in rows},
+            shared=made.shared_by(swarm.state),
+            ledger=_Closing(swarm, home, opened_here.pop_all()),
+        )
 
 
 def fit(
@@ -290,14 +292,14 @@ class _Watched:
 
 
 class _Closing:
-    """The run's ledger, exported once and closed. home: where it is kept meanwhile."""
+    """The run's ledger, exported once and closed. home: where it is kept meanwhile; held: what has to be let go."""
 
-    def __init__(self, swarm: SwarmRun, home: TemporaryDirectory[str]) -> None:
-        self._swarm, self._home = swarm, home
+    def __init__(self, swarm: SwarmRun, home: Path, held: ExitStack) -> None:
+        self._swarm, self._home, self._held = swarm, home, held
 
     def export(self) -> bytes:
         """The chain as JSON lines."""
-        path = Path(self._home.name) / "ledger.jsonl"
+        path = self._home / "ledger.jsonl"
         self._swarm.ledger.export(path)
         found = path.read_bytes()
         self.close()
@@ -321,5 +323,4 @@ class _Closing:
 
     def close(self) -> None:
         """Let it go."""
-        self._swarm.ledger.close()
-        self._home.cleanup()
+        self._held.close()
