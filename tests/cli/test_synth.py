@@ -91,8 +91,30 @@ def test_conditions_are_met_and_wrong_ones_end_in_a_sentence(tmp_path, capsys):
     at = rows[0].split(",").index("TP53")
     assert {row.split(",")[at] for row in rows[1:]} == {"1"}
     capsys.readouterr()
-    assert run(["synth", "sample", str(out), "-o", str(made), "--where", "grade = 3"]) == 2
+    assert run(["synth", "sample", str(out), "-o", str(tmp_path / "x.csv"), "--where", "grade = 3"]) == 2
     assert "no column 'grade'" in capsys.readouterr().err
+    again = ["synth", "sample", str(out), "-n", "20", "-o"]
+    assert run([*again, str(data)]) == 2
+    assert f"'{data}' exists already; choose another name, or overwrite it with --replace" in capsys.readouterr().err
+    assert run([*again, str(out / "generator.safetensors"), "--replace"]) == 2
+    assert "is what is read" in capsys.readouterr().err
+    assert run([*again, str(made), "--replace"]) == 0
+    assert made.read_text().splitlines() != rows
+
+
+def test_a_page_a_verdict_and_a_split_are_written_over_no_table(tmp_path, capsys):
+    data, study = files(tmp_path)
+    before = data.read_bytes()
+    read = ["--real", str(data), "--synthetic", str(data), "--schema", str(study)]
+    assert run(["synth", "validate", *read, "--report", str(data)]) == 2
+    assert f"'{data}' is what is read" in capsys.readouterr().err
+    assert run(["synth", "gate", *read, "--holdout", str(data), "--verdict", str(study)]) == 2
+    assert f"'{study}' is what is read" in capsys.readouterr().err
+    (tmp_path / "training.csv").write_text("mine")
+    fit = ["synth", "fit", str(study), "--data", str(data), "--out", str(tmp_path / "g"), "--split", str(tmp_path)]
+    assert run(fit) == 2
+    assert "training.csv' exists already" in capsys.readouterr().err
+    assert (data.read_bytes(), (tmp_path / "training.csv").read_text()) == (before, "mine")
 
 
 @pytest.mark.parametrize("command", [["canary", "--runs", "1"], ["bench"], ["bench", "--jobs", "2"]], ids=" ".join)

@@ -37,5 +37,7 @@ def test_what_never_happens_is_refused(world, monkeypatch):
     monkeypatch.setattr("cohortium.synth.sampling._MOST_DRAWS", 20_000)
     with pytest.raises(UsageError, match=r"too rare: [1-9][0-9]* of 900 patients"):
         sample(world, 900, where=parse("age > 75 and TP53 = 1 and SF3B1 = 1", world.facts))
+    monkeypatch.setattr("cohortium.synth.sampling._MOST_DRAWS", 1_000)
+    assert sample(world, 100, where=parse("age > 75 and TP53 = 1", world.facts)).n_tried > 1_000
     with pytest.raises(UsageError, match="at least one"):
         sample(world, 0)

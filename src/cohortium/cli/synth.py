@@ -42,12 +42,12 @@ def fit(
 ) -> None:
     """Learn the study's generator by a swarm of the sites. No row leaves a site; a reserve of each trains nothing."""
     from cohortium.sim.inputs import placed, read_sites, read_study
-    from cohortium.sim.synthesis import check_free
+    from cohortium.sim.synthesis import check_place
     from cohortium.sim.synthesis import fit as fit_generator
 
     screen = Screen(as_json=as_json)
     if not replace:
-        check_free(out)
+        check_place(out, split)
     tables = read_sites(data or [], site_column=site_column)
     study = read_study(path, n_sites=len(tables))
     with placed(path):
@@ -73,6 +73,7 @@ def sample(
     n: Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="Patients to draw.")] = 1000,
     where: Annotated[str, typer.Option("--where", help='A condition, e.g. "age>70 and TP53=1".')] = "",
     sets: Annotated[int, typer.Option("--sets", min=1, max=20, help="Tables to draw, for pooled inference.")] = 1,
+    replace: Annotated[bool, typer.Option("--replace", help="Overwrite files that are there.")] = False,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -80,13 +81,16 @@ def sample(
     import numpy as np
 
     from cohortium.data.csv_writer import csv_bytes
-    from cohortium.sim.folder import write_together
-    from cohortium.sim.synthesis import open_generator
+    from cohortium.sim.folder import check_free, not_over, write_together
+    from cohortium.sim.synthesis import FILE, open_generator
     from cohortium.synth.rows import table_of_rows
 
     screen = Screen(as_json=as_json)
     saved = open_generator(folder)
     files = [output] if sets == 1 else [output.with_name(f"{output.stem}-{k + 1}{output.suffix}") for k in range(sets)]
+    not_over(folder / FILE, files)
+    if not replace:
+        check_free(files)
     broken: dict[str, int] = {}
     content = {}
     for k, file in enumerate(files):
@@ -148,11 +152,13 @@ def validate(
 
     Exits 1 when a control does not fail as it must: then nothing is proven.
     """
-    from cohortium.sim.folder import write_whole
+    from cohortium.sim.folder import not_over, write_whole
     from cohortium.sim.inputs import placed, read_study
     from cohortium.sim.synth_tables import validate_files
 
     screen = Screen(as_json=as_json)
+    for source in (real, synthetic, schema, holdout, bench_file):
+        not_over(source or real, [report] if report is not None else [])
     study = read_study(schema)
     with placed(schema):
         found = validate_files(
@@ -201,11 +207,13 @@ def gate(
 ) -> None:
     """Ask, at a site, whether a synthetic table may leave; or check a verdict somebody shows. 1 when it may not."""
     from cohortium.errors import UsageError
-    from cohortium.sim.folder import write_whole
+    from cohortium.sim.folder import not_over, write_whole
     from cohortium.sim.inputs import placed, read_study
     from cohortium.sim.synth_gate import ask_gate, check_verdict
 
     screen = Screen(as_json=as_json)
+    for source in (synthetic, schema, real, holdout):
+        not_over(source or synthetic, [verdict] if verdict is not None else [])
     study = read_study(schema)
     if check is not None:
         check_verdict(study, table=synthetic, verdict=check)

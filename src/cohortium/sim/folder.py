@@ -23,6 +23,7 @@ from cohortium.errors import DataError, RunFailed, StudyError, TrainingFailed, U
 
 __all__ = [
     "FILES",
+    "check_free",
     "fingerprint",
     "kept_state",
     "not_over",
@@ -81,6 +82,13 @@ def not_over(source: Path, files: Iterable[Path]) -> None:
     for file in files:
         if file.resolve() == source.resolve():
             raise UsageError(f"'{source}' is what is read; choose another name for what is written")
+
+
+def check_free(files: Iterable[Path]) -> None:
+    """Raises UsageError when one of the files to be written is there already."""
+    for file in files:
+        if file.exists():
+            raise UsageError(f"'{file}' exists already; choose another name, or overwrite it with --replace")
 
 
 def fingerprint(
@@ -178,10 +186,10 @@ def _mark_of(state: Path) -> dict[str, object] | None:
 
 
 def _finished(out: Path) -> str:
-    """Which finished run is in the folder, in words; empty where there is none."""
+    """Which finished run is in the folder, in words, or which file a run would overwrite; empty where there is none."""
     path = out / "run.json"
     if not path.exists():
-        return ""
+        return next((f"'{name}' without a run" for name in FILES if (out / name).exists()), "")
     try:
         record = json.loads(path.read_bytes())
         return f"a finished run of study '{record['name']}' (digest {record['study_digest'][:16]})"

@@ -29,7 +29,7 @@ from cohortium.data.table import Table
 from cohortium.errors import DataError, FrameError, StudyError, UsageError
 from cohortium.ledger.transactions import sign_call
 from cohortium.sim.cohorts import Gathered, gather
-from cohortium.sim.folder import write_together
+from cohortium.sim.folder import check_free, write_together
 from cohortium.sim.progress import Progress
 from cohortium.sim.swarm import Setting, SwarmRun, check_ledger, run_swarm
 from cohortium.sim.synth_program import FORMAT, generator_file, split_study, synth_program
@@ -42,9 +42,10 @@ from cohortium.synth.rows import Rows, rows_of_examples, rows_of_table
 from cohortium.synth.sampling import Drawn, draw
 from cohortium.synth.study import build_generator, facts_of, plan_of, rules_of, with_derived
 
-__all__ = ["Fitted", "SavedGenerator", "check_free", "fit", "gathered_rows", "open_generator", "train"]
+__all__ = ["Fitted", "SavedGenerator", "check_place", "fit", "gathered_rows", "open_generator", "train"]
 
 FILE = "generator.safetensors"
+_SPLIT = ("training.csv", "reserve.csv")
 MAX_BYTES = 1 << 30
 _TIER = 2  # attacks with reference tables, made by hand after the run
 
@@ -223,17 +224,19 @@ def fit(
     private: dict[Path, Any] = {}
     if split is not None:
         private = {
-            split / "training.csv": [csv_bytes(_part_of(gathered, "train", site_column))],
-            split / "reserve.csv": [csv_bytes(_part_of(gathered, "test", site_column))],
+            split / name: [csv_bytes(_part_of(gathered, part, site_column))]
+            for name, part in zip(_SPLIT, ("train", "test"), strict=True)
         }
     write_together(files | private, private=tuple(private))
     return fitted
 
 
-def check_free(out: Path) -> None:
-    """Raises UsageError where the folder holds a generator already."""
+def check_place(out: Path, split: Path | None) -> None:
+    """Raises UsageError where `fit` would overwrite a generator, or real patients."""
     if (out / FILE).exists():
         raise UsageError(f"'{out}' holds a generator; choose another --out, or overwrite it with --replace")
+    if split is not None:
+        check_free(split / name for name in _SPLIT)
 
 
 def open_generator(folder: Path) -> SavedGenerator:

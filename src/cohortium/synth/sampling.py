@@ -22,7 +22,7 @@ from cohortium.synth.rows import Rows
 __all__ = ["Drawn", "Generator", "draw"]
 
 REDRAWS = 20
-_MOST_DRAWS = 2_000_000
+_MOST_DRAWS = 2_000_000  # or a hundred for each patient asked for
 _NOBODY_DRAWS = 200_000
 _BATCH = 5_000
 
@@ -63,7 +63,7 @@ def draw(
     n_kept = tried = 0
     batch = n
     while n_kept < n:
-        if tried >= (_MOST_DRAWS if n_kept else _NOBODY_DRAWS):
+        if tried >= (max(_MOST_DRAWS, 100 * n) if n_kept else _NOBODY_DRAWS):
             raise UsageError(
                 f"condition '{where.text if where else ''}' is too rare: {n_kept} of {n} patients in {tried:,} draws"
             )
