@@ -45,7 +45,7 @@ from cohortium.synth.study import build_generator, facts_of, plan_of, rules_of, 
 __all__ = ["Fitted", "SavedGenerator", "check_place", "fit", "gathered_rows", "open_generator", "train"]
 
 FILE = "generator.safetensors"
-_SPLIT = ("training.csv", "reserve.csv")
+_SPLIT: Mapping[str, Part] = {"training.csv": "train", "reserve.csv": "test"}
 MAX_BYTES = 1 << 30
 _TIER = 2  # attacks with reference tables, made by hand after the run
 
@@ -223,10 +223,7 @@ def fit(
     }
     private: dict[Path, Any] = {}
     if split is not None:
-        private = {
-            split / name: [csv_bytes(_part_of(gathered, part, site_column))]
-            for name, part in zip(_SPLIT, ("train", "test"), strict=True)
-        }
+        private = {split / name: [csv_bytes(_part_of(gathered, part, site_column))] for name, part in _SPLIT.items()}
     write_together(files | private, private=tuple(private))
     return fitted
 
