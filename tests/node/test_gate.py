@@ -238,7 +238,7 @@ def test_a_hospital_that_is_killed_after_it_has_compared_still_knows_what_it_fou
         world.slow_down(10.0)
         await world.propose("site-0", study)
         run = await world.first("site-2")
-        await world.until(lambda: "site-2" in world.services and len(run.view.finals) >= 7)
+        await world.until(lambda: "site-2" in world.services and len(run.view.finals) >= 8)
         await world.kill("site-2")
         await world.start("site-2")
         await world.ended()

@@ -10,6 +10,7 @@ from cohortium.errors import UsageError
 from cohortium.quality.gate_copies import (
     CopyTokens,
     check_copies,
+    different,
     directions,
     found_elsewhere,
     found_inside,
@@ -79,7 +80,28 @@ def test_a_known_patient_cannot_be_looked_up_without_the_secret():
 def test_gain_and_offset_of_a_record_do_not_matter():
     x = pictures(10)
     np.testing.assert_allclose(standardised(3 * x + 1), standardised(x), atol=1e-12)
-    assert not standardised(np.full((1, 70), 4.0)).any()
+    for value in (0.0, 0.1, 0.3, 0.7, 1 / 255, 4.0, -1e6 / 3):
+        assert not standardised(np.full((1, 196), value)).any()
+    nearly = np.full((1, 196), 0.3)
+    nearly[0, 5] += 1e-3
+    assert np.linalg.norm(standardised(nearly)) == pytest.approx(1.0)
+
+
+def test_records_without_spread_have_no_tokens_and_are_no_copies_of_one_another():
+    x = pictures(8)
+    x[[2, 5]] = 0.3
+    made = told(x)
+    assert (~made.any(axis=1)).nonzero()[0].tolist() == [2, 5]
+    assert len(near_copies(made, made, same=True)) == 0
+    assert known_elsewhere(made, np.unique(made)).tolist() == [at not in (2, 5) for at in range(8)]
+
+
+def test_of_near_copies_the_first_stands_for_all():
+    x = pictures(10)
+    x[4], x[7] = x[1], near_copy(x[1:2], side=14, rng=np.random.default_rng(0))[0]
+    x[2] = 0.5
+    assert different(told(x), most=20).tolist() == [0, 1, 3, 5, 6, 8, 9]
+    assert different(told(x), most=3).tolist() == [0, 1, 3]
 
 
 ALL = pictures(120)

@@ -143,7 +143,7 @@ def test_a_patient_of_two_sites_is_said_of_both_with_its_rows_and_no_file_keeps_
         assert f"copies: {sentence}" in [*said, *record.notes]
     state, _ = decode((tmp_path / "model.safetensors").read_bytes())
     assert [name for name in state if name.startswith("copies/")] == ["copies/model/step", "copies/model/why"]
-    assert [one.stage for one in record.rounds].count("copies") == 3
+    assert [one.stage for one in record.rounds].count("copies") == 4
     assert any("no privacy guarantee" in one for one in record.notes)
 
 

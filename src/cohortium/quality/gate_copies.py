@@ -4,7 +4,8 @@ Theory of operation. A record is brought to row mean 0 and length 1, the publish
 it is projected on 32 x 16 random directions; the signs give 32 bands of 16 bits, and a band's token is a 6-byte HMAC
 of its number and bits. Records of which at least 4 bands agree are near-copies. What a site publishes are sets of the
 tokens of up to 128 of its records, so bands of one record are not linked; the others count how many of a record's own
-bands are in one set. There 6 are needed: strangers have hardly 4, near-copies nearly always 6.
+bands are in one set. There 6 are needed: strangers have hardly 4, near-copies nearly always 6. Records without spread
+(blank images, rows in which everything is missing) have zeros for tokens: two of them are no copies.
 
 Directions and HMAC are keyed by a secret of at least 16 bytes that the sites make together (`gate_copies_stage`):
 without it a known patient cannot be looked up. Whoever holds it, and every site does, can. The check has no privacy
@@ -35,6 +36,7 @@ __all__ = [
     "CopyTokens",
     "Found",
     "check_copies",
+    "different",
     "directions",
     "found_elsewhere",
     "found_inside",
@@ -57,6 +59,7 @@ SET_RECORDS = 128
 
 _AGREE, _AGREE_WITH_SET = 4, 6
 _LEAST_SECRET = 16
+_NO_SPREAD = 1e-9  # of the largest value: what rounding leaves of a row of one value
 _ALIKE, _ACROSS = 1, 2
 
 
@@ -77,9 +80,10 @@ class Found:
 
 
 def standardised(x: NDArray[np.floating]) -> Floats:
-    """Rows (n, d) of mean 0 and length 1; rows of one value become zeros."""
+    """Rows (n, d) of mean 0 and length 1; rows of one value become zeros, whatever rounding makes of their mean."""
     rows: Floats = x.reshape(len(x), int(np.prod(x.shape[1:]))).astype(np.float64)
-    rows = rows - rows.mean(axis=1, keepdims=True)
+    spread = np.ptp(rows, axis=1) > _NO_SPREAD * np.abs(rows).max(axis=1, initial=0.0)
+    rows = (rows - rows.mean(axis=1, keepdims=True)) * spread[:, None]
     length = np.sqrt((rows * rows).sum(axis=1, keepdims=True))
     np.divide(rows, length, out=rows, where=length > 0)
     return rows
@@ -93,20 +97,21 @@ def directions(secret: bytes, *, n_features: int) -> Floats:
 
 
 def tokens(x: NDArray[np.floating], *, mean: Floats, secret: bytes) -> Tokens:
-    """(n, 32) tokens of the records (n, d), rows in the order given.
+    """(n, 32) tokens of the records (n, d), rows in the order given; zeros for a record without spread.
 
     mean: (d,), published: the mean of `standardised` rows over all sites. Raises UsageError for a secret below 16
     bytes and for records of fewer than 64 values, or more than 65,536.
     """
-    rows = standardised(x) - mean
+    rows = standardised(x)
     if not LEAST_VALUES <= rows.shape[1] <= MOST_VALUES:
         limits = f"at least {LEAST_VALUES} values and at most {MOST_VALUES}"
         raise UsageError(f"the copies check needs records of {limits}, got {rows.shape[1]}")
-    bits = (rows @ directions(secret, n_features=rows.shape[1]) > 0).reshape(len(rows), BANDS, BITS)
+    spread = np.flatnonzero(rows.any(axis=1))
+    bits = ((rows - mean) @ directions(secret, n_features=rows.shape[1]) > 0).reshape(len(rows), BANDS, BITS)
     words = np.packbits(bits, axis=2)
-    found = np.empty((len(rows), BANDS), dtype=np.uint64)
+    found = np.zeros((len(rows), BANDS), dtype=np.uint64)
     known: dict[bytes, int] = {}
-    for at in range(len(rows)):
+    for at in spread.tolist():
         for band in range(BANDS):
             said = bytes([band]) + words[at, band].tobytes()
             if said not in known:
@@ -117,14 +122,28 @@ def tokens(x: NDArray[np.floating], *, mean: Floats, secret: bytes) -> Tokens:
 
 def known_elsewhere(own: Tokens, published: Tokens) -> NDArray[np.bool_]:
     """(n,) whether at least 6 bands of a row are in a set that another site has published."""
-    return np.asarray(np.isin(own, published).sum(axis=1) >= _AGREE_WITH_SET, dtype=np.bool_)
+    known = np.isin(own, published) & (own > 0)
+    return np.asarray(known.sum(axis=1) >= _AGREE_WITH_SET, dtype=np.bool_)
+
+
+def different(own: Tokens, *, most: int) -> NDArray[np.int64]:
+    """Places of at most so many rows of which none is a near-copy of one before it; records without spread are none."""
+    kept = np.zeros((min(most, len(own)), BANDS), dtype=np.uint64)
+    places: list[int] = []
+    for at in np.flatnonzero(own.any(axis=1)).tolist():
+        if len(places) == len(kept):
+            break
+        if not ((kept[: len(places)] == own[at]).sum(axis=1) >= _AGREE).any():
+            kept[len(places)] = own[at]
+            places.append(at)
+    return np.array(places, dtype=np.int64)
 
 
 def near_copies(own: Tokens, others: Tokens, *, same: bool = False) -> NDArray[np.int64]:
     """Pairs (m, 2) of rows of which at least 4 bands agree. same: both are one table, each pair once, no self-pairs."""
     count = np.zeros((len(own), len(others)), dtype=np.int16)
     for band in range(BANDS):
-        count += own[:, band, None] == others[None, :, band]
+        count += (own[:, band, None] == others[None, :, band]) & (own[:, band, None] > 0)
     if same:
         count = np.triu(count, k=1)
     return np.argwhere(count >= _AGREE).astype(np.int64)

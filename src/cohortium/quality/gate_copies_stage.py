@@ -1,13 +1,16 @@
-"""Near-copies of a site's records at other sites, in three exchanges before the model (`[quality] copies`).
+"""Near-copies of a site's records at other sites, in four exchanges before the model (`[quality] copies`).
 
-    ask       sums: of the sites' standardised training rows and their number, of 32 random bytes of each site, and how
-              many sites hold how many sets; then mean and secret are known to those in the run, and to nobody else
-    tell      shown as committed (`core.marks`): each site's sets of tokens (`gate_copies`), training and held-out apart
+    size      shown as committed (`core.marks`): whether a site has 20 training records, and how many sets of each part.
+              Where fewer than three have, it ends here, and nobody is asked for a row
+    ask       sums: of the sites' standardised training rows and their number, and of 32 random bytes of each site; then
+              mean and secret are known to those in the run, and to nobody else
+    tell      shown as committed: each site's sets of tokens (`gate_copies`), training and held-out apart
     compare   each site compares its own rows and remembers what it found; state and model keep none of all that
 
 A set holds the tokens of 5 to 128 records, dealt by chance, so that the bands of one record are not linked and
 strangers do not agree; parts below 5 records tell nothing and are compared all the same. Sites below 20 training
-records add nothing to the mean. Of more than 2,560 training or 1,280 held-out records chance draws which are told.
+records add nothing to the mean. Equal records count once, near-copies inside a part are told once, and records without
+spread neither count nor are told. Of more than 2,560 training or 1,280 held-out records chance draws which are told.
 
 No guarantee: whoever is in the run can look a known patient up, and who lies can blind the look or make it alarm.
 Design: harmful-data.md 2.
@@ -38,6 +41,7 @@ from cohortium.quality.gate_copies import (
     CopyTokens,
     Found,
     check_copies,
+    different,
     found_elsewhere,
     standardised,
     tokens,
@@ -62,7 +66,7 @@ NO_GUARANTEE = (
 )
 """For the page of every such run."""
 
-_ASK, _TELL, _COMPARE, _OVER = range(4)
+_SIZE, _ASK, _TELL, _COMPARE, _OVER = range(5)
 _FINE, _FEW, _ODD, _NARROW = range(4)
 _WHY = {
     _FEW: "fewer than 3 sites hold 20 training records, or none has 5 to tell of",
@@ -74,6 +78,11 @@ _LEAST_TOLD, _LEAST_MEAN = 5, 20
 _LEAST_SITES, _MOST_SITES, _MOST_ROWS = 3, 128, 1 << 24
 _BITS, _TOKEN_BITS, _WORDS = 30, 48, 8
 _NAMED = 5
+_MANY, _LEAST_MANY = 5, 5  # more than every fifth record, and at least so many
+_MANY_FOUND = (
+    "more than a fifth of the records here have near-copies at other sites: either the same patients were sent by two "
+    "hospitals, or the columns tell too little to tell strangers apart; compare a few by hand"
+)
 _LIES = {1: "same part", 2: "other part", 3: "both parts"}
 
 Integers = NDArray[np.int64]
@@ -86,21 +95,23 @@ class CopiesAtSites:
 
     learns_by: ClassVar[Literal["sums"]] = "sums"
     looks_beside: ClassVar[bool] = True
-    max_rounds: ClassVar[int] = 3
+    max_rounds: ClassVar[int] = 4
 
     def initial(self, layout: Layout, *, rng: np.random.Generator) -> Parameters:
         """`step`, and `why` nothing is compared."""
-        return _over(_NARROW) if layout.n_features < LEAST_VALUES else _at(_ASK)
+        return _over(_NARROW) if layout.n_features < LEAST_VALUES else showing_once(_at(_SIZE))
 
     def fit(
         self, start: Parameters, examples: Examples, *, instructions: Instructions, rng: np.random.Generator
     ) -> Fitted:
-        """What this site adds to the sums, or shows; in the last exchange what it remembers."""
+        """What this site shows, or adds to the sums; in the last exchange what it remembers."""
         beside, step = instructions.beside, int(start["step"][0])
         if beside is None:
             raise InvariantBroken("the look for copies needs its site's held-out rows")
         memory = Parameters()
-        if step == _ASK:
+        if step == _SIZE:
+            told = {"size": _size(examples, beside)}
+        elif step == _ASK:
             told = _asked(examples, beside)
         elif step == _TELL:
             told = _told(start, examples, beside)
@@ -110,19 +121,20 @@ class CopiesAtSites:
         return Fitted(parameters=Parameters(told), n_samples=len(examples), memory=memory)
 
     def refuse(self, answer: Parameters, *, site: str) -> None:
-        """Raise PeerError for sums that no site can add. Sets that are shown are looked at in `gather`."""
+        """Raise PeerError for sums that no site can add. What is shown is looked at in `gather`."""
         if "words" not in answer:
             return
         n, sites = (int(v) for v in answer["counted"])
         rows, words = (np.asarray(answer[name], dtype=np.int64) for name in ("rows", "words"))
-        sets = [np.asarray(answer[part], dtype=np.int64) for part in _PARTS]
         fine = (sites == 1 and n >= _LEAST_MEAN) or (sites == n == 0 and not rows.any())
         fine &= bool((np.abs(rows) <= n << _BITS).all() and (words >= 0).all() and (words < 1 << 32).all())
-        if not fine or n > _MOST_ROWS or any((one < 0).any() or one.sum() > 1 for one in sets):
+        if not fine or n > _MOST_ROWS:
             raise PeerError(f"update of site '{site}': no site can add this to the look for copies", site=site)
 
     def gather(self, parameters: Parameters, answers: Mapping[str, Parameters]) -> Parameters:
-        """The sets of all sites. Raises PeerError, naming the site, for anything else than sets of tokens."""
+        """The sizes or the sets of all sites. Raises PeerError, naming the site, for anything else."""
+        if int(parameters["step"][0]) == _SIZE:
+            return Parameters({site: _size_told(answer, site=site) for site, answer in sorted(answers.items())})
         found = {}
         for site, answer in sorted(answers.items()):
             if set(answer) != set(_PARTS):
@@ -138,17 +150,19 @@ class CopiesAtSites:
         return Parameters(found)
 
     def advance(self, start: Parameters, total: Parameters) -> Parameters:
-        """Mean and secret; then with all sets; then nothing but that it is over."""
+        """Room for the sets; then mean and secret; then with all sets; then nothing but that it is over."""
         step = int(start["step"][0])
+        if step == _SIZE:
+            return _sized(total)
         if step == _ASK:
-            return _agreed(total)
+            return _agreed(start, total)
         if step == _TELL:
             kept = start.without([SHOWN, "room"])
             return kept | _at(_COMPARE) | total.prefixed("told")
         return _over(int(start["why"][0]))
 
     def finished(self, parameters: Parameters) -> bool:
-        """After three exchanges, or where there is nothing to compare."""
+        """After four exchanges, or where there is nothing to compare."""
         return int(parameters["step"][0]) >= _OVER
 
     def own(self, parameters: Parameters, training: Examples) -> Parameters:
@@ -198,7 +212,11 @@ def copies_found(
         return [Check(id="copies", level="skipped", found=f"copies at other sites were not looked for: {why}")]
     places = [str(row) for row, _, _ in copies_listed(found, rows)]
     listed = f" (rows {', '.join(places[:_NAMED])}{', ...' * (len(places) > _NAMED)})" if places else ""
-    checks = check_copies(found, where="at other sites")
+    marks = np.concatenate([found.training, found.held_out]) > 0
+    if marks.sum() >= _LEAST_MANY and _MANY * marks.sum() > len(marks):
+        checks = [Check(id="copies", level="warn", found=_MANY_FOUND, fix="compare the patients of a few such records")]
+    else:
+        checks = check_copies(found, where="at other sites")
     return [one if one.level == "ok" else replace(one, found=one.found + listed) for one in checks]
 
 
@@ -222,17 +240,19 @@ def copies_remembered(memory: Parameters) -> Found | None:
 # a site's half
 
 
+def _size(examples: Examples, beside: Beside) -> Integers:
+    held = [_n_different(standardised(_numbers(one))) for one in (examples, beside.held_out)]
+    sets = [_n_sets(n, most) for n, most in zip(held, _MOST_SETS, strict=True)]
+    return np.array([held[0] >= _LEAST_MEAN, *sets], dtype=np.int64)
+
+
 def _asked(examples: Examples, beside: Beside) -> dict[str, Integers]:
-    rows, enough = standardised(_numbers(examples)), len(examples) >= _LEAST_MEAN
-    total = fp.to_fixed(rows, _BITS, what="rows").sum(axis=0) if enough else np.zeros(rows.shape[1], dtype=np.int64)
-    sizes = {}
-    for part, most, one in zip(_PARTS, _MOST_SETS, (examples, beside.held_out), strict=True):
-        sizes[part] = np.zeros(most, dtype=np.int64)
-        if n_sets := _n_sets(len(one), most):
-            sizes[part][n_sets - 1] = 1
-    counted = np.array([len(examples), 1] if enough else [0, 0], dtype=np.int64)
+    rows = standardised(_numbers(examples))
+    rows = rows[rows.any(axis=1)] if _n_different(rows) >= _LEAST_MEAN else rows[:0]
+    total = fp.to_fixed(rows, _BITS, what="rows").sum(axis=0)
+    counted = np.array([len(rows), len(rows) > 0], dtype=np.int64)
     words = np.frombuffer(beside.entropy(4 * _WORDS), dtype="<u4").astype(np.int64)
-    return {"rows": total, "counted": counted, "words": words, **sizes}
+    return {"rows": total, "counted": counted, "words": words}
 
 
 def _told(start: Parameters, examples: Examples, beside: Beside) -> dict[str, Integers]:
@@ -241,8 +261,9 @@ def _told(start: Parameters, examples: Examples, beside: Beside) -> dict[str, In
     for part, n_sets in zip(_PARTS, _room(start), strict=True):
         made: Tokens = getattr(own, part)
         told[part] = np.zeros((n_sets, SET_RECORDS * BANDS), dtype=np.int64)
-        if fill := _n_sets(len(made), n_sets):
-            drawn = rng.permutation(len(made))[: fill * SET_RECORDS]
+        order = rng.permutation(len(made))
+        drawn = order[different(made[order], most=n_sets * SET_RECORDS)]
+        if fill := _n_sets(len(drawn), n_sets):
             for place, some in zip(told[part], np.array_split(drawn, fill), strict=False):
                 one = np.unique(made[some]).astype(np.int64)
                 place[len(place) - len(one) :] = one
@@ -272,6 +293,11 @@ def _numbers(examples: Examples) -> NDArray[np.float64]:
     return np.nan_to_num(examples.x.reshape(len(examples), examples.layout.n_features).astype(np.float64))
 
 
+def _n_different(rows: NDArray[np.float64]) -> int:
+    """Standardised rows of which a site can speak: equal ones count once, those without spread not at all."""
+    return len({row.tobytes() for row in rows if row.any()})
+
+
 def _n_sets(n: int, most: int) -> int:
     """Sets of at most 128 records each, none of fewer than 5."""
     return 0 if n < _LEAST_TOLD else min(most, -(-n // SET_RECORDS))
@@ -280,23 +306,39 @@ def _n_sets(n: int, most: int) -> int:
 # what is known to all
 
 
-def _agreed(total: Parameters) -> Parameters:
-    """Mean, secret and room for the sets, or why there are none: into a masked sum anybody could write anything."""
+def _size_told(answer: Parameters, *, site: str) -> Integers:
+    told = answer.get("size")
+    if set(answer) != {"size"} or told is None or told.dtype != np.int64 or told.shape != (1 + len(_PARTS),):
+        raise PeerError(f"site '{site}' tells other things than its size", site=site)
+    size = np.asarray(told, dtype=np.int64)
+    if (size < 0).any() or (size > (1, *_MOST_SETS)).any():
+        raise PeerError(f"site '{site}' tells a size that cannot be", site=site)
+    return size
+
+
+def _sized(told: Parameters) -> Parameters:
+    """Room for the sets of the largest site, or why nobody is asked for a row."""
+    enough, *room = np.transpose([np.asarray(size, dtype=np.int64) for size in told.values()])
+    most = np.array([one.max() for one in room], dtype=np.int64)
+    if enough.sum() < _LEAST_SITES or not most.any():
+        return _over(_FEW)
+    return _at(_ASK) | Parameters({"room": most})
+
+
+def _agreed(start: Parameters, total: Parameters) -> Parameters:
+    """Mean and secret, or why there are none: into a masked sum anybody could write anything."""
     n, sites = (int(v) for v in total["counted"])
     words = np.asarray(total["words"], dtype=np.int64)
-    sizes = [np.asarray(total[part], dtype=np.int64) for part in _PARTS]
-    odd = any((one < 0).any() or one.sum() > _MOST_SITES for one in sizes)
-    odd |= bool((words < 0).any() or (words >= _MOST_SITES << 32).any())
+    odd = bool((words < 0).any() or (words >= _MOST_SITES << 32).any())
     if odd or not 0 <= sites <= _MOST_SITES or not sites * _LEAST_MEAN <= n <= _MOST_SITES * _MOST_ROWS:
         return _over(_ODD)
-    if sites < _LEAST_SITES or not any(one.any() for one in sizes):
+    if sites < _LEAST_SITES:
         return _over(_FEW)
     mean = np.asarray(total["rows"], dtype=np.int64).astype(np.float64) / float(n << _BITS)
     if (np.abs(mean) > 1.0).any():
         return _over(_ODD)
-    room = [int(np.flatnonzero(one)[-1]) + 1 if one.any() else 0 for one in sizes]
     secret = np.frombuffer(hashlib.sha256(b"cohortium-copies-1" + words.astype("<i8").tobytes()).digest(), np.uint8)
-    return showing_once(_at(_TELL) | Parameters({"mean": mean, "secret": secret, "room": np.array(room, np.int64)}))
+    return showing_once(start | _at(_TELL) | Parameters({"mean": mean, "secret": secret}))
 
 
 def _no_sets(sets: Integers) -> str:
