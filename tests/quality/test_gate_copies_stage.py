@@ -224,6 +224,18 @@ def test_blank_records_of_two_sites_are_no_copies():
     assert Run(held).listed("b") == [(6, "training", "same part")]
 
 
+def test_strangers_in_columns_of_three_causes_are_never_a_fail():
+    loads = np.random.default_rng(9).normal(size=(3, 196))
+    held = {}
+    for at, site in enumerate(SITES):
+        rng = np.random.default_rng(at)
+        x = rng.normal(size=(60, 3)) @ loads + 0.2 * rng.normal(size=(60, 196))
+        held[site] = (x[:45], x[45:])
+    run = Run(held)
+    assert all([one[0] for one in run.checks(site)] == ["warn"] for site in SITES)
+    assert all("tell too little" in run.checks(site)[0][1] for site in SITES)
+
+
 def test_where_more_than_a_fifth_is_found_elsewhere_the_columns_may_tell_too_little():
     held = parts()
     held["b"][0][:12] = held["a"][0][:12]
@@ -267,16 +279,36 @@ def test_too_few_large_sites_compare_nothing_and_say_so():
 
 @pytest.mark.parametrize("large", [2, 3])
 def test_nobody_is_asked_for_a_row_before_three_sites_have_told_twenty_records(large):
-    held = parts()
-    for at, site in enumerate(SITES[large:]):
-        held[site] = (POOL[300 + 25 * at : 319 + 25 * at], POOL[390:395])
-    run = Run(held, masked=True)
+    run = Run(with_large(large), masked=True)
     asked = [told for told in run.told if "rows" in told["a"]]
     assert len(asked) == (large == 3)
     assert any(name.endswith("copies/model/mean") for state in run.states for name in state) == (large == 3)
     assert run.checks("a")[0][0] == ("ok" if large == 3 else "skipped")
     for told in asked:
         assert sum(one["rows"].any() for one in told.values()) == large
+
+
+def with_large(n):
+    """Only so many sites hold 20 training records."""
+    held = parts()
+    for at, site in enumerate(SITES[n:]):
+        held[site] = (POOL[300 + 25 * at : 319 + 25 * at], POOL[390:395])
+    return held
+
+
+def test_who_claims_a_size_and_adds_nothing_is_not_found_but_no_state_holds_a_mean():
+    """Said in the docs: nobody sees whether a site holds what it claims."""
+    claims = of("d", lambda told: {"size": np.array([1, 1, 1])})
+    run = Run(with_large(2), masked=True, lies={0: claims})
+    assert sum(one["rows"].any() for one in run.told[-1].values()) == 2
+    assert run.checks("a")[0][0] == "skipped"
+    assert not any(name.endswith("copies/model/mean") for state in run.states for name in state)
+
+
+def test_where_large_sites_fall_out_before_their_rows_are_in_no_state_holds_a_mean():
+    run = Run(with_large(3), masked=True, absent={("c", 1)})
+    assert run.checks("a")[0][0] == "skipped"
+    assert not any(name.endswith("copies/model/mean") for state in run.states for name in state)
 
 
 def test_equal_and_blank_training_records_do_not_make_a_large_site():
