@@ -156,6 +156,9 @@ class InlineCrew:
         self.riders.hear(self.work.program, state, updates)
         return self.work.merge(state, updates)
 
+    def refuse(self, state, shown):
+        self.work.refuse(state, shown)
+
     def _beside_all(self, state):
         if self._study.quality.gate == "site":
             return ()

@@ -156,6 +156,8 @@ def test_a_merge_that_fails_in_any_way_stops_no_node(hire):
     foreman = hire()
     with pytest.raises(ArithmeticError, match="Error"):
         foreman.merge(Parameters({"clock": np.array([99, 0])}), [foreman.train(1, foreman.start())])
+    with pytest.raises(ArithmeticError, match="Error"):
+        foreman.refuse(Parameters({"clock": np.array([99, 0])}), [foreman.train(1, foreman.start())])
 
 
 def test_closing_ends_a_training_at_once(hire, slow_study):

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cohortium.core.marks import shows
 from cohortium.core.parameters import Parameters
 from cohortium.data.readers import read
 from cohortium.data.table import Table
@@ -37,8 +38,8 @@ def worker(plan):
     stream = ours.makefile("rwb")
     write_word(stream, Word(0, "plan", plan))
 
-    def ask(word, text=None, arrays=()):
-        write_word(stream, Word(5, word, {"sites": ["bonn", "lund"], **(text or {})}, arrays))
+    def ask(word, text=None, arrays=(), updates=()):
+        write_word(stream, Word(5, word, {"sites": ["bonn", "lund"], **(text or {})}, arrays, tuple(updates)))
         while (said := read_word(stream)).word == "fraction":
             assert round(said.text["fraction"] / FRACTION_STEP) >= 1
         assert said.number == 5
@@ -102,8 +103,8 @@ secure_aggregation = false
 """
 
 
-def ended_audit(folder):
-    """The state after the last exchange of bonn, whose labels are reversed, and five others; their names."""
+def audit_works(folder):
+    """Of bonn, whose labels are reversed, and five others; their names."""
     study = read_study(folder / "study.toml")
     tables = {"bonn": read(folder / "bonn.csv")}
     for k, site in enumerate(("graz", "lund", "oslo", "porto", "riga"), start=2):
@@ -113,7 +114,12 @@ def ended_audit(folder):
         label = (a - 0.5 * b + rng.normal(0, 0.8, 60) <= 0).astype(float)
         tables[site] = Table.from_columns({"a": a, "b": b, "sex": sex, "label": label})
     sites = sorted(tables)
-    works = [ward_work(open_ward(study, tables[s], site=s, secret=bytes(32)), sites=sites) for s in sites]
+    return [ward_work(open_ward(study, tables[s], site=s, secret=bytes(32)), sites=sites) for s in sites], sites
+
+
+def ended_audit(folder):
+    """The state after the last exchange."""
+    works, sites = audit_works(folder)
     state = works[0].start()
     while not works[0].finished(state):
         state = works[0].merge(state, [work.train(1, state) for work in works])
@@ -134,6 +140,20 @@ def test_after_an_audit_a_worker_tells_the_verdicts_and_drafts_what_it_leaves(wo
     assert json.loads(answer.text["record"])["quality"]["sites"]["bonn"]["repair"] == "label-polarity"
     drafts = [".evidence.json.draft", ".scores.json.draft", ".suspects.csv.draft"]
     assert sorted(one.name for one in home.iterdir()) == drafts
+
+
+def test_a_row_that_no_site_can_show_names_its_site_before_any_merge_and_right_ones_pass(worker, home_of_bonn):
+    path = home_of_bonn / "study.toml"
+    path.write_text(path.read_text() + AUDIT)
+    works, sites = audit_works(home_of_bonn)
+    state = works[0].start()
+    while not shows(state):
+        state = works[0].merge(state, [work.train(1, state) for work in works])
+    shown = [work.train(1, state) for work in works]
+    assert worker("refuse", {"sites": sites}, (state,), shown).word == "done"
+    shown[2] = replace(shown[2], parameters=shown[1].parameters)
+    told = worker("refuse", {"sites": sites}, (state,), shown).text
+    assert (told["kind"], told["site"]) == ("peer", sites[2])
 
 
 def test_a_training_judges_nobody(worker):

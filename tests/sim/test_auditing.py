@@ -173,6 +173,9 @@ class Lying(SiteWork):
         update = super().train(round, state)
         return self._change(update)
 
+    def refuse(self, state, shown):
+        """It finds nothing wrong in what it shows."""
+
 
 def framing(update):
     """Site 7 adds a reversed site's numbers to the row of site 0."""
@@ -184,11 +187,22 @@ def framing(update):
     return replace(update, parameters=Parameters({"table": table}))
 
 
-def test_a_site_that_answers_for_another_is_dropped_by_name_and_convicts_nobody(sites):
-    open_ = study(secure_aggregation=False)
-    works = audit_works(open_, sites, detector=DETECTOR, chance=Chance(5, secrets_from_system=False))
-    works["site-07"] = Lying(works["site-07"], framing)
-    run = run_swarm(Setting(study=open_, works=works, chance=Chance(5, secrets_from_system=False)))
+def impossible(update):
+    """Site 7 shows a number in its own row that no site can have found."""
+    if "table" not in update.parameters:
+        return update
+    table = np.array(update.parameters["table"])
+    table[7, FIELDS.index("two_class")] = 2
+    return replace(update, parameters=Parameters({"table": table}))
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize("change", [framing, impossible])
+def test_a_site_that_shows_what_is_no_row_of_its_own_is_dropped_by_name_and_convicts_nobody(sites, change, secure):
+    plan = study(secure_aggregation=secure)
+    works = audit_works(plan, sites, detector=DETECTOR, chance=Chance(5, secrets_from_system=False))
+    works["site-07"] = Lying(works["site-07"], change)
+    run = run_swarm(Setting(study=plan, works=works, chance=Chance(5, secrets_from_system=False)))
     run.ledger.close()
     program = works["site-00"].program
     table = auditor_of(program).table(program.model(run.state), DETECTOR.rules)

@@ -10,7 +10,7 @@ from cohortium.core.parameters import Parameters
 from cohortium.core.study import Study
 from cohortium.core.update import Update
 from cohortium.data.table import Table
-from cohortium.errors import RunFailed
+from cohortium.errors import TrainingFailed
 from cohortium.sim.simulate import run_simulation
 from cohortium.swarm.program import SiteWork
 
@@ -155,25 +155,50 @@ def test_strangers_are_cleared_in_one_sentence_and_without_the_setting_nothing_i
     assert copies_of(run_simulation(study(cohort={"columns": {}}), tables).record) == []
 
 
-@pytest.mark.parametrize("masked", [False, True])
-def test_who_tells_tokens_twice_is_named_and_under_masks_the_run_ends_with_its_name(masked, monkeypatch):
-    tables, conclude = {f"site-{at}": Table.from_columns(echoing(at)) for at in range(5)}, SiteWork.conclude
+def of_site_3(change):
+    """`SiteWork.conclude` with other tokens of one site, which finds nothing wrong in them."""
+    conclude, refuse = SiteWork.conclude, SiteWork.refuse
 
-    def twice(work, state, fitted):
+    def concluded(work, state, fitted):
         update = conclude(work, state, fitted)
         sets = update.parameters.get("training", np.zeros(1)).copy()
         if work.site != "site-3" or sets.ndim != 2:
             return update
-        sets[0, -2] = sets[0, -1]
+        change(sets)
         return Update(site=work.site, parameters=update.parameters | Parameters({"training": sets}), weight=1)
 
-    monkeypatch.setattr(SiteWork, "conclude", twice)
-    quality, privacy = {"gate": "consortium", "copies": True}, {"secure_aggregation": masked}
-    plan = study(cohort={"columns": {}}, quality=quality, privacy=privacy)
-    if masked:
-        with pytest.raises(RunFailed, match=r"^failed \(site-3, exchange, unusable\)$"):
-            run_simulation(plan, tables)
-        return
-    record = run_simulation(plan, tables).record
-    assert [dict(one.missing) for one in record.rounds if one.missing] == [{"site-3": "exchange, unusable"}]
-    assert copies_of(record) == [("ok", "no site is warned; 5 of 5 could be compared with the others")]
+    def refused(work, state, shown):
+        if work.site != "site-3":
+            refuse(work, state, shown)
+
+    return concluded, refused
+
+
+def twice(sets):
+    sets[0, -2] = sets[0, -1]
+
+
+def failing(sets):
+    raise TrainingFailed("no device", code="device")
+
+
+def test_who_tells_tokens_twice_is_voted_out_by_name_also_under_masks_and_costs_no_more_than_one_that_fails(
+    monkeypatch,
+):
+    tables = {f"site-{at}": Table.from_columns(echoing(at)) for at in range(5)}
+    records = {}
+    for name, change, masked in (("open", twice, False), ("masked", twice, True), ("gone", failing, True)):
+        with monkeypatch.context() as patched:
+            for method, changed in zip(("conclude", "refuse"), of_site_3(change), strict=True):
+                patched.setattr(SiteWork, method, changed)
+            quality, privacy = {"gate": "consortium", "copies": True}, {"secure_aggregation": masked}
+            plan = study(cohort={"columns": {}}, quality=quality, privacy=privacy)
+            records[name] = run_simulation(plan, tables).record
+    missing = {name: [dict(one.missing) for one in record.rounds if one.missing] for name, record in records.items()}
+    assert missing["open"] == missing["masked"] == [{"site-3": "exchange, unusable"}]
+    assert missing["gone"] == [{"site-3": "train, device"}]
+    merges = {name: [one.merge for one in record.rounds] for name, record in records.items()}
+    assert merges["open"] == merges["masked"]
+    assert merges["gone"] == merges["masked"]
+    for name in ("open", "masked"):
+        assert copies_of(records[name]) == [("ok", "no site is warned; 5 of 5 could be compared with the others")]

@@ -8,13 +8,16 @@ import pytest
 
 from cohortium.core.exact import weighted_sum
 from cohortium.core.exchange import MASKED, PLAIN
+from cohortium.core.marks import showing
 from cohortium.core.messages import body_of, decode
 from cohortium.core.parameters import Parameters
 from cohortium.core.update import Aggregate, Update
+from cohortium.errors import PeerError, TrainingFailed
 from cohortium.privacy.secagg.guard import MaskedGuard
 from cohortium.swarm import actions as do
 from cohortium.swarm import events as ev
 from cohortium.swarm.machine import RoundMachine
+from cohortium.swarm.reasons import REASONS
 from cohortium.swarm.waiting import Policy
 from cohortium.transport.memory import MemoryNetwork
 
@@ -236,10 +239,11 @@ def guard_of(site):
     return MaskedGuard(site, entropy=lambda n: hashlib.shake_256(f"{site} {next(calls)}".encode()).digest(n))
 
 
-def counting(kit, n_sites=5, *, masked=True, change=None, **more):
+def counting(kit, n_sites=5, *, masked=True, change=None, works=None, **more):
     options = {}
     for site in (f"site-{i}" for i in range(n_sites)):
-        options[site] = {"work": CountWork(site)} | ({"guard": guard_of(site)} if masked else {})
+        work = works[site] if works else CountWork(site)
+        options[site] = {"work": work} | ({"guard": guard_of(site)} if masked else {})
         if change is not None and site in change:
             options[site]["guard"] = change[site](options[site]["guard"])
     return kit.run(n_sites, min_sites=3, options=options, **more)
@@ -337,6 +341,58 @@ def test_bad_key_is_noticed_by_all_and_its_sender_voted_out(swarm) -> None:
     assert [(a["site"], a["reason"]) for a in dropped[:1]] == [("site-3", 5)]  # dealing
     assert np.array_equal(result.nodes["site-0"].state["total"], counts(["site-0", "site-1", "site-2", "site-4"]))
     assert result.ledger.view.finals[0].contributors == ("site-0", "site-1", "site-2", "site-4")
+
+
+class ShownCounts:
+    """Counting in which every answer is public. refuse: whom it refuses, or the error it meets."""
+
+    def __init__(self, site, refuse=None) -> None:
+        self.inner, self.refused = CountWork(site), refuse
+
+    def start(self):
+        return showing(self.inner.start())
+
+    def merge(self, state, updates):
+        assert [one.site for one in updates.shown] == list(updates.contributors)
+        return showing(self.inner.merge(state, updates))
+
+    def refuse(self, state, shown):
+        assert state.digest == self.start().digest
+        for one in shown:
+            assert one.parameters == CountWork(one.site).train(1, state).parameters
+        if isinstance(self.refused, str) and self.refused in {one.site for one in shown}:
+            raise PeerError("shows what cannot be", site=self.refused)
+        if isinstance(self.refused, Exception):
+            raise self.refused
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+def shown_counts(swarm, **refuse):
+    """One round of five; refuse: by site, whom it refuses, or the error it meets."""
+    works = {f"site-{i}": ShownCounts(f"site-{i}", refuse.get(f"site_{i}")) for i in range(5)}
+    return counting(swarm, rounds=1, works=works)
+
+
+def test_who_shows_what_all_refuse_is_voted_out_before_the_sum_and_the_others_get_theirs(swarm) -> None:
+    result = shown_counts(swarm, site_0="site-3", site_1="site-3", site_2="site-3", site_4="site-3")
+    (dropped,) = result.ledger.named("Dropped")
+    assert (dropped["site"], dropped["reason"]) == ("site-3", REASONS["unusable"])
+    rest = ("site-0", "site-1", "site-2", "site-4")
+    assert np.array_equal(result.nodes["site-0"].state["total"], counts(rest))
+    assert [one.contributors for one in result.ledger.view.finals] == [rest]
+    assert set(result.outcomes.values()) == {"partial (4/5 sites)"}
+
+
+def test_who_shows_what_it_can_is_in_the_sum_and_one_site_alone_or_one_that_cannot_look_puts_nobody_out(swarm) -> None:
+    assert set(shown_counts(swarm).outcomes.values()) == {"complete"}
+    assert set(shown_counts(swarm, site_2=ZeroDivisionError(), site_4=TrainingFailed("x")).outcomes.values()) == {
+        "complete"
+    }
+    accused = shown_counts(swarm, site_2="site-3")
+    assert "site-3" not in {one["site"] for one in accused.ledger.named("Dropped")}
+    assert "site-3" in accused.ledger.view.finals[0].contributors
 
 
 def test_run_whose_sums_never_open_ends_after_three_rounds_and_accuses_nobody(swarm) -> None:

@@ -204,6 +204,10 @@ class Work(Protocol):
         """The next state from updates sorted by site, or from their sum; the same bits on every node."""
         ...
 
+    def refuse(self, state: Parameters, shown: Sequence[Update]) -> None:
+        """Raise PeerError, naming the site, for a public answer that `merge` would refuse. Asked when it is heard."""
+        ...
+
     def adopt(self, round: int, state: Parameters, own: Update | None) -> Mapping[str, float]:
         """Take a final merge; `own` is this site's update if the merge lists it. Returns measures."""
         ...

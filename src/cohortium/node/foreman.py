@@ -145,6 +145,10 @@ class Foreman:
             return self._asked("merge", arrays=(state,), aggregate=updates).arrays[0]
         return self._asked("merge", arrays=(state,), updates=tuple(updates)).arrays[0]
 
+    def refuse(self, state: Parameters, shown: Sequence[Update]) -> None:
+        """Raises like `merge`."""
+        self._asked("refuse", arrays=(state,), updates=tuple(shown))
+
     def finished(self, state: Parameters) -> bool:
         """Whether the program is over."""
         return bool(self._asked("finished", arrays=(state,)).text["finished"])
@@ -377,7 +381,7 @@ def _opened(answer: Word, word: str) -> Word:
             raise PeerError(sentence, site=str(told.get("site", "")))
         case "training":
             raise TrainingFailed(sentence, stage=str(told.get("stage") or "train"), code=code)
-    if word == "merge":  # whatever fails on what peers sent fails at every honest site, and stops none of them
+    if word in ("merge", "refuse"):  # what fails on what peers sent fails at every honest site, and stops none of them
         raise ArithmeticError(sentence)
     if word in ("look", "train", "prepare", "measure", "budget", "audit", "judge", "record"):
         raise TrainingFailed(sentence, stage="train" if word == "train" else "load", code=code)

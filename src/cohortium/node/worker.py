@@ -171,6 +171,11 @@ class Bench:
             self.riders.hear(program, asked.arrays[0], updates)
         return Word(0, "done", arrays=(program.merge(asked.arrays[0], updates),))
 
+    def refuse(self, asked: Word) -> Word:
+        """Nothing, where all answers shown can be merged. arrays: the state."""
+        self.program(_sites(asked)).refuse(asked.arrays[0], asked.updates)
+        return Word(0, "done")
+
     def finished(self, asked: Word) -> Word:
         """Whether the program is over."""
         return Word(0, "done", {"finished": self.program(_sites(asked)).finished(asked.arrays[0])})
@@ -235,7 +240,9 @@ def _sites(asked: Word) -> tuple[str, ...]:
     return tuple(asked.text["sites"])
 
 
-_TASKS = ("look", "prepare", "start", "train", "merge", "finished", "measure", "budget", "audit", "judge", "record")
+_TASKS = (
+    "look", "prepare", "start", "train", "merge", "refuse", "finished", "measure", "budget", "audit", "judge", "record",
+)  # fmt: skip
 
 
 def _of_purse(

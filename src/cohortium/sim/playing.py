@@ -117,6 +117,9 @@ class _VectorWork:
         mean = np.divide(whole.total["w"], float(whole.weight))
         return Parameters({"w": mean, "merges": np.asarray(state["merges"]) + 1})
 
+    def refuse(self, state: Parameters, shown: Sequence[Update]) -> None:
+        """Nothing is shown."""
+
     def adopt(self, round: int, state: Parameters, own: Update | None) -> Mapping[str, float]:
         self._memory = Parameters({"merges": np.asarray(state["merges"])})
         return {"mean": float(np.asarray(state["w"])[0])}

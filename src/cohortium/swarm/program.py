@@ -196,6 +196,12 @@ class Program:
             over = over or stopped
         return self._open(merged, index + 1) if over else merged
 
+    def refuse(self, state: Parameters, shown: Sequence[Update]) -> None:
+        """Raise PeerError, naming the site, for an answer that is shown in this state and that `merge` would refuse."""
+        index, _ = self.position(state)
+        gathering: Gathering = self.stages[index].learner  # type: ignore[assignment]
+        gathering.gather(self.turn(state).start, {one.site: one.parameters for one in shown})
+
     def _open(self, state: Parameters, index: int) -> Parameters:
         """Hand the clock to stage `index` and put its first parameters into the state."""
         state |= Parameters({"clock": np.array([index, 0], dtype=np.int64)})
@@ -265,6 +271,10 @@ class SiteWork:
     def merge(self, state: Parameters, updates: Sequence[Update] | Aggregate) -> Parameters:
         """The program's merge."""
         return self.program.merge(state, updates)
+
+    def refuse(self, state: Parameters, shown: Sequence[Update]) -> None:
+        """The program's refusal."""
+        self.program.refuse(state, shown)
 
     def memory(self) -> Parameters:
         """This site's private arrays."""

@@ -39,7 +39,8 @@ REASONS: dict[str, int] = {
 }
 """What each code says. lost: a payload this site once had. inputs: a merge not made of the commits on the ledger.
 differs: what this site computed is not what the others agreed on. unusable: a payload that cannot be merged, because
-it is another site's or another round's, is not finite, weighs more than any may, or leaves the range of the sum.
+it is another site's or another round's, is not finite, weighs more than any may, leaves the range of the sum, or
+shows what no site can have found.
 path_readonly, disk: this site cannot write where it must, or has no room. shared_memory: a worker was killed because
 /dev/shm is too small. certificate: of this site, expired or not the one on the ledger. leak: rows of patients stood
 exactly in an update that nothing protected, so it was not sent."""

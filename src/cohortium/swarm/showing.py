@@ -3,7 +3,8 @@
 Every site commits the salted digest of its answer before the round closes, with its own key, on the ledger. Under
 masks that payload never leaves; where the state says so (`core.marks.shows`) it travels with the first payload of the
 recipe, after the closing, so nobody could answer knowing the answers of others, and nobody can answer for somebody
-else: masks hide who has added what to a sum, the ledger does not hide who has committed what. Pure.
+else: masks hide who has added what to a sum, the ledger does not hide who has committed what. Whoever shows what the
+merge would refuse is out before anything is masked for it (`Workshop.run_step`). Pure.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ burnt when the round is final. Nothing here decides what happens next.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -204,9 +205,11 @@ class Workshop:
             return ev.Failed("exchange", "lost", round=action.round)
         received = self._gather(action.inputs)
         showing = showing_step(guard.recipe) if shows(self.state) else ""
+        try:  # before anything is masked for whoever shows what cannot be, and before a share of any key is given
+            await self._refuse(view, action.inputs.get(showing, {}), base=context.base)
+        except PeerError as wrong:
+            return ev.Failed("exchange", "unusable", where=str(wrong), round=action.round, site=wrong.site)
         try:
-            for site in sorted(action.inputs.get(showing, {})):  # before anything is masked for it
-                self._shown(view, action.inputs[showing], site)
             arrays = await self._ports.blocking(lambda: guard.step(action.step, context, own=own, received=received))
             if showing == action.step and commit is not None:
                 arrays = with_shown(arrays, self._courier.payloads[commit.digest])
@@ -319,6 +322,16 @@ class Workshop:
             self._payload(held[site]), site=site, run=view.run, round=round.number, committed=commit.digest,
             limits=self._ports.limits,
         )  # fmt: skip
+
+    async def _refuse(self, view: RunView, held: Mapping[str, bytes], *, base: bytes) -> None:
+        """Raise PeerError, naming the site, for an answer that is shown and cannot be merged.
+
+        Whatever else fails in looking accuses nobody: the merge will meet it again.
+        """
+        state, shown = self.state, tuple(self._shown(view, held, site) for site in sorted(held))
+        if shown and self.base == base:
+            with contextlib.suppress(TrainingFailed, ArithmeticError, ValueError, LookupError, MemoryError):
+                await self._ports.blocking(lambda: self._ports.work.refuse(state, shown))
 
     def _salted(self, view: RunView, open_: Update) -> Update:
         """An answer that lies open, with the salt of its commitment. Raises PeerError, naming the site."""
