@@ -118,7 +118,7 @@ def test_no_command_is_named_where_none_goes_on(tmp_path):
 )
 def test_a_finished_run_is_replaced_only_when_asked(record, words, tmp_path):
     (tmp_path / "report.html").write_text("somebody's")
-    with pytest.raises(UsageError, match="holds 'report.html' without a run; choose"), opened(tmp_path):
+    with pytest.raises(UsageError, match=r"holds 'report\.html' without a run; choose"), opened(tmp_path):
         pytest.fail("the run began")
     (tmp_path / "report.html").unlink()
     (tmp_path / "run.json").write_text(json.dumps(record))
