@@ -109,6 +109,7 @@ def to_the_model(foreman, state):
     return state
 
 
+@pytest.mark.slow
 def test_progress_is_told_in_coarse_steps(hire, slow_study):
     heard = []
     foreman = hire(plan=slow_study, told=heard.append)
@@ -119,6 +120,7 @@ def test_progress_is_told_in_coarse_steps(hire, slow_study):
     assert all(round(fraction / 0.05, 6) == round(fraction / 0.05) for fraction in told)
 
 
+@pytest.mark.slow
 def test_a_pure_call_is_asked_again_of_a_new_worker(hire):
     foreman = hire()
     state = foreman.start()
@@ -181,6 +183,7 @@ def test_closing_ends_a_training_at_once(hire, slow_study):
     assert process_of(foreman).poll() is not None
 
 
+@pytest.mark.slow
 def test_a_training_that_takes_longer_than_a_round_may_is_ended(hire, slow_study):
     from dataclasses import replace
 

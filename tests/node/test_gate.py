@@ -199,6 +199,7 @@ def copies_of(made, site):
     return [(one["level"], one["found"]) for one in checks]
 
 
+@pytest.mark.slow
 def test_two_hospitals_with_one_patient_are_told_their_own_rows_and_no_model_keeps_a_token(world):
     hospitals = {f"site-{at}": wide(at) for at in range(4)}
     for name, column in hospitals["site-2"].items():
@@ -225,6 +226,7 @@ def test_two_hospitals_with_one_patient_are_told_their_own_rows_and_no_model_kee
     assert len(logged(made, "site-0")) == 1
 
 
+@pytest.mark.slow
 def test_a_hospital_that_is_killed_after_it_has_compared_still_knows_what_it_found(world):
     hospitals = {f"site-{at}": wide(at, n=50) for at in range(4)}
     for name, column in hospitals["site-2"].items():

@@ -64,6 +64,7 @@ def test_a_wrong_unit_and_reversed_labels_are_said_on_screen_in_the_record_and_o
     assert "column &#39;glucose&#39;: looks like mg/dL" in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_sound_sites_are_cleared_in_two_sentences_and_a_study_without_the_gate_has_none():
     tables = {f"site-{at}": hospital(at) for at in range(8)}
     said = []
@@ -182,6 +183,7 @@ def failing(sets):
     raise TrainingFailed("no device", code="device")
 
 
+@pytest.mark.slow
 def test_who_tells_tokens_twice_is_voted_out_by_name_also_under_masks_and_costs_no_more_than_one_that_fails(
     monkeypatch,
 ):

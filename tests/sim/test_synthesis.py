@@ -63,6 +63,7 @@ def test_masks_change_nothing(fitted):
     assert plain.saved.state.digest == fitted[0].saved.state.digest
 
 
+@pytest.mark.slow
 def test_the_contract_itself_records_the_same_generator(fitted, tmp_path):
     pytest.importorskip("eth", reason="py-evm is not installed: pip install 'cohortium[evm]'")
     made = fit(study(), tables(), out=tmp_path / "g", ledger="local")
