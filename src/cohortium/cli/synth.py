@@ -88,7 +88,7 @@ def sample(
     screen = Screen(as_json=as_json)
     saved = open_generator(folder)
     files = [output] if sets == 1 else [output.with_name(f"{output.stem}-{k + 1}{output.suffix}") for k in range(sets)]
-    not_over(folder / FILE, files)
+    not_over(files, folder / FILE)
     if not replace:
         check_free(files)
     broken: dict[str, int] = {}
@@ -157,8 +157,7 @@ def validate(
     from cohortium.sim.synth_tables import validate_files
 
     screen = Screen(as_json=as_json)
-    for source in (real, synthetic, schema, holdout, bench_file):
-        not_over(source or real, [report] if report is not None else [])
+    not_over([report], real, synthetic, schema, holdout, bench_file)
     study = read_study(schema)
     with placed(schema):
         found = validate_files(
@@ -212,8 +211,7 @@ def gate(
     from cohortium.sim.synth_gate import ask_gate, check_verdict
 
     screen = Screen(as_json=as_json)
-    for source in (synthetic, schema, real, holdout):
-        not_over(source or synthetic, [verdict] if verdict is not None else [])
+    not_over([verdict], synthetic, schema, real, holdout)
     study = read_study(schema)
     if check is not None:
         check_verdict(study, table=synthetic, verdict=check)

@@ -77,10 +77,11 @@ def write_together(files: Mapping[Path, Iterable[bytes | memoryview]], *, privat
             draft.unlink(missing_ok=True)
 
 
-def not_over(source: Path, files: Iterable[Path]) -> None:
-    """Raises UsageError when one of the files to be written is the one that is read."""
+def not_over(files: Iterable[Path | None], *sources: Path | None) -> None:
+    """Raises UsageError when one of the files to be written is one that is read. None: not given."""
+    read = {source.resolve(): source for source in sources if source is not None}
     for file in files:
-        if file.resolve() == source.resolve():
+        if file is not None and (source := read.get(file.resolve())) is not None:
             raise UsageError(f"'{source}' is what is read; choose another name for what is written")
 
 

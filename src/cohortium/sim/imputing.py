@@ -47,7 +47,7 @@ def impute_file(folder: Path, table: Path, *, out: Path, sets: int, seed: int) -
     Derived flags are computed anew. Raises UsageError, DataError; nothing is written then.
     """
     files = (out,) if sets == 1 else tuple(out.with_name(f"{out.stem}-{k + 1}{out.suffix}") for k in range(sets))
-    not_over(table, files)
+    not_over(files, table)
     saved = open_generator(folder)
     held = read(table, CsvFormat() if table.suffix == ".csv" else None)
     rows = saved.rows_of(held, file=table)

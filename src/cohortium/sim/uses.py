@@ -37,7 +37,7 @@ def balance_files(
 ) -> BalancedTable:
     """The judgement of a larger group; out: where the drawn patients, and they alone, are written."""
     for source in (real, holdout):
-        not_over(source, [out] if out is not None else [])
+        not_over([out], source)
     saved = open_generator(folder)
     rows = _rows(saved, real)
     found = balance(saved.generator, saved.state, rows, _rows(saved, holdout), where=where, share=share, seed=seed)
