@@ -1,12 +1,14 @@
 """Our `ctgan` beside the public CTGAN: same training rows, same number of steps, figures on the same held-out rows.
 
-    python -m benchmarks synth_ctgan --data sim,aml --steps 2500 --peer /tmp/ctgan-venv/bin/python
+    python -m benchmarks synth_ctgan --data sim,aml --seeds 5 --peer /tmp/ctgan-venv/bin/python
     python -m benchmarks synth_ctgan --data aml --modes histogram,em      # both ways to the modes of numbers
 
 The public one is under a business licence, so it is no dependency: it is run as a user would, by the interpreter named
 (`pip install ctgan` there), with its own pac of 10 and with ours of 1, and skipped with a sentence where it is absent.
 It knows no gaps: numbers are filled with the median, names with a level of their own, before it trains. Ours has no
 warm start here, but reads the published tables. Times are seconds of CPU of the whole fit, preparation included.
+After the lines of the seeds come means with 95 % intervals over them (Student's t), and what ours has more on the same
+split.
 """
 
 import argparse
@@ -14,12 +16,13 @@ import json
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.datasets import data_folder
+from benchmarks.synth_uses import mean_interval
 from cohortium.core.randomness import Chance
 from cohortium.data.csv_writer import csv_bytes
 from cohortium.data.mds_like import simulate
@@ -132,13 +135,29 @@ def figures(training: Rows, reserve: Rows, drawn: Rows, seed: int) -> dict[str, 
     return {"classic csf": csf, "classic gsf": gsf, **skills, "c2st": apart}
 
 
+def summary(data: str, found: Mapping[str, list[dict[str, float]]]) -> Iterator[str]:
+    """A line a code: mean and 95 % interval over seeds; then ours less each of the others, seed by seed."""
+    shown = dict(found)
+    ours = next(iter(found))
+    for name, figures in found.items():
+        if name != ours:
+            shown[f"{ours} less {name}"] = [
+                {key: mine[key] - theirs[key] for key in mine}
+                for mine, theirs in zip(found[ours], figures, strict=True)
+            ]
+    for name, seeds in shown.items():
+        means = {key: mean_interval([one[key] for one in seeds]) for key in seeds[0]}
+        text = ", ".join(f"{key} {m:.3f} ({low:.3f} to {high:.3f})" for key, (m, low, high) in means.items())
+        yield f"{data}, {len(seeds)} seeds, {name}: {text}"
+
+
 def main() -> None:
-    """Print one line a data set, seed and code."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print one line a data set, seed and code, then means."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="sim,aml")
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--batch", type=int, default=100)
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--modes", default="histogram", help="histogram, em or both")
     parser.add_argument("--peer", default="python", help="an interpreter that has ctgan")
     asked = parser.parse_args()
@@ -148,19 +167,24 @@ def main() -> None:
     if not version:
         print(f"the public CTGAN is skipped: '{asked.peer}' has no module ctgan; name an interpreter by --peer")
     for data in asked.data.split(","):
+        found: dict[str, list[dict[str, float]]] = {}
         for seed in range(asked.seeds):
             rows = world(data, seed)
             if rows is None:
                 print(f"{data} is skipped: no data folder, set COHORTIUM_DATA")
-                continue
+                break
             training, reserve = rows
             per_epoch = max(1, len(training) // asked.batch)
             epochs = max(1, asked.steps // per_epoch)
             for name, drawn, spent in drawings(training, asked, epochs=epochs, version=version, seed=seed):
-                found = figures(training, reserve, drawn, seed)
-                text = ", ".join(f"{key} {value:.3f}" for key, value in found.items())
-                cost = f"{spent / epochs:.3f} s an epoch, {1000 * spent / (epochs * per_epoch):.1f} ms a step"
-                print(f"{data} seed {seed}, {epochs} x {per_epoch} steps, {name}: {text}; {cost}", flush=True)
+                these = figures(training, reserve, drawn, seed) | {
+                    "CPU-s an epoch": spent / epochs, "ms a step": 1000 * spent / (epochs * per_epoch)
+                }  # fmt: skip
+                found.setdefault(name, []).append(these)
+                text = ", ".join(f"{key} {value:.3f}" for key, value in these.items())
+                print(f"{data} seed {seed}, {epochs} x {per_epoch} steps, {name}: {text}", flush=True)
+        if found:
+            print("\n".join(summary(data, found)), flush=True)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,11 @@ TARGETS = {  # goal and moonshot of the design, by data and figure
     ("sim", "c2st"): ("<= 0.55", "<= 0.55"), ("aml", "c2st"): ("<= 0.55", "<= 0.55"),
     ("mds", "c2st"): ("<= 0.62", "<= 0.55"),
     **{(data, "survival.km_gap"): ("<= 0.02", "<= 0.008") for data in ("sim", "aml", "mds")},
-    **{(data, "tstr - trtr"): (">= -0.015", ">= -0.005") for data in ("sim", "aml", "mds")},
+    **{(data, "survival.tstr_less_trtr"): (">= -0.015", ">= -0.005") for data in ("sim", "aml", "mds")},
+}  # fmt: skip
+FIGURES = {
+    "csf.skill": "CSF skill", "gsf.skill": "GSF skill", "classic.csf": "classic CSF", "classic.gsf": "classic GSF",
+    "c2st": "real against synthetic, AUC", "survival.tstr_less_trtr": "TSTR - TRTR", "survival.km_gap": "KM gap",
 }  # fmt: skip
 _MDS_SHARES = (0.6, 0.3)
 
@@ -91,8 +95,7 @@ def target_table(documents: list[Mapping[str, Any]]) -> str:
     for document in documents:
         for generator, settings in document["by_generator"].items():
             for setting in ("federated", "central"):
-                for figure in ("classic.csf", "classic.gsf", "csf.skill", "gsf.skill", "c2st", "tstr - trtr",
-                               "survival.km_gap"):  # fmt: skip
+                for figure in FIGURES:
                     shown = shown_figure(settings.get(setting, {}), figure)
                     if shown and (setting == "federated" or generator not in ("bn", "copula")):
                         goal, moonshot = TARGETS.get((document["data"], figure), ("", ""))
@@ -102,33 +105,29 @@ def target_table(documents: list[Mapping[str, Any]]) -> str:
 
 
 def settings_table(documents: list[Mapping[str, Any]]) -> str:
-    """Markdown: one line a data, generator and setting."""
-    figures = ("csf.skill", "gsf.skill", "classic.csf", "classic.gsf", "c2st", "tstr - trtr", "survival.km_gap")
-    lines = [f"| data | generator | setting | {' | '.join(figures)} | CPU-s |", "|---" * (len(figures) + 4) + "|"]
+    """Markdown: one line a data, generator and setting; mean, and half of its 95 % interval."""
+    lines = [f"| data | generator | setting | {' | '.join(FIGURES.values())} |", "|---" * (len(FIGURES) + 3) + "|"]
     for document in documents:
         for generator, settings in document["by_generator"].items():
             for setting, held in settings.items():
                 if isinstance(held, dict) and "classic" in held and setting not in ("exact", "fedavg"):
-                    shown = [shown_figure(held, figure) for figure in figures]
-                    seconds = f"{held['seconds']:.1f}" if "seconds" in held else ""
-                    lines.append(f"| {document['data']} | {generator} | {setting} | {' | '.join(shown)} | {seconds} |")
+                    shown = [shown_figure(held, figure, short=True) for figure in FIGURES]
+                    lines.append(f"| {document['data']} | {generator} | {setting} | {' | '.join(shown)} |")
     return "\n".join(lines)
 
 
-def shown_figure(held: Mapping[str, Any], figure: str) -> str:
-    """A figure with its interval; empty where it was not measured."""
-    if figure == "tstr - trtr":
-        survival = held.get("survival", {})
-        if "c_index_tstr" not in survival:
-            return ""
-        return f"{survival['c_index_tstr'] - survival['c_index_real']:+.3f}"
+def shown_figure(held: Mapping[str, Any], figure: str, *, short: bool = False) -> str:
+    """A figure with its interval, or half of it; empty where it was not measured."""
     *path, last = figure.split(".")
     for step in path:
         held = held.get(step, {})
     if last not in held:
         return ""
     low, high = held["intervals"][last]
-    return f"{held[last]:.3f}" if low == high else f"{held[last]:.3f} ({low:.3f} to {high:.3f})"
+    mean = f"{held[last]:{'+' if '_less_' in last else ''}.3f}"
+    if low == high:
+        return mean
+    return f"{mean} ± {(high - low) / 2:.3f}" if short else f"{mean} ({low:.3f} to {high:.3f})"
 
 
 def gains(documents: list[Mapping[str, Any]]) -> str:
@@ -142,10 +141,11 @@ def gains(documents: list[Mapping[str, Any]]) -> str:
                           for key, one in losses.items()]  # fmt: skip
             for site, keys in settings.get("gain", {}).items():
                 shown = ", ".join(
-                    f"{key} {one['skill']:+.3f} ({one['intervals']['skill'][0]:+.3f} to"
-                    f" {one['intervals']['skill'][1]:+.3f})"
+                    f"{key} {kind} {one[kind]:+.3f} ({one['intervals'][kind][0]:+.3f} to"
+                    f" {one['intervals'][kind][1]:+.3f})"
                     for key, one in keys.items()
-                    if "skill" in one
+                    for kind in ("score", "skill")
+                    if kind in one
                 )
                 lines.append(f"{where} gain of site {site} (n = {document['sites'].get(site)}): {shown}")
             lines += [f"{where} gate {name}: {sites}" for name, sites in settings.get("passed_gate", {}).items()]

@@ -50,6 +50,11 @@ def test_the_document_holds_curves_gain_and_what_was_refused(found):
     assert set(mine["gain"]) == {"a", "b", "c"}
     wanted = mine["federated"]["csf"]["skill"] - mine["isolated:c"]["csf"]["skill"]
     assert mine["gain"]["c"]["csf"]["skill"] == pytest.approx(wanted)
+    wanted = mine["federated"]["csf"]["score"] - mine["isolated:c"]["csf"]["score"]
+    assert mine["gain"]["c"]["csf"]["score"] == pytest.approx(wanted)
+    survival = mine["federated"]["survival"]
+    wanted = survival["c_index_tstr"] - survival["c_index_real"]
+    assert survival["tstr_less_trtr"] == pytest.approx(wanted)
     assert mine["loss"]["federated"]["csf"]["value"] == 0
     assert set(mine["loss"]) == {"federated", "isolated", "similarity"}
     assert mine["refused"]["fedavg"].startswith("federation 'fedavg' hands on weights of a network")

@@ -134,14 +134,14 @@ class Bench:
         return found
 
     def _difference(self, name: str, setting: str, key: str) -> dict[str, Any]:
-        """Federated skill less a single site's, paired by seed."""
-        ours, theirs = (self.figures[name][one].get(f"{key}.skill", []) for one in ("federated", setting))
-        if not ours or len(ours) != len(theirs):
-            return {}
-        mean, low, high = mean_interval(np.subtract(ours, theirs).tolist())
-        if not math.isfinite(mean):
-            return {}
-        return {"skill": mean, "intervals": {"skill": (low, high)}}
+        """Federated less a single site's, paired by seed: plain score and skill."""
+        pairs = {
+            f"{key}.{kind}": (self.figures[name]["federated"][f"{key}.{kind}"], held)
+            for kind in ("score", "skill")
+            if (held := self.figures[name][setting].get(f"{key}.{kind}", []))
+        }
+        gained = {what: np.subtract(*pair).tolist() for what, pair in pairs.items() if len(pair[0]) == len(pair[1])}
+        return dict(_tree(gained).get(key, {}))
 
     def _losses(self, name: str) -> dict[str, dict[str, Any]]:
         """(central - federated) / central of the plain scores, by setting that is neither, paired by seed."""

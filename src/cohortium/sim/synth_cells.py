@@ -248,6 +248,7 @@ def _figures(scored: Mapping[str, Any], world: _World, rows: Rows, *, private: b
         found = utility(pooled, rows, reserve)
         for name, measure in (("c_index_tstr", found.c_synthetic), ("c_index_real", found.c_real)):
             values[f"survival.{name}"] = float("nan") if measure.value is None else measure.value
+        values["survival.tstr_less_trtr"] = values["survival.c_index_tstr"] - values["survival.c_index_real"]
     if private:
         findings = judge_privacy(pooled, reserve, rows, seed=world.seed).findings(attack_risk_max=0.05)
         values["privacy.failed"] = float(sum(word == "fail" for word in findings.values()))
