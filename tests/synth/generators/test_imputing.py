@@ -56,6 +56,27 @@ def test_a_flag_follows_bayes_rule_in_a_number():
         assert filled["f"][band].mean() == pytest.approx(p[band].mean(), abs=0.06)
 
 
+@pytest.mark.parametrize("second", ["flag", "number"])
+def test_cells_that_settle_each_other_are_drawn_together(second):
+    """A mutation of 30 % and the share of its reads, 0 exactly where there is none: hidden both, their odds given a
+    number are those of the mutation alone, and no filled patient has one without the other."""
+    rng = np.random.default_rng(6)
+    mutated = (rng.random(6000) < 0.3).astype(float)
+    reads = mutated if second == "flag" else np.where(mutated > 0, rng.uniform(0.05, 0.9, 6000), 0.0)
+    number = 2.0 * mutated + rng.normal(size=6000)
+    facts = Facts(columns=(Fact(name="f", kind="flag"), Fact(name="v", kind="numeric"),
+                           Fact(name="r", kind="flag" if second == "flag" else "numeric")))  # fmt: skip
+    rows = Rows(facts, {"f": mutated, "v": number, "r": reads})
+    learner = BayesianNetwork(facts=facts)
+    state = fit_by_sums(learner, [rows])
+    filled = learner.impute(state, _hidden(rows, ["f", "r"], np.ones(6000, dtype=bool)), rng=rng)
+    assert ((filled["f"] > 0) == (filled["r"] > 0)).mean() > 0.998
+    p = 1 / (1 + (0.7 / 0.3) * np.exp(2.0 - 2.0 * number))
+    for low, high in ((0.0, 0.1), (0.3, 0.7), (0.9, 1.0)):
+        band = (p >= low) & (p <= high)
+        assert filled["f"][band].mean() == pytest.approx(p[band].mean(), abs=0.1)  # scores are normal over all alone
+
+
 def test_spikes_come_back_as_often_as_they_were(world):
     where = np.arange(len(world.reserve)) % 2 == 0
     gappy, rng = _hidden(world.reserve, ["ecog"], where), np.random.default_rng(3)

@@ -17,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from cohortium.synth.facts import Fact
 from cohortium.synth.generators.climb import family_codes
 from cohortium.synth.generators.coding import Coding
 from cohortium.synth.generators.covariates import Covariates
 from cohortium.synth.generators.design import SCORE_BITS
 from cohortium.synth.generators.hazard import Hazard
+from cohortium.synth.generators.likelihood_weighting import AT_ONCE, Gaps, weighted_draw
 from cohortium.synth.generators.network import Network
 from cohortium.synth.generators.tail import Tail
 from cohortium.synth.rows import Rows
@@ -90,25 +92,55 @@ class _Chain:
     def __init__(self, model: Imputer, rows: Rows, rng: np.random.Generator) -> None:
         self.model, self.rows, self.rng = model, rows, rng
         coding, tail = model.coding, model.tail
-        n = len(rows)
         self.codes = coding.codes(rows)
-        z = coding.scores(rows)
-        started = model.network.sample(n, rng) if coding.sizes else self.codes
+        self.z = np.nan_to_num(coding.scores(rows))
         self.free = {place: np.flatnonzero(np.isnan(rows[c.name])) for place, c in enumerate(coding.named)}
-        for place, where in self.free.items():
-            most = len(coding.named[place].levels or "01") - 1
-            self.codes[where, place] = np.minimum(started[where, place], most)
         self.stated = {coding.numbers.index(c): len(coding.named) + k for k, c in enumerate(coding.stated)}
         self.gaps = {j: np.flatnonzero(np.isnan(rows[c.name])) for j, c in enumerate(coding.numbers)}
-        for j, where in self.gaps.items():
-            if j in self.stated:
-                self.codes[where, self.stated[j]] = 0
-        self.scored = ~coding.unmeasured(self.codes)
-        self.z = np.where(self.scored, np.nan_to_num(z), 0.0)
+        self._outcome()
+        self._begin()
         self.mean = tail.design.levels(self.codes) @ tail.coefficients[:, : tail.design.n_levels].T
         self.onto = tail.coefficients[:, tail.design.n_levels :]
         self.precision = 1.0 / tail.sd**2
-        self._outcome()
+
+    def _begin(self) -> None:
+        """All gaps of every patient drawn together: codes, z, scored and eta as the chain finds them."""
+        coding, n = self.model.coding, len(self.rows)
+        free = np.zeros((n, len(coding.sizes)), dtype=bool)
+        unknown = np.zeros((n, len(coding.numbers)), dtype=bool)
+        levels = [len(fact.levels or "01") for fact in coding.named]
+        levels += [self._states(fact) for fact in coding.stated]
+        for place, where in self.free.items():
+            free[where, place] = True
+        for j, where in self.gaps.items():
+            unknown[where, j] = True
+            if j in self.stated:
+                free[where, self.stated[j]] = True
+        self.scored = ~coding.unmeasured(self.codes)
+        self.z = np.where(self.scored, self.z, 0.0)
+        gaps = Gaps(self.codes, free, tuple(levels), self.z, unknown)
+        patients = np.flatnonzero(free.any(axis=1) | unknown.any(axis=1))
+        for some in np.split(patients, range(AT_ONCE, len(patients), AT_ONCE)) if len(patients) else ():
+            self.codes[some], self.z[some], self.scored[some] = weighted_draw(
+                self.model.network, self.model.tail, gaps.take(some), unmeasured=coding.unmeasured,
+                log_outcome=lambda places, *held, some=some: self._log_outcome_of(some[places], *held), rng=self.rng,
+            )  # fmt: skip
+        if self.told:
+            self.eta = self._eta(self.codes, self.z, self.scored)
+
+    def _states(self, fact: Fact) -> int:
+        """How many states a number's gap may take: its spikes, and the rest if anybody ever had one."""
+        spikes = len(self.model.coding.spikes[fact.name])
+        return spikes + int(self.model.coding.has_rest(fact.name))
+
+    def _eta(self, codes: Integers, z: Floats, scored: Bools) -> Floats:
+        """Both log hazards, (n, hazards)."""
+        covariates = self.model.covariates
+        return np.asarray((covariates.rows(codes, np.where(scored, z, np.nan)) * covariates.scale) @ self.b.T)
+
+    def _log_outcome_of(self, where: Integers, codes: Integers, z: Floats, scored: Bools) -> Floats:
+        """Log likelihood of the outcomes of these patients with such cells, (n,)."""
+        return self._log_outcome(where, self._eta(codes, z, scored)) if self.told else np.zeros(len(where))
 
     def _outcome(self) -> None:
         facts, design = self.rows.facts, self.model.tail.design
@@ -122,8 +154,6 @@ class _Chain:
         self.b = b
         self.b_scores = b[:, design.n_levels : design.width]
         self.b_curves = b[:, design.width : design.width + design.n_scores] * 2.0**-SCORE_BITS
-        z = np.where(self.scored, self.z, np.nan)
-        self.eta = (self.model.covariates.rows(self.codes, z) * self.model.covariates.scale) @ b.T
         self.ends = np.where(known[:, None], np.column_stack([died, 1.0 - died]), 0.0)
         spent = np.column_stack([_cumulative(hazard, np.nan_to_num(time)) for hazard in self.model.hazards])
         self.spent = np.where(known[:, None], spent, 0.0)
@@ -184,10 +214,8 @@ class _Chain:
         """State and score of a number, drawn together."""
         coding, tail = self.model.coding, self.model.tail
         fact, variable = coding.numbers[j], self.stated.get(j)
-        nobody = not int(coding.tables[fact.name].counts.sum())
-        spikes = len(coding.spikes[fact.name])
-        levels = np.arange(1 if variable is None else spikes + int(not (nobody and spikes)))
-        measured = 0 if variable is None or not (nobody and spikes) else -1
+        levels = np.arange(1 if variable is None else self._states(fact))
+        measured = 0 if variable is None or coding.has_rest(fact.name) else -1
         z = self.z[where].copy()
         z[:, j] = 0.0
         c = self.onto[:, j]
@@ -223,8 +251,8 @@ class _Chain:
                 eta = eta + onto[drawn] - onto[now]
             gain = self._log_outcome(where, eta) - self._log_outcome(where, self.eta[where])
             taken = np.log(self.rng.random(len(where))) < gain
-            where, drawn, z, scored, eta, mean = (one[taken] for one in (where, drawn, z, scored, eta, mean))
-            self.eta[where] = eta
+            where, drawn, z, scored, mean = where[taken], drawn[taken], z[taken], scored[taken], mean[taken]
+            self.eta[where] = eta[taken]
         self.z[where, j] = z[:, j]
         self.scored[where, j] = scored
         if variable is not None:
