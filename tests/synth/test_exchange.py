@@ -31,8 +31,7 @@ class OneNumber:
     def begin(self, foundation, *, rng):
         return Parameters({"w": np.zeros(1)})
 
-    @property
-    def budget(self):
+    def budget(self, foundation):
         return Budget(whole=7, warm=2, private_warm=0)
 
     def train(self, weights, foundation, rows, *, budget, rng):

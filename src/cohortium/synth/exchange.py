@@ -74,10 +74,10 @@ def fit_network(
     """
     foundation = fit_by_sums(generator.foundation(), sites) if foundation is None else foundation
     weights = generator.begin(foundation, rng=rng)
-    weights = warmed(generator, weights, foundation, budget=generator.budget.warm, rng=rng)
+    weights = warmed(generator, weights, foundation, budget=generator.budget(foundation).warm, rng=rng)
     facts = sites[0].facts
     rows = Rows(facts, {name: np.concatenate([site[name] for site in sites]) for name in facts.names})
-    weights = generator.train(weights, foundation, rows, budget=generator.budget.whole, rng=rng).weights
+    weights = generator.train(weights, foundation, rows, budget=generator.budget(foundation).whole, rng=rng).weights
     learner = generator.closing(weights, foundation)
     closed = Parameters() if learner is None else fit_by_sums(learner, sites)
     state: Parameters = generator.assembled(foundation, weights, closed)

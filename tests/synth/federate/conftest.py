@@ -125,13 +125,12 @@ class TinyNetwork:
     def begin(self, foundation, *, rng):
         return Parameters({"age": np.zeros(1, dtype=np.float32)})
 
-    @property
-    def budget(self):
+    def budget(self, foundation):
         return Budget(whole=600, warm=6000, private_warm=0)
 
     def train(self, weights, foundation, rows, *, budget, rng, proximal=0.0, moments=None):
         before = 0 if moments is None else int(moments["n"][0])
-        warm = budget == self.budget.warm
+        warm = budget == self.budget(foundation).warm
         self.calls.append(("warm", 1.0, proximal, before) if warm else ("train", budget / 600, proximal, before))
         start = float(weights["age"][0])
         age = np.float32(start + self.calls[-1][1] * (float(np.nanmean(rows["age"])) - start))

@@ -99,3 +99,14 @@ def test_nobody_and_the_unfinished_are_refused(world, made):
 def test_impossible_options_are_named(world, options, said):
     with pytest.raises(ValueError, match=said):
         Ctgan(facts=world.facts, **options)
+
+
+def test_more_patients_at_all_sites_are_learned_in_more_steps():
+    """2,500 steps up to 1,200 patients, in proportion from there on; what is drawn beforehand costs no more."""
+    from cohortium.core.parameters import Parameters
+    from cohortium.synth.facts import Fact, Facts
+
+    generator = Ctgan(facts=Facts(columns=(Fact(name="f", kind="flag"),)))
+    budgets = [generator.budget(Parameters({"n": np.array([n])})) for n in (30, 1200, 3600)]
+    assert [one.whole for one in budgets] == [2500, 2500, 7500]
+    assert {(one.warm, one.private_warm) for one in budgets} == {(500, 5000)}

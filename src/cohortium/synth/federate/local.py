@@ -37,9 +37,9 @@ def train_further(
     if not len(weights):
         foundation = fit_by_sums(generator.foundation(), [own])
         first = generator.begin(foundation, rng=rng)
-        weights = warmed(generator, first, foundation, budget=generator.budget.warm, rng=rng)
+        weights = warmed(generator, first, foundation, budget=generator.budget(foundation).warm, rng=rng)
     rows = own if received is None else joined([own, least_of(received, MOST_RECEIVED * len(own), rng)])
-    budget = generator.budget.share(effort)
+    budget = generator.budget(foundation).share(effort)
     trained = generator.train(weights, foundation, rows, budget=budget, rng=rng, moments=moments)
     learner = generator.closing(trained.weights, foundation)
     closed = Parameters() if learner is None else fit_by_sums(learner, [own])

@@ -100,7 +100,7 @@ class NetworkWeights:
         if float(shared[_AGE][0]) < 0.5:
             weights = self._warm(weights, foundation)
         trained = self.generator.train(
-            weights, foundation, rows, budget=self.generator.budget.share(1.0 / self.trainings), rng=rng,
+            weights, foundation, rows, budget=self.generator.budget(foundation).share(1.0 / self.trainings), rng=rng,
             proximal=instructions.proximal,
             moments=memory.under("moments") if len(memory) else None,
         )  # fmt: skip
@@ -148,7 +148,7 @@ class NetworkWeights:
         if key not in self.warmed:
             self.warmed.clear()
             stream = np.random.default_rng([int(b) for b in key[:8]])  # the same at every site
-            budget = self.generator.budget.warm
+            budget = self.generator.budget(foundation).warm
             self.warmed[key] = warmed(self.generator, weights, foundation, budget=budget, rng=stream)
         return self.warmed[key]
 

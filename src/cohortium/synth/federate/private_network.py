@@ -175,7 +175,7 @@ class PrivateNetwork:
         if key not in self.warmed:
             self.warmed.clear()
             first = self.generator.begin(foundation, rng=_stream(foundation))
-            budget = self.generator.budget.private_warm
+            budget = self.generator.budget(foundation).private_warm
             self.warmed[key] = warmed(self.generator, first, foundation, budget=budget, rng=_stream(foundation))
         return self.warmed[key]
 

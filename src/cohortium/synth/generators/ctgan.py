@@ -5,8 +5,9 @@
 
 Numbers as modes, of the published histograms or by EM over patients, questions by log frequency, WGAN with gradient
 penalty, cross-entropy on what was asked. The budget is in steps, not in passes: a site of few patients trains as long
-as a large one. Each step uses the same invented patients for critic and generator. Two departures from the paper, both
-measured (docs/adr/0018): patients are judged one at a time, and the critic learns four times as fast as the generator.
+as a large one, and longer the more patients all sites have. Each step uses the same invented patients for critic and
+generator. Two departures from the paper, both measured (docs/adr/0018): patients are judged one at a time, and the
+critic learns four times as fast as the generator.
 New patients: questions by true frequency, levels drawn with logits moved to the published frequencies, values laid on
 the published tables. Design: synthetic-data.md 5.3.
 """
@@ -36,15 +37,17 @@ from cohortium.synth.generators.modal_foundation import ModalFoundation
 from cohortium.synth.generators.network_training import Budget, Descent, Trained
 from cohortium.synth.rows import Rows
 
-__all__ = ["Ctgan"]
+__all__ = ["PATIENTS", "Ctgan"]
 
+PATIENTS = 1200
+"""So many at all sites together, or fewer, are learned in `steps`; more take more."""
 LEAST_DRAWN = 4000
 _DECAY = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ctgan:
-    """facts: the columns. steps: of the whole run; warm_steps: on rows of the foundation.
+    """facts: the columns. steps: of the whole run, for up to 1,200 patients; warm_steps: on rows of the foundation.
 
     batch: patients a step, a multiple of pac; pac: patients judged at once; dropout: of the critic. modes: of numbers,
     from the published histograms or by up to 30 exchanges of EM over patients; the rest: widths. Under [privacy.dp]:
@@ -104,10 +107,10 @@ class Ctgan:
         network = self._network(foundation)
         return network.initial(rng) | self._critic(network).initial(rng)
 
-    @property
-    def budget(self) -> Budget:
-        """In steps."""
-        return Budget(whole=self.steps, warm=self.warm_steps, private_warm=self.private_warm_steps)
+    def budget(self, foundation: Parameters) -> Budget:
+        """In steps: those of the study, and more in proportion to the patients of all sites together."""
+        longer = max(1.0, float(foundation["n"][0]) / PATIENTS)
+        return Budget(whole=round(self.steps * longer), warm=self.warm_steps, private_warm=self.private_warm_steps)
 
     def train(
         self,

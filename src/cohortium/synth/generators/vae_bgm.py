@@ -96,8 +96,7 @@ class VaeBgm:
         require_torch()
         return self._network(foundation).initial(rng)
 
-    @property
-    def budget(self) -> Budget:
+    def budget(self, foundation: Parameters) -> Budget:
         """In passes over the rows."""
         return Budget(whole=self.epochs, warm=self.warm_epochs, private_warm=self.warm_epochs)
 
