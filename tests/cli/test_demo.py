@@ -81,3 +81,29 @@ def test_synthetic_patients_are_a_command_of_their_own(tmp_path, capsys, monkeyp
     assert f"report: {tmp_path / 'report.html'}" in out
     assert run(["demo", "synth", "--out", str(tmp_path)]) == 1, "a control that did not fail"
     assert run(["demo", "synth", "--patients", "3"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        ({"run.json": '{"name": "mortality", "study_digest": "ab"}'}, "holds a finished run of study 'mortality'"),
+        ({"report.html": "<p>ours</p>"}, "holds 'report.html' without a run"),
+        ({"state/run-of.json": '{"name": "mortality"}'}, "holds an interrupted run of 'mortality'"),
+        ({"state/run-of.json": "damaged"}, "holds an interrupted run of ''"),
+    ],
+)
+def test_the_demo_overwrites_nobody_else_s_results(tmp_path, capsys, left, said):
+    for name, text in left.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert run(["demo", "--out", str(tmp_path), "--ledger", "memory"]) == 2
+    assert said in capsys.readouterr().err
+    assert all((tmp_path / name).read_text() == text for name, text in left.items())
+
+
+@pytest.mark.parametrize("left", ["report.json", "ledger.jsonl", "synthetic-3.csv"])
+def test_nor_does_that_of_synthetic_patients(tmp_path, capsys, left):
+    (tmp_path / left).write_text('{"report": {}}')
+    assert run(["demo", "synth", "--out", str(tmp_path)]) == 2
+    assert f"{left}' exists already and is not this demonstration's" in capsys.readouterr().err
+    assert (tmp_path / left).read_text() == '{"report": {}}'

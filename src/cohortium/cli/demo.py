@@ -41,6 +41,7 @@ def demo(
         "real patients (Wisconsin breast cancer, 569), simulated sites"
     )  # before the imports, which take a while
     from cohortium.sim.demonstration import demo_study, demo_tables, with_reversed_labels
+    from cohortium.sim.folder import check_run_of
     from cohortium.sim.private_demo import add_private_study
     from cohortium.sim.simulate import Options, run_simulation
 
@@ -50,6 +51,7 @@ def demo(
     if harmful:
         screen.say(f"{harmful} has its labels reversed on purpose")
     study = demo_study(model=model, seed=seed, audited=bool(harmful))
+    check_run_of(out, study.name)
     result = run_simulation(study, tables, out=out, options=options, screen=screen.say, warn=screen.warn)
     record = add_private_study(result, right, out=out, options=options, say=screen.say)
     _open_if_possible(out / "report.html", screen)

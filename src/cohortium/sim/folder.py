@@ -24,6 +24,7 @@ from cohortium.errors import DataError, RunFailed, StudyError, TrainingFailed, U
 __all__ = [
     "FILES",
     "check_free",
+    "check_run_of",
     "fingerprint",
     "kept_state",
     "not_over",
@@ -92,12 +93,20 @@ def check_free(files: Iterable[Path]) -> None:
             raise UsageError(f"'{file}' exists already; choose another name, or overwrite it with --replace")
 
 
+def check_run_of(out: Path, name: str) -> None:
+    """Raises UsageError when the folder holds results, and not those of the study of this name."""
+    state, found = kept_state(out), _finished(out)
+    held = f"an interrupted run of '{_mark_of(state).get('name', '')}'" if state is not None else found
+    if held and f"'{name}'" not in held:
+        raise UsageError(f"'{out}' holds {held}, which is not this demonstration's; choose another --out")
+
+
 def fingerprint(
     study: Study, tables: Mapping[str, Table], *, ledger: str, engine: str, faults: str = ""
 ) -> dict[str, str]:
     """What a restart must share with the run it goes on with."""
     data = hashlib.sha256(b"".join(site.encode() + b"\0" + tables[site].digest for site in sorted(tables)))
-    of = {"study": study.digest.hex(), "data": data.hexdigest(), "ledger": ledger, "engine": engine}
+    of = {"name": study.name, "study": study.digest.hex(), "data": data.hexdigest(), "ledger": ledger, "engine": engine}
     return {**of, "faults": faults}
 
 
@@ -110,7 +119,7 @@ def kept_state(out: Path) -> Path | None:
 def resumed_by(out: Path) -> str:
     """The command that goes on with the interrupted run in `out`; empty where there is none, or none is known."""
     state = kept_state(out)
-    return "" if state is None else str((_mark_of(state) or {}).get("command", ""))
+    return "" if state is None else str(_mark_of(state).get("command", ""))
 
 
 @contextmanager
@@ -167,7 +176,7 @@ def _refuse(out: Path, run_of: Mapping[str, str], *, resume: bool, replace: bool
 def _refuse_another(out: Path, run_of: Mapping[str, str]) -> None:
     state = out / _STATE
     kept = _mark_of(state)
-    if kept is None:
+    if not kept:
         raise UsageError(f"'{state / _MARK}' is damaged, so the run cannot be resumed; begin again with --replace")
     other = [word for key, word in _WORDS.items() if kept.get(key, "") != run_of.get(key, "")]
     if other:
@@ -177,13 +186,13 @@ def _refuse_another(out: Path, run_of: Mapping[str, str]) -> None:
         )
 
 
-def _mark_of(state: Path) -> dict[str, object] | None:
-    """What the mark of an interrupted run says, None where it is damaged."""
+def _mark_of(state: Path) -> dict[str, object]:
+    """What the mark of an interrupted run says, nothing where it is damaged."""
     try:
         kept = json.loads((state / _MARK).read_bytes())
     except ValueError:
-        return None
-    return kept if isinstance(kept, dict) else None
+        return {}
+    return kept if isinstance(kept, dict) else {}
 
 
 def _finished(out: Path) -> str:

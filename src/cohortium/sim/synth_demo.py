@@ -18,7 +18,7 @@ import numpy as np
 from cohortium.data.csv_writer import csv_bytes
 from cohortium.data.mds_like import RANGES, SITES, simulate, truth
 from cohortium.data.partition import by_column, take
-from cohortium.errors import CohortiumError
+from cohortium.errors import CohortiumError, UsageError
 from cohortium.reports.record import plain
 from cohortium.sim.folder import write_together
 from cohortium.sim.synth_census import count_by_swarm, tell_apart_by_swarm
@@ -65,6 +65,9 @@ def demonstrate(
     out: Path, *, seed: int = 0, patients: int | None = None, ledger: str = "memory", say: _Say = lambda text: None
 ) -> SynthDemo:
     """All of it into a folder. patients: of all hospitals together; as published (4,427) without. Raises DataError."""
+    files = {"report": out / "report.html", "json": out / "report.json", "ledger": out / "ledger.jsonl",
+             **{f"set {k + 1}": out / f"synthetic-{k + 1}.csv" for k in range(SETS)}}  # fmt: skip
+    _check_own(files)
     boosted(np.zeros((2, 1)), np.array([0.0, 1.0]))  # what is missing is said now, not after the training
     sizes = {site: max(round(n * (patients or 4427) / 4427), 40) for site, n in SITES.items()}
     table = simulate(seed=seed, sites=sizes).table
@@ -105,17 +108,26 @@ def demonstrate(
                  "generator": fitted.saved.state.digest.hex()},
         bench=bench, more_hazards=_more_hazards(training, sets),
     )  # fmt: skip
-    files = {"report": out / "report.html", "json": out / "report.json", "ledger": out / "ledger.jsonl"}
     content: dict[Path, Any] = {
         files["report"]: [page.html().encode()],
         files["json"]: [json.dumps(plain(document), indent=2, sort_keys=True).encode()],
         files["ledger"]: [fitted.ledger.export()],
     }
     for k, rows in enumerate(sets):
-        files[f"set {k + 1}"] = out / f"synthetic-{k + 1}.csv"
         content[files[f"set {k + 1}"]] = [csv_bytes(table_of_rows(rows))]
     write_together(content)
     return SynthDemo(judgement=found, document=document, files=files, digest=digest, equal=equal)
+
+
+def _check_own(files: Mapping[str, Path]) -> None:
+    """Raises UsageError when a file that would be overwritten was not left by a demonstration."""
+    try:
+        before = json.loads(files["json"].read_bytes())
+    except (OSError, ValueError):
+        before = None
+    there = [file for file in files.values() if file.exists()]
+    if there and not (isinstance(before, dict) and "federated_equals_central" in before):
+        raise UsageError(f"'{there[0]}' exists already and is not this demonstration's; choose another --out")
 
 
 def _canaries(fitted: Fitted, reference: Rows, *, seed: int) -> Any:
