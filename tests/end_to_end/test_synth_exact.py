@@ -16,7 +16,6 @@ from cohortium.core.study_text import study_of
 from cohortium.data.mds_like import simulate
 from cohortium.data.partition import by_column, take
 from cohortium.data.readers import read
-from cohortium.data.table import Table
 from cohortium.privacy.secagg.guard import MaskedGuard
 from cohortium.sim.synth_tables import bench_study, demo_study
 from cohortium.sim.synthesis import gathered_rows, train
@@ -50,20 +49,6 @@ def aml():
     )
 
 
-def aml_by_centre():
-    """45 centres, some of one patient; few columns, so that 45 nodes need seconds."""
-    table = real("aml_amlsg.parquet")
-    table = table.take(table.column("genotyped") == 1)
-    names = ("center", "age", "ecog", "mut_NPM1", "mut_FLT3_ITD", "cyto_complex", "os_days", "os_event")
-    table = Table({name: table.column(name) for name in names})
-    return take(table, by_column(table, "center"), without=["center"]), study_of(
-        {
-            "study": {"name": "centres", "outcome": {"time": "os_days", "event": "os_event"}},
-            "synth": {"genes": ["mut_NPM1", "mut_FLT3_ITD", "cyto_complex"], "options": {"max_climbs": 2}},
-        }
-    )
-
-
 def mds():
     table = real("mds_tp53.parquet")
     order = np.random.default_rng(0).permutation(len(table))
@@ -86,21 +71,15 @@ def test_three_nodes_under_masks_learn_the_pooled_generator(world):
 
 @pytest.mark.slow
 def test_45_centres_under_masks_learn_the_pooled_generator():
-    """The round machine and the masks without nodes, whose messages would take most of an hour; few columns."""
-    tables, study = aml_by_centre()
-    check_machine(tables, study, masked=True)
-
-
-@pytest.mark.slow
-def test_45_centres_learn_the_pooled_generator_of_all_columns():
+    """All columns, some centres of one patient: the round machine and the masks without nodes, whose messages would
+    take most of an hour."""
     table = real("aml_amlsg.parquet")
     table = table.take(table.column("genotyped") == 1)
     tables = take(table, by_column(table, "center"), without=["center", "trial"])
-    study = bench_study(table.without(["trial"]), site_column="center", name="aml", seed=0)
-    check_machine(tables, study, masked=False)
+    check_machine(tables, bench_study(table.without(["trial"]), site_column="center", name="aml", seed=0))
 
 
-def check_machine(tables, study, *, masked):
+def check_machine(tables, study):
     """Every site's training and every merge, all under one roof. 45 sites, some of one patient."""
     chance = Chance(0, secrets_from_system=False)
     gathered, facts = gathered_rows(study, tables, chance=chance)
@@ -113,7 +92,7 @@ def check_machine(tables, study, *, masked):
     while not program.finished(state):
         at += 1
         updates = {site: work.train(at, state) for site, work in works.items()}
-        state = program.merge(state, summed(guards, updates, at) if masked else list(updates.values()))
+        state = program.merge(state, summed(guards, updates, at))
     pooled = joined([rows_of_examples(one.training, facts) for one in rows])
     assert fit_by_sums(generator, [pooled]).digest == program.model(state).digest
     assert (len(rows), min(len(one.training) for one in rows)) == (45, 1)
