@@ -212,7 +212,8 @@ def ordered_sum(values: Floats, axis: int = 0) -> Floats:
 
     The order depends on the length alone, never on memory layout or vector unit; 0 for an empty axis.
     """
-    held = np.moveaxis(np.asarray(values, dtype=np.float64), axis, 0)
+    held = np.asarray(values, dtype=np.float64)
+    held = held if axis == 0 else np.moveaxis(held, axis, 0)
     if len(held) == 0:
         return np.zeros(held.shape[1:])
     while len(held) > 1:

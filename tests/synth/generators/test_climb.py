@@ -88,3 +88,14 @@ def test_every_partition_gives_the_same_graph(n_sites):
     family = Family(1, (0,))
     parts = [block_counts(codes[site == k], wide[site == k], family, sizes) for k in range(n_sites)]
     assert np.array_equal(sum(parts), block_counts(codes, wide, family, sizes))
+
+
+def test_n_log_n_is_looked_up_bit_for_bit():
+    """Within the table, at its ends and beyond it; what no honest site sends counts as nobody."""
+    from cohortium.synth.generators.climb import _n_log_n, _worked_out
+
+    rng = np.random.default_rng(0)
+    for counts in (rng.integers(-5, 9000, (7, 11)), np.array([0, 1, 4095, 4096]), np.array([(1 << 20) - 1, 3]),
+                   np.array([1 << 20, 3, -1]), np.zeros((0, 3), dtype=np.int64)):  # fmt: skip
+        assert (_n_log_n(counts) == _worked_out(counts)).all()
+    assert float(_n_log_n(np.array([8]))[0]) == pytest.approx(8 * np.log(8))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ MAX_CELLS = 5000
 LEAST_PER_CELL = 5
 _GAIN = 1e-6
 _DIGITS = 6
+_MOST_TABLED = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,17 @@ def _score(table: Integers, kappa: float) -> float:
 
 
 def _n_log_n(counts: Integers) -> Floats:
+    """Looked up: counts are whole numbers of patients, and the same ones come again and again."""
+    most = int(counts.max(initial=0))
+    return _tabled(max(most.bit_length(), 12))[np.maximum(counts, 0)] if most < _MOST_TABLED else _worked_out(counts)
+
+
+@lru_cache(maxsize=4)
+def _tabled(bits: int) -> Floats:
+    return _worked_out(np.arange(1 << bits, dtype=np.int64))
+
+
+def _worked_out(counts: Integers) -> Floats:
     held = counts.astype(np.float64)
     return np.where(counts > 0, held * fp.log(np.maximum(held, 1.0)), 0.0)
 
