@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 
 from cohortium.core.parameters import Parameters
+from cohortium.synth.exchange import fit_by_sums
+from cohortium.synth.facts import Fact, Facts
+from cohortium.synth.generators.bn import BayesianNetwork
 from cohortium.synth.generators.preparing import (
     after_histograms,
     after_ranges,
@@ -12,6 +15,7 @@ from cohortium.synth.generators.preparing import (
     histograms,
     ranges,
 )
+from cohortium.synth.rows import Rows
 
 
 def _two_exchanges(world, parts):
@@ -54,3 +58,14 @@ def test_totals_that_no_patients_give_fail_the_merge_not_the_sites_next_answer(w
     counts = histograms(world.facts, state, world.training)
     with pytest.raises(ValueError, match="no counts of patients"):
         after_histograms(world.facts, state, Parameters({n: -a for n, a in counts.items()}), min_cell=10)
+
+
+def test_what_lies_beside_a_spike_is_not_heaped_onto_it():
+    """30 % are exactly 10, the others even from 5 to 15 in tenths: as many are drawn as 10, and as whole numbers."""
+    rng = np.random.default_rng(0)
+    x = np.where(rng.random(3000) < 0.3, 10.0, np.round(rng.uniform(5, 15, 3000), 1))
+    rows = Rows(Facts(columns=(Fact(name="x", kind="numeric"),)), {"x": x})
+    learner = BayesianNetwork(facts=rows.facts)
+    drawn = learner.sample(fit_by_sums(learner, [rows]), 3000, rng=rng)["x"]
+    assert (drawn == 10).mean() == pytest.approx((x == 10).mean(), abs=0.025)
+    assert (drawn == np.rint(drawn)).mean() == pytest.approx((x == np.rint(x)).mean(), abs=0.03)

@@ -23,6 +23,7 @@ from cohortium.synth.generators.normal_scores import (
     STEPS,
     Scores,
     coarse_counts,
+    fine_cells,
     fine_counts,
     fine_grid,
     scores_of,
@@ -109,16 +110,24 @@ def after_histograms(facts: Facts, start: Parameters, total: Parameters, *, min_
         counted = list(ends.values()) or [np.asarray(total[f"fine/{fact.name}"], dtype=np.int64)]
         fine: Integers = np.add.reduce(counted)
         gone: Integers = np.zeros(0, dtype=np.int64)
+        whole = np.asarray(start[f"whole/{fact.name}"], dtype=np.int64)
         if fact.kind == "numeric":
             before = fine
             spikes, fine = spikes_of(fine, grid, zeros=int(start[f"zeros/{fact.name}"][0]), min_cell=min_cell)
             found[f"spikes/{fact.name}"] = spikes
             gone = np.flatnonzero((before > 0) & (fine == 0))
-        whole = np.asarray(start[f"whole/{fact.name}"], dtype=np.int64)
+            whole = _without(whole, spikes, (before - fine)[fine_cells(spikes, grid)])
         for name, counts in ((fact.name, fine), *((f"{fact.name} {end}", one) for end, one in ends.items())):
             held = Scores.joined(grid, counts, whole=whole, min_cell=min_cell, gone=gone).to_parameters()
             found |= dict(held.prefixed(f"table/{name}").items())
     return Parameters(found)
+
+
+def _without(whole: Integers, spikes: Floats, patients: Integers) -> Integers:
+    """How the values beside the spikes are written: `step_counts` less the patients on each spike."""
+    for spike, n in zip(spikes, patients, strict=True):
+        whole = whole - int(n) * step_counts(np.array([spike]))
+    return np.maximum(whole, 0)
 
 
 def coding_of(facts: Facts, state: Parameters) -> Coding:
