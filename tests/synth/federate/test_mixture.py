@@ -4,19 +4,17 @@ import pytest
 from cohortium.errors import UsageError
 from cohortium.synth.federate.mixture import Mixture, Pool, mixture_of, opened, pool_of
 from cohortium.synth.rows import Rows
+from cohortium.synth.uses.impute import fill
 
 
 class Constant:
-    """Draws patients that are all one number, and fills gaps with it."""
+    """Draws patients that are all one number."""
 
     def __init__(self, facts):
         self.facts = facts
 
     def sample(self, state, n, *, rng):
         return Rows(self.facts, {name: np.full(n, float(state["n"][0])) for name in self.facts.names})
-
-    def impute(self, state, rows, *, rng):
-        return Rows(self.facts, {name: np.nan_to_num(rows[name], nan=float(state["n"][0])) for name in rows})
 
 
 def test_patients_come_from_the_sites_by_their_numbers(world):
@@ -34,18 +32,12 @@ def _numbers(*values):
     return Parameters({f"site/{k}/n": np.array([value]) for k, value in enumerate(values)})
 
 
-def test_gaps_are_filled_by_one_site_each(world):
-    rows = world.training.take(np.arange(400)).with_columns({"age": np.full(400, np.nan)})
-    state = mixture_of([(world.state, 1), (world.state, 1)]) | _numbers(7, 9)
-    found = Mixture(Constant(world.facts)).impute(state, rows, rng=np.random.default_rng(1))
-    assert set(found["age"]) == {7.0, 9.0}
-    assert np.array_equal(found["male"], rows["male"])
-
-    class Blunt:
-        facts = world.facts
-
-    with pytest.raises(UsageError, match="cannot complete"):
-        Mixture(Blunt()).impute(state, rows, rng=np.random.default_rng(1))
+def test_models_of_several_sites_fill_no_gaps(world):
+    """Which site a patient with gaps resembles would have to be weighed; a site drawn by its size gets it wrong."""
+    state = mixture_of([(world.state, 1), (world.state, 1)])
+    for made, held in ((Mixture(world.generator), state), (Pool(world.facts), pool_of(world.training))):
+        with pytest.raises(UsageError, match="another federation than ensemble or sharing"):
+            fill(made, held, world.reserve, sets=1, rng=np.random.default_rng(1))
 
 
 def test_a_pool_gives_each_row_once_and_no_more(world):

@@ -107,6 +107,6 @@ def test_more_patients_at_all_sites_are_learned_in_more_steps():
     from cohortium.synth.facts import Fact, Facts
 
     generator = Ctgan(facts=Facts(columns=(Fact(name="f", kind="flag"),)))
-    budgets = [generator.budget(Parameters({"n": np.array([n])})) for n in (30, 1200, 3600)]
-    assert [one.whole for one in budgets] == [2500, 2500, 7500]
+    budgets = [generator.budget(Parameters({"n": np.array([n])})) for n in (30, 1200, 3600, 1 << 40)]
+    assert [one.whole for one in budgets] == [2500, 2500, 7500, 25_000], "a liar may write any number of patients"
     assert {(one.warm, one.private_warm) for one in budgets} == {(500, 5000)}

@@ -134,3 +134,30 @@ def test_log_hazards_of_a_chain_are_those_of_its_patients(world):
     x = covariates.rows(chain.codes, np.where(chain.scored, chain.z, np.nan))
     b = np.stack([hazard.b for hazard in model.hazards])
     assert np.abs(chain.eta - (x * covariates.scale) @ b.T).max() < 0.01
+
+
+def test_a_flag_that_nobody_ever_had_stays_empty():
+    rng = np.random.default_rng(8)
+    facts = Facts(columns=(Fact(name="f", kind="flag"), Fact(name="g", kind="flag")))
+    rows = Rows(facts, {"f": (rng.random(500) < 0.3).astype(float), "g": np.full(500, np.nan)})
+    learner = BayesianNetwork(facts=facts)
+    state = fit_by_sums(learner, [rows])
+    filled = learner.impute(state, _hidden(rows, ["f"], np.arange(500) < 100), rng=rng)
+    assert np.isnan(filled["g"]).all()
+    assert not np.isnan(filled["f"]).any()
+
+
+def test_a_rare_pair_that_settles_each_other_is_found_by_what_it_causes():
+    """Two flags of 1 % that are one, and a third that 95 % of them have and a thousandth of all others: of those who
+    have it .95 x .01 / (.95 x .01 + .001 x .99) = .906 have the pair. One draw in a hundred finds it."""
+    rng = np.random.default_rng(9)
+    a = rng.random(40_000) < 0.01
+    c = rng.random(40_000) < np.where(a, 0.95, 0.001)
+    facts = Facts(columns=tuple(Fact(name=name, kind="flag") for name in "cab"))
+    rows = Rows(facts, {"c": c.astype(float), "a": a.astype(float), "b": a.astype(float)})
+    learner = BayesianNetwork(facts=facts)
+    state = fit_by_sums(learner, [rows])
+    have = rows.take(np.flatnonzero(c))
+    filled = learner.impute(state, _hidden(have, ["a", "b"], np.ones(len(have), dtype=bool)), rng=rng)
+    assert (filled["a"] == filled["b"]).mean() > 0.99
+    assert filled["a"].mean() == pytest.approx(0.906, abs=0.05)

@@ -18,17 +18,18 @@ NETWORK = Network(
 """Three flags in a row: P(a) = .3; P(b | a) = .1, .8; P(c | b) = .2, .9."""
 
 
-def drawn(*, free, codes=(0, 0, 0), z=(), unknown=(), tail=None, outcome=None, levels=(2, 2, 2)):
+def drawn(*, free, codes=(0, 0, 0), z=(), unknown=(), tail=None, outcome=None, levels=(2, 2, 2), **options):
     n_scores = len(z)
     design = Design((2, 2, 2), (0, 0, 0), n_scores)
     tail = tail or Tail(design, np.zeros((n_scores, design.width)), np.ones(n_scores))
     gaps = Gaps(
-        np.tile(np.array(codes), (N, 1)), np.tile(np.array(free), (N, 1)), levels, np.tile(np.array(z, float), (N, 1)),
-        np.tile(np.array(unknown, bool), (N, 1)),
+        np.broadcast_to(np.array(codes), (N, 3)), np.tile(np.array(free), (N, 1)), levels,
+        np.tile(np.array(z, float), (N, 1)), np.tile(np.array(unknown, bool), (N, 1)),
     )  # fmt: skip
     return weighted_draw(
         NETWORK, tail, gaps, unmeasured=lambda codes: np.zeros((len(codes), n_scores), dtype=bool),
         log_outcome=outcome or (lambda places, *_: np.zeros(len(places))), rng=np.random.default_rng(0),
+        **options,
     )  # fmt: skip
 
 
@@ -70,3 +71,18 @@ def test_the_outcome_weighs_in():
     )
     odds = 10 * 0.3 * 0.2 / (0.7 * 0.9)
     assert codes[:, 0].mean() == pytest.approx(odds / (1 + odds), abs=0.015)
+
+
+def test_with_the_patient_as_he_stands_among_the_draws_the_odds_stay_as_they_are():
+    """Patients drawn by the odds themselves are moved by three more draws: most of them elsewhere, the odds nowhere.
+    Three draws alone come nowhere near the odds."""
+    p = np.array([0.7 * 0.9 * 0.2, 0.7 * 0.1 * 0.9, 0.3 * 0.2 * 0.2, 0.3 * 0.8 * 0.9])
+    at = np.random.default_rng(1).choice(4, size=N, p=p / p.sum())
+    start = np.column_stack([at // 2, at % 2, np.ones(N, dtype=np.int64)])
+    moved, _, _ = drawn(free=(True, True, False), codes=start, tries=4, among=True)
+    shares = np.bincount(2 * moved[:, 0] + moved[:, 1], minlength=4) / N
+    assert shares == pytest.approx(p / p.sum(), abs=0.015)
+    assert (moved[:, 2] == 1).all()
+    assert (moved != start).any(axis=1).mean() > 0.3
+    alone, _, _ = drawn(free=(True, True, False), codes=start, tries=3)
+    assert np.abs(np.bincount(2 * alone[:, 0] + alone[:, 1], minlength=4) / N - p / p.sum()).max() > 0.05

@@ -76,20 +76,6 @@ class Mixture:
         ]
         return joined(parts).take(rng.permutation(n))
 
-    def impute(self, state: Parameters, rows: Rows, *, rng: np.random.Generator) -> Rows:
-        """The rows completed, each by the model of one site, drawn by n_k. Raises UsageError where none can."""
-        if not hasattr(self.generator, "impute"):
-            raise UsageError("this generator cannot complete rows")
-        weights = np.asarray(state[_WEIGHTS], dtype=np.float64)
-        place = rng.choice(len(weights), size=len(rows), p=weights / weights.sum())
-        columns = {name: rows[name].copy() for name in rows}
-        for k in np.unique(place):
-            mine = np.flatnonzero(place == k)
-            done = self.generator.impute(state.under(f"site/{k}"), rows.take(mine), rng=rng)
-            for name in rows:
-                columns[name][mine] = done[name]
-        return Rows(rows.facts, columns)
-
 
 @dataclass(frozen=True, eq=False)
 class Pool:

@@ -238,16 +238,20 @@ class BayesianNetwork:
         return Rows(self.facts, columns)
 
     def impute(self, state: Parameters, rows: Rows, *, rng: np.random.Generator) -> Rows:
-        """These patients, their gaps filled by one draw under parameters drawn anew; call it m times.
+        """These patients, their gaps filled by one draw under parameters drawn anew; call it m times. A column that
+        nobody had stays empty.
 
         Raises UsageError before the fit is done.
         """
         if not self.finished(state):
             raise UsageError("this generator is not finished; fit it to the end before filling gaps")
+        coding, counts = self.coding(state), self.network(state).counts
+        nobody = [c.name for at, c in enumerate(coding.named) if not counts[at][: len(c.levels or "01")].sum()]
         state = redrawn(self, state, rng=rng)
         coding, hazards = self.coding(state), tuple(hazards_of(self.facts, state).values())
         covariates = covariates_of(coding, state)
-        return Imputer(coding, self.network(state), self.tail(state), covariates, hazards).filled(rows, rng=rng)
+        filled = Imputer(coding, self.network(state), self.tail(state), covariates, hazards).filled(rows, rng=rng)
+        return filled.with_columns({name: rows[name] for name in nobody})
 
 
 def _changed(state: Parameters) -> tuple[int, ...]:

@@ -41,6 +41,7 @@ __all__ = ["PATIENTS", "Ctgan"]
 
 PATIENTS = 1200
 """So many at all sites together, or fewer, are learned in `steps`; more take more."""
+_LONGEST = 10.0
 LEAST_DRAWN = 4000
 _DECAY = 1e-6
 
@@ -108,8 +109,8 @@ class Ctgan:
         return network.initial(rng) | self._critic(network).initial(rng)
 
     def budget(self, foundation: Parameters) -> Budget:
-        """In steps: those of the study, and more in proportion to the patients of all sites together."""
-        longer = max(1.0, float(foundation["n"][0]) / PATIENTS)
+        """In steps: those of the study, up to ten times as many in proportion to the patients of all sites together."""
+        longer = min(max(1.0, float(foundation["n"][0]) / PATIENTS), _LONGEST)
         return Budget(whole=round(self.steps * longer), warm=self.warm_steps, private_warm=self.private_warm_steps)
 
     def train(

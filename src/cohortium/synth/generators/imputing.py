@@ -4,7 +4,9 @@ Gibbs sampling, all patients at once. A missing category is drawn from its Marko
 density of the patient's scores; a missing number's score from its normal distribution given the other scores (closed
 form), together with whether it is a spike: the score is integrated out of that choice. The outcome weighs in by both
 hazards, for numbers by accepting or keeping (Metropolis). One call gives one table, a draw, not a best guess: call it m
-times and pool. It is assumed that gaps depend on nothing but what is measured. Design: synthetic-data.md 5.1.
+times and pool. Before each sweep all gaps of a patient are drawn together (`likelihood_weighting`), since cells that
+settle each other never change one at a time. It is assumed that gaps depend on nothing but what is measured. Design:
+synthetic-data.md 5.1.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from cohortium.synth.generators.coding import Coding
 from cohortium.synth.generators.covariates import Covariates
 from cohortium.synth.generators.design import SCORE_BITS
 from cohortium.synth.generators.hazard import Hazard
-from cohortium.synth.generators.likelihood_weighting import AT_ONCE, Gaps, weighted_draw
+from cohortium.synth.generators.likelihood_weighting import AT_ONCE, MORE, TRIES, Gaps, weighted_draw
 from cohortium.synth.generators.network import Network
 from cohortium.synth.generators.tail import Tail
 from cohortium.synth.rows import Rows
@@ -98,13 +100,15 @@ class _Chain:
         self.stated = {coding.numbers.index(c): len(coding.named) + k for k, c in enumerate(coding.stated)}
         self.gaps = {j: np.flatnonzero(np.isnan(rows[c.name])) for j, c in enumerate(coding.numbers)}
         self._outcome()
-        self._begin()
-        self.mean = tail.design.levels(self.codes) @ tail.coefficients[:, : tail.design.n_levels].T
         self.onto = tail.coefficients[:, tail.design.n_levels :]
         self.precision = 1.0 / tail.sd**2
+        self.scored = ~coding.unmeasured(self.codes)
+        self.z = np.where(self.scored, self.z, 0.0)
+        self._open = self._gaps()
+        self._together(TRIES, among=False)
 
-    def _begin(self) -> None:
-        """All gaps of every patient drawn together: codes, z, scored and eta as the chain finds them."""
+    def _gaps(self) -> tuple[Bools, Bools, tuple[int, ...]]:
+        """Which levels and scores are to be drawn, and among how many levels of each variable."""
         coding, n = self.model.coding, len(self.rows)
         free = np.zeros((n, len(coding.sizes)), dtype=bool)
         unknown = np.zeros((n, len(coding.numbers)), dtype=bool)
@@ -116,15 +120,20 @@ class _Chain:
             unknown[where, j] = True
             if j in self.stated:
                 free[where, self.stated[j]] = True
-        self.scored = ~coding.unmeasured(self.codes)
-        self.z = np.where(self.scored, self.z, 0.0)
-        gaps = Gaps(self.codes, free, tuple(levels), self.z, unknown)
+        return free, unknown, tuple(levels)
+
+    def _together(self, tries: int, *, among: bool) -> None:
+        """All gaps of every patient drawn together: codes, z and scored, and from them mean and eta."""
+        design, (free, unknown, levels) = self.model.tail.design, self._open
+        gaps = Gaps(self.codes, free, levels, self.z, unknown)
         patients = np.flatnonzero(free.any(axis=1) | unknown.any(axis=1))
         for some in np.split(patients, range(AT_ONCE, len(patients), AT_ONCE)) if len(patients) else ():
             self.codes[some], self.z[some], self.scored[some] = weighted_draw(
-                self.model.network, self.model.tail, gaps.take(some), unmeasured=coding.unmeasured,
+                self.model.network, self.model.tail, gaps.take(some),
+                unmeasured=self.model.coding.unmeasured, tries=tries, among=among,
                 log_outcome=lambda places, *held, some=some: self._log_outcome_of(some[places], *held), rng=self.rng,
             )  # fmt: skip
+        self.mean = design.levels(self.codes) @ self.model.tail.coefficients[:, : design.n_levels].T
         if self.told:
             self.eta = self._eta(self.codes, self.z, self.scored)
 
@@ -166,7 +175,8 @@ class _Chain:
         return np.asarray((ends * clipped - spent * np.exp(clipped)).sum(axis=-1))
 
     def sweep(self) -> None:
-        """Every gap drawn once."""
+        """All gaps drawn together, then every one by itself."""
+        self._together(MORE, among=True)
         for variable, where in self.free.items():
             if len(where):
                 self._draw_level(variable, where)

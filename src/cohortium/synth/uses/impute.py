@@ -85,7 +85,10 @@ class Imputation:
 def fill(generator: Any, state: Parameters, rows: Rows, *, sets: int, rng: np.random.Generator) -> list[Rows]:
     """m tables without gaps. Raises UsageError for a generator that cannot fill them."""
     if not hasattr(generator, "impute"):
-        raise UsageError('this generator cannot fill gaps; learn one with generator = "bn" or "vae_bgm"')
+        raise UsageError(
+            'this generator cannot fill gaps; learn one with generator = "bn" or "vae_bgm", and one model of all sites,'
+            " by another federation than ensemble or sharing"
+        )
     if sets < 1:
         raise UsageError(f"sets must be at least 1, got {sets}")
     return [generator.impute(state, rows, rng=rng) for _ in range(sets)]
