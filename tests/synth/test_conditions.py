@@ -16,7 +16,8 @@ FACTS = Facts(
         Fact(name="wbc", kind="numeric"),
         Fact(name="anc", kind="numeric"),
         Fact(name="TP53", kind="flag", levels=("0", "1")),
-        Fact(name="sex", kind="categorical", levels=("F", "M")),
+        Fact(name="sex", kind="categorical", levels=("F", "M"), ordered=False),
+        Fact(name="stage", kind="categorical", levels=("I", "II", "III")),
     )
 )
 ROWS = Rows(
@@ -27,6 +28,7 @@ ROWS = Rows(
         "anc": np.array([2.0, 3.0, 3.0, 0.5]),
         "TP53": np.array([1.0, 1.0, 0.0, 1.0]),
         "sex": np.array([0.0, 1.0, 1.0, 0.0]),
+        "stage": np.array([0.0, 1.0, 2.0, np.nan]),
     },
 )
 
@@ -40,6 +42,7 @@ ROWS = Rows(
         ("(sex = F or sex = M) and age < 75", [True, True, False, False]),
         ("wbc >= anc", [True, False, True, True]),
         ("TP53 != 1", [False, False, True, False]),
+        ("stage > I", [False, True, True, False]),
         ('sex = "M"', [False, True, True, False]),
     ],
 )
@@ -50,9 +53,11 @@ def test_conditions_mean_what_they_say(text, expected):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("stage = 1", "no column 'stage'"),
+        ("grade = 1", "no column 'grade'"),
         ("age = old", "needs a number"),
         ("sex = X", "is one of F, M"),
+        ("sex > F", r"column 'sex' has no order \(F, M\); ask by = or !=, or declare its kind as 'ordered'"),
+        ("age > 70 and sex <= M", "column 'sex' has no order"),
         ("age", "expected one of"),
         ("age > 70 TP53 = 1", "expected 'and' or 'or'"),
         ("(age > 70", "not closed"),

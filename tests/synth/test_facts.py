@@ -25,6 +25,18 @@ def test_columns_come_in_order_with_the_outcome_last_and_identifiers_left_out():
     assert facts["os"].unit == "months"
 
 
+def test_only_what_was_declared_or_counts_has_an_order():
+    columns = (
+        Column(name="risk", kind="category", values=("High", "Int", "Low", "Very-High")),
+        Column(name="grade", kind="category", values=("1", "2", "10")),
+        Column(name="room", kind="category", values=("1", "10", "2")),
+    )
+    facts = Facts.of(CohortSchema(columns=(*SCHEMA.columns, *columns)))
+    assert [facts[name].ordered for name in ("age", "stage", "TP53", "risk", "grade", "room")] == [
+        True, True, True, False, True, False
+    ]  # fmt: skip
+
+
 def test_a_gene_that_is_no_flag_and_an_unknown_column_are_both_named():
     with pytest.raises(StudyError) as wrong:
         Facts.of(SCHEMA, genes=["age"], treatments=["drug"])

@@ -3,6 +3,7 @@ import pytest
 
 from cohortium.errors import UsageError
 from cohortium.synth.conditions import parse
+from cohortium.synth.federate.mixture import Pool, pool_of
 from cohortium.synth.sampling import draw
 
 
@@ -41,3 +42,18 @@ def test_what_never_happens_is_refused(world, monkeypatch):
     assert sample(world, 100, where=parse("age > 75 and TP53 = 1", world.facts)).n_tried > 1_000
     with pytest.raises(UsageError, match="at least one"):
         sample(world, 0)
+
+
+def test_a_pool_gives_those_who_fulfil_the_condition_once_each(world):
+    rows = world.training.take(np.arange(300))
+    where, rule = parse("age > 70", world.facts), parse("hb > 9", world.facts)
+    n = int(where.holds(rows).sum())
+    found = draw(Pool(world.facts), pool_of(rows), n, rng=np.random.default_rng(0), where=where)
+    assert sorted(map(bytes, found.rows.matrix())) == sorted(map(bytes, rows.take(where.holds(rows)).matrix()))
+    with pytest.raises(UsageError, match=rf"300 rows and {n} of them fulfil 'age > 70', {n + 1} were asked for"):
+        draw(Pool(world.facts), pool_of(rows), n + 1, rng=np.random.default_rng(0), where=where)
+    kept = int((rule.holds(rows) | np.isnan(rows["hb"])).sum())
+    assert draw(Pool(world.facts), pool_of(rows), kept, rng=np.random.default_rng(0), rules=[rule]).broken == {}
+    assert draw(Pool(world.facts), pool_of(rows), kept + 2, rng=np.random.default_rng(0), rules=[rule]).broken == {
+        "hb > 9": 2
+    }

@@ -3,7 +3,8 @@
     where = parse("age > 70 and TP53 = 1", facts)
     where.holds(rows)                                  # (n,) of bool
 
-A column, one of = != < <= > >=, and a number, a level or another column; `and` binds closer than `or`; parentheses.
+A column, one of = != < <= > >= (the last four where there is an order), and a number, a level or another column; `and`
+binds closer than `or`; parentheses.
 The text is read by this little grammar and nothing else: nothing in it is ever run. A missing value fulfils nothing.
 """
 
@@ -114,6 +115,8 @@ class _Reader:
             raise UsageError(
                 f"condition {self.text!r:.80}: expected one of = != < <= > >= after '{name}', found {sign!r:.40}"
             )
+        if "<" in sign or ">" in sign:
+            self._ordered(name, value)
         self.columns.append(name)
         compare = _COMPARE[sign]
         if value in self.facts and value not in self.facts[name].levels:
@@ -121,6 +124,15 @@ class _Reader:
             return lambda rows: _known(rows[name]) & _known(rows[value]) & compare(rows[name], rows[value])
         code = self._code(name, sign, value)
         return lambda rows: _known(rows[name]) & compare(rows[name], code)
+
+    def _ordered(self, name: str, value: str) -> None:
+        for fact in (self.facts[one] for one in (name, value) if one in self.facts):
+            if not fact.ordered:
+                levels = ", ".join(fact.levels[:8])
+                raise UsageError(
+                    f"condition {self.text!r:.80}: column '{fact.name}' has no order ({levels}); ask by = or !=, or"
+                    " declare its kind as 'ordered'"
+                )
 
     def _code(self, name: str, sign: str, value: str) -> float:
         fact = self.facts[name]

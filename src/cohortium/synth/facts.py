@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Literal
 
 from cohortium.data.schema import CohortSchema, Column
+from cohortium.data.table import parse_number
 from cohortium.errors import Problem, StudyError
 
 __all__ = ["Fact", "Facts", "Group", "Kind"]
@@ -32,7 +33,8 @@ _KINDS: dict[str, Kind] = {
 class Fact:
     """One column. levels: texts of a category in order, or of a flag's 0 and 1. low, high: agreed range, if any.
 
-    baseline: known when the patient came; False bars the column from every model of the outcome.
+    baseline: known when the patient came; False bars the column from every model of the outcome. ordered: whether its
+    levels go from less to more.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Fact:
     levels: tuple[str, ...] = ()
     whole: bool = False
     baseline: bool = True
+    ordered: bool = True
 
     @property
     def is_number(self) -> bool:
@@ -156,7 +159,15 @@ def _fact(column: Column, group: Group, *, baseline: bool = True) -> Fact:
         levels=column.values,
         whole=column.kind in ("count", "days"),
         baseline=baseline,
+        ordered=column.kind != "category" or _ascend(column.values),
     )
+
+
+def _ascend(levels: Sequence[str]) -> bool:
+    """Whether names are numbers from small to large."""
+    numbers = [parse_number(level) for level in levels]
+    known = [number for number in numbers if number is not None]
+    return len(known) == len(levels) and known == sorted(known)
 
 
 def _outcome(column: Column) -> list[Fact]:

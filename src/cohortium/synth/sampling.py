@@ -2,7 +2,7 @@
 
 Rows that break a logic rule (`wbc >= anc`) are drawn again, up to `REDRAWS` times; what is left is counted, not hidden.
 Conditions are fulfilled by drawing until enough rows do: exact for the model, costly for the rare. One that nobody
-of many meets is given up early.
+of many meets is given up early. From a pool of shared rows each is taken once.
 """
 
 from __future__ import annotations
@@ -59,6 +59,8 @@ def draw(
     """n patients. Raises UsageError when the condition is too rare to be met."""
     if n < 1:
         raise UsageError(f"at least one patient must be asked for, got {n}")
+    if hasattr(generator, "whole"):
+        return _picked(generator.whole(state), n, rng=rng, where=where, rules=rules)
     kept: list[Rows] = []
     n_kept = tried = 0
     batch = n
@@ -73,9 +75,30 @@ def draw(
         kept.append(fitting)
         n_kept += len(fitting)
         batch = max(_BATCH, n)
-    joined = _joined(kept, n)
-    broken = {rule.text: int((_relevant(rule, joined) & ~rule.holds(joined)).sum()) for rule in rules}
-    return Drawn(rows=joined, n_tried=tried, broken={text: k for text, k in broken.items() if k})
+    return _counted(_joined(kept, n), tried, rules)
+
+
+def _picked(
+    pool: Rows, n: int, *, rng: np.random.Generator, where: Condition | None, rules: Sequence[Condition]
+) -> Drawn:
+    """n rows of those there are, each once; rows that break a rule only where there are too few others."""
+    fitting = pool if where is None else pool.take(where.holds(pool))
+    if n > len(fitting):
+        which = f" and {len(fitting):,} of them fulfil '{where.text}'" if where is not None else ""
+        raise UsageError(
+            f"the sites shared {len(pool):,} rows{which}, {n:,} were asked for; a pool gives each row once"
+        )
+    order = rng.permutation(len(fitting))
+    wrong = np.zeros(len(fitting), dtype=bool)
+    for rule in rules:
+        wrong |= _relevant(rule, fitting) & ~rule.holds(fitting)
+    first = order[np.argsort(wrong[order], kind="stable")][:n]
+    return _counted(fitting.take(rng.permutation(first)), len(pool), rules)
+
+
+def _counted(rows: Rows, tried: int, rules: Sequence[Condition]) -> Drawn:
+    broken = {rule.text: int((_relevant(rule, rows) & ~rule.holds(rows)).sum()) for rule in rules}
+    return Drawn(rows=rows, n_tried=tried, broken={text: k for text, k in broken.items() if k})
 
 
 def _lawful(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cohortium.errors import DataError, UsageError
-from cohortium.synth.facts import Facts
+from cohortium.synth.facts import Fact, Facts
 from cohortium.synth.rows import Rows
 from cohortium.synth.uses.control_arm import BANNER, control_arm
 
@@ -85,3 +85,28 @@ def test_what_cannot_be_compared_is_refused(world):
         _arm(world, world.reserve, untreated="TP53 = 0")
     with pytest.raises(UsageError, match="at least 2 sets"):
         _arm(world, world.reserve, sets=1)
+
+
+def test_the_error_is_that_of_its_formula():
+    """300 treated, arms of 300, exponential times cut at 2: each estimate of a log hazard has variance 1 / deaths, so
+    the whole has 1 / d + (1 + 1 / m) / d."""
+    facts = Facts(
+        columns=(Fact(name="age", kind="numeric"), Fact(name="t", kind="time", group="outcome", unit="years"),
+                 Fact(name="e", kind="event", group="outcome"))
+    )  # fmt: skip
+
+    class Exponential:
+        def __init__(self):
+            self.facts = facts
+
+        def sample(self, state, n, *, rng):
+            t = rng.exponential(1, n)
+            return Rows(facts, {"age": rng.normal(60, 10, n), "t": np.minimum(t, 2.0), "e": (t < 2).astype(float)})
+
+    made, deaths, said = Exponential(), 300 * (1 - np.exp(-2)), []
+    for seed in range(6):
+        treated = made.sample(None, 300, rng=np.random.default_rng([seed, 5]))
+        said.append(control_arm(made, None, treated, n_real=300, sets=5, bootstraps=50, seed=seed).error ** 2)
+    assert np.mean(said) == pytest.approx((1 + 1 + 1 / 5) / deaths, rel=0.2)
+    arm = control_arm(made, None, treated, n_real=300, sets=10, bootstraps=10, seed=0)
+    assert np.isfinite(arm.error), "as many sets as bootstraps"

@@ -87,10 +87,14 @@ class Pool:
         """Whether there are rows."""
         return _POOL in parameters
 
+    def whole(self, state: Parameters) -> Rows:
+        """All rows."""
+        held = np.asarray(state[_POOL], dtype=np.float64)
+        return Rows(self.facts, {name: held[:, at].copy() for at, name in enumerate(self.facts.names)})
+
     def sample(self, state: Parameters, n: int, *, rng: np.random.Generator) -> Rows:
         """n of the rows. Raises UsageError for more than there are."""
-        held = np.asarray(state[_POOL], dtype=np.float64)
+        held = self.whole(state)
         if n > len(held):
             raise UsageError(f"the sites shared {len(held):,} rows, {n:,} were asked for; a pool gives each row once")
-        picked = held[rng.permutation(len(held))[:n]]
-        return Rows(self.facts, {name: picked[:, at].copy() for at, name in enumerate(self.facts.names)})
+        return held.take(rng.permutation(len(held))[:n])

@@ -6,8 +6,8 @@
 Eligible patients are drawn m times, weighted so that their means of all columns known at baseline are those of the
 treated (entropy balancing), and compared by Kaplan-Meier curves and a Cox regression on the arm alone. The log hazard
 ratio is the mean over the sets; its variance is that of the treated (bootstrap) plus that of the arm (bootstrap,
-balanced anew each time) times n / n_eligible + 1 / m: as if the n_eligible real patients behind the generator were the
-controls.
+balanced anew each time) times n / n_eligible + 1 / m, both within one arm at a time: as if the n_eligible real patients
+behind the generator were the controls.
 Columns known only after baseline are refused, for matching and for eligibility. Design: synthetic-data.md section 8.
 """
 
@@ -144,12 +144,12 @@ def control_arm(
     whole = _Arm.of(treated, columns, fill)
     found = [_compared(whole, arm, target) for arm in arms]
     of_treated, of_arm = [], []
-    for k in range(bootstraps):
+    for k in range(max(bootstraps, 2 * sets)):
         arm = arms[k % sets]
         again = whole.drawn(rng)
         of_treated.append(_compared(again, arm, again.x)[0])
         of_arm.append(_compared(whole, arm.drawn(rng), target)[0])
-    variance = float(np.var(of_treated, ddof=1)) + float(np.var(of_arm, ddof=1)) * (n / n_eligible + 1.0 / sets)
+    variance = _within(of_treated, sets) + _within(of_arm, sets) * (n / n_eligible + 1.0 / sets)
     curves = _curves(whole, arms, [one[1] for one in found])
     after = max(one[1].after for one in found)
     notes = [] if after <= _UNBALANCED else [
@@ -170,6 +170,12 @@ def control_arm(
         columns=tuple(fact.name for fact in columns),
         notes=tuple(notes),
     )
+
+
+def _within(estimates: Sequence[float], sets: int) -> float:
+    """Mean over the arms of the variance of their bootstraps: arms differ by chance of the draw, which is counted
+    once, by the arm's own term. estimates: arm by arm in turn."""
+    return float(np.mean([np.var(estimates[k::sets], ddof=1) for k in range(sets)]))
 
 
 @dataclass(frozen=True, eq=False)
