@@ -1,6 +1,9 @@
 import numpy as np
 import pytest
 
+from cohortium.synth.exchange import fit_by_sums
+from cohortium.synth.facts import Fact, Facts
+from cohortium.synth.generators.bn import BayesianNetwork
 from cohortium.synth.generators.cells import Cells, Encoded, placed
 from cohortium.synth.rows import Rows
 
@@ -67,3 +70,16 @@ def test_a_score_alone_has_its_quantile_and_a_gap_stays(world, cells):
     assert found[0] == pytest.approx(np.nanmedian(real), abs=0.3)
     assert np.isnan(found[1])
     assert found[2] == pytest.approx(np.nanquantile(real, 0.9), abs=0.3)
+
+
+def test_a_number_of_spikes_alone_never_has_a_score():
+    """0 or 1, half and half: no spike is the rest, the first one neither. Another number has 0 or a score."""
+    rng = np.random.default_rng(3)
+    facts = Facts(columns=(Fact(name="k", kind="numeric"), Fact(name="v", kind="numeric")))
+    values = np.where(rng.random(400) < 0.3, 0.0, np.round(rng.normal(50, 9, 400), 1))
+    rows = Rows(facts, {"k": (rng.random(400) < 0.5).astype(float), "v": values})
+    learner = BayesianNetwork(facts=facts)
+    cells = Cells.of(learner, fit_by_sums(learner, [rows]))
+    scored = cells.scored(cells.encode(rows).codes)
+    assert not scored[:, 0].any()
+    np.testing.assert_array_equal(scored[:, 1], values != 0)

@@ -133,3 +133,13 @@ def test_few_patients_can_be_asked_for_and_nobody_before_the_end(world, made):
 def test_impossible_options_are_named(world, options, said):
     with pytest.raises(ValueError, match=said):
         VaeBgm(facts=world.facts, **options)
+
+
+def test_nobody_without_an_outcome_is_given_one(world, made):
+    generator, state = made
+    nobody = np.full(len(world.reserve), np.nan)
+    rows = world.reserve.with_columns({"hb": nobody, "os_years": nobody, "died": nobody})
+    filled = generator.impute(state, rows, rng=np.random.default_rng(0))
+    assert np.isnan(filled["os_years"]).all()
+    assert np.isnan(filled["died"]).all()
+    assert not np.isnan(filled["hb"]).any()

@@ -110,6 +110,11 @@ class Cells:
         places = [len(coding.named) + stated.index(c.name) if c.name in stated else -1 for c in coding.numbers]
         return np.array([*places, *([-1] if self.facts.time else [])], dtype=np.int64)
 
+    def scored(self, codes: Integers) -> NDArray[np.bool_]:
+        """Which numbers have a score, by the codes of all variables, (n, numbers); the time always has."""
+        own = ~self.coding.unmeasured(codes[:, : len(self.coding.sizes)])
+        return np.column_stack([own, np.ones(len(codes), dtype=bool)]) if self.facts.time else own
+
     def encode(self, rows: Rows) -> Encoded:
         """Rows as cells."""
         coding, facts = self.coding, self.facts

@@ -173,7 +173,8 @@ class VaeBgm:
         return network.cells.decode(encoded, rng).take(np.arange(n))
 
     def impute(self, state: Parameters, rows: Rows, *, rng: np.random.Generator) -> Rows:
-        """The rows with every missing value drawn given the patient's others: encode, decode, `TURNS` times over."""
+        """The rows with every missing value but the outcome drawn given the patient's others: encode, decode, `TURNS`
+        times over."""
         network, _ = self._opened(state)
         cells, weights = network.cells, state.under("network")
         start = cells.encode(rows)
@@ -185,11 +186,11 @@ class VaeBgm:
                 code = mean + rng.standard_normal(mean.shape) * np.sqrt(variance)
                 made = self._drawn(network, weights, code, rng, forbidden=cells.missing, moved=False)
                 codes = np.where(unknown, made.codes, start.codes)
-                scored = np.where(cells.rest >= 0, codes[:, cells.rest] == 0, True)
-                z = np.where(np.isnan(start.z), np.where(scored, made.z, np.nan), start.z)
+                z = np.where(np.isnan(start.z), np.where(cells.scored(codes), made.z, np.nan), start.z)
                 now = Encoded(z, codes)
         filled = cells.decode(now, rng, lay=placed)
-        return rows.with_columns({name: np.where(np.isnan(rows[name]), filled[name], rows[name]) for name in rows})
+        names = [fact.name for fact in rows.facts.columns if fact.group != "outcome"]
+        return rows.with_columns({name: np.where(np.isnan(rows[name]), filled[name], rows[name]) for name in names})
 
     # --- within ------------------------------------------------------------------------------------------------
 
