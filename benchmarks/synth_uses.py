@@ -1,6 +1,6 @@
 """Uses of synthetic patients, measured on real held-out ones: `impute`, `augment`, `balance`, `arm`.
 
-    python -m benchmarks synth_uses impute [--data sim,aml,mds] [--seeds 5] [--sets 39] [--json]
+    python -m benchmarks synth_uses impute [--data sim,aml,mds] [--seeds 5] [--sets 39] [--generator bn] [--json]
     python -m benchmarks synth_uses augment [--data sim,aml,mds] [--seeds 5]
     python -m benchmarks synth_uses balance [--data sim,aml,mds] [--seeds 5]
     python -m benchmarks synth_uses arm [--data sim,aml] [--seeds 60] [--sets 5]
@@ -11,8 +11,8 @@ generator of these rows (`own rows`); and the rows of all sites with patients of
 `arm` is a negative control: patients taken out at random, never treated with anything else, against an arm from a
 generator of all others. Their hazard ratio is 1, and 95 % intervals must hold 1 in about 95 % of the seeds.
 
-Each line is one cohort over its seeds: mean and 95 % interval of the mean (Student's t). Generator: `bn`, fitted to the
-training rows of all sites; every seed holds out another fifth of each site.
+Each line is one cohort over its seeds: mean and 95 % interval of the mean (Student's t). Generator: `bn`, to `impute`
+also `vae_bgm`, fitted to the training rows of all sites; every seed holds out another fifth of each site.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from scipy import stats
 
 from benchmarks.synth_worlds import WORLDS, halves, joined, world
 from cohortium.core.parameters import Parameters
-from cohortium.synth.exchange import fit_by_sums
+from cohortium.synth.exchange import fit_by_sums, fit_network
+from cohortium.synth.generators import GENERATORS
 from cohortium.synth.generators.bn import BayesianNetwork
 from cohortium.synth.rows import Rows
 from cohortium.synth.uses.augment import augment
@@ -47,17 +48,21 @@ def mean_interval(values: list[float]) -> tuple[float, float, float]:
     return float(held.mean()), float(held.mean()) - half, float(held.mean()) + half
 
 
-def fitted(name: str, seed: int) -> tuple[BayesianNetwork, Parameters, Rows, Rows]:
+def fitted(name: str, seed: int, generator: str = "bn") -> tuple[Any, Parameters, Rows, Rows]:
     """(generator, state, training rows, held-out rows) of one cohort and seed."""
     facts, sites = world(name, seed=seed)
     training, held_out = halves(sites, seed=seed)
-    generator = BayesianNetwork(facts=facts)
-    return generator, fit_by_sums(generator, list(training.values())), joined(list(training.values())), held_out
+    made, parts = GENERATORS.resolve(generator)(facts=facts), list(training.values())
+    if made.learns_by == "sums":
+        state = fit_by_sums(made, parts)
+    else:
+        state = fit_network(made, parts, rng=np.random.default_rng([seed, 3]))
+    return made, state, joined(parts), held_out
 
 
 def impute(name: str, seed: int, options: argparse.Namespace) -> Figures:
     """Error, share right and coverage of one seed."""
-    generator, state, training, held_out = fitted(name, seed)
+    generator, state, training, held_out = fitted(name, seed, options.generator)
     found = judge_imputation(generator, state, training, held_out, sets=options.sets, seed=seed)
     figures = {f"error {method}": found.mean_error(method) for method in METHODS}
     figures |= {f"right {method}": found.mean_right(method) for method in METHODS}
@@ -137,6 +142,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--sets", type=int, default=20)
     parser.add_argument("--treated", type=int, default=200)
+    parser.add_argument("--generator", default="bn", choices=["bn", "vae_bgm"], help="to impute by")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     document: dict[str, Any] = {}
