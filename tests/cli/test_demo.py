@@ -87,6 +87,11 @@ def test_synthetic_patients_are_a_command_of_their_own(tmp_path, capsys, monkeyp
     ("left", "said"),
     [
         ({"run.json": '{"name": "mortality", "study_digest": "ab"}'}, "holds a finished run of study 'mortality'"),
+        (
+            {"run.json": '{"name": "of \'demo-breast-cancer\'", "study_digest": "ab"}'},
+            "holds a finished run of study 'of",
+        ),
+        ({"run.json": "damaged"}, "holds a run.json"),
         ({"report.html": "<p>ours</p>"}, "holds 'report.html' without a run"),
         ({"state/run-of.json": '{"name": "mortality"}'}, "holds an interrupted run of 'mortality'"),
         ({"state/run-of.json": "damaged"}, "holds an interrupted run of ''"),

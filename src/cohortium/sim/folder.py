@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from cohortium.core.study import Study
 from cohortium.data.table import Table
@@ -95,9 +96,12 @@ def check_free(files: Iterable[Path]) -> None:
 
 def check_run_of(out: Path, name: str) -> None:
     """Raises UsageError when the folder holds results, and not those of the study of this name."""
-    state, found = kept_state(out), _finished(out)
-    held = f"an interrupted run of '{_mark_of(state).get('name', '')}'" if state is not None else found
-    if held and f"'{name}'" not in held:
+    if state := kept_state(out):
+        owner = _mark_of(state).get("name", "")
+        held = f"an interrupted run of '{owner}'"
+    else:
+        owner, held = _record_of(out).get("name", ""), _finished(out)
+    if held and owner != name:
         raise UsageError(f"'{out}' holds {held}, which is not this demonstration's; choose another --out")
 
 
@@ -197,14 +201,22 @@ def _mark_of(state: Path) -> dict[str, object]:
 
 def _finished(out: Path) -> str:
     """Which finished run is in the folder, in words, or which file a run would overwrite; empty where there is none."""
-    path = out / "run.json"
-    if not path.exists():
+    if not (out / "run.json").exists():
         return next((f"'{name}' without a run" for name in FILES if (out / name).exists()), "")
+    record = _record_of(out)
     try:
-        record = json.loads(path.read_bytes())
         return f"a finished run of study '{record['name']}' (digest {record['study_digest'][:16]})"
-    except (ValueError, LookupError, TypeError):
+    except (LookupError, TypeError):
         return "a run.json"
+
+
+def _record_of(out: Path) -> dict[str, Any]:
+    """What the finished run in the folder says, nothing where there is none or it is damaged."""
+    try:
+        record = json.loads((out / "run.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def _try(out: Path) -> None:
