@@ -9,6 +9,8 @@ Oquab 2017.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,18 +47,17 @@ def boosted(x: Floats, y: Floats) -> Callable[[Floats], Floats]:
     """P(1) of new rows by gradient boosting, learned from these; NaN = missing. Raises MissingExtra."""
     try:
         from sklearn.ensemble import HistGradientBoostingClassifier
-        from threadpoolctl import threadpool_limits
     except ImportError:
         raise MissingExtra("gradient boosting", extra="synth") from None
     nowhere = np.isnan(x).all(axis=0)  # a column that no training row has can tell nothing
     model = HistGradientBoostingClassifier(
         max_iter=N_TREES, learning_rate=0.1, max_leaf_nodes=15, early_stopping=False, random_state=0
     )
-    with threadpool_limits(limits=1):  # a second thread that waits for a busy core makes small trees 100 times slower
+    with _threads().limit(limits=1):  # a second thread that waits for a busy core makes small trees 100 times slower
         model.fit(np.where(nowhere, 0.0, x), y)
 
     def scores(new: Floats) -> Floats:
-        with threadpool_limits(limits=1):
+        with _threads().limit(limits=1):
             return np.asarray(model.predict_proba(np.where(nowhere, 0.0, new))[:, 1], dtype=np.float64)
 
     return scores
@@ -65,6 +66,14 @@ def boosted(x: Floats, y: Floats) -> Callable[[Floats], Floats]:
 def boosted_scores(x: Floats, y: Floats, new: Floats) -> Floats:
     """P(1) of new rows by gradient boosting, (n,); NaN = missing. Raises MissingExtra without scikit-learn."""
     return boosted(x, y)(new)
+
+
+@cache
+def _threads() -> Any:
+    """Of the libraries loaded by now, scikit-learn's among them; finding them takes a twentieth of a training."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def _folds(x: Floats, y: Floats, rng: np.random.Generator) -> NDArray[np.int64]:
