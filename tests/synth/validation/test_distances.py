@@ -5,13 +5,22 @@ from scipy.spatial import cKDTree
 from cohortium.synth.validation.distances import Space, identical_share, nearest, nndr
 
 
-def test_nearest_rows_are_scipys():
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_nearest_rows_are_scipys(k):
     rng = np.random.default_rng(0)
     x, to = rng.normal(size=(1500, 7)), rng.normal(size=(900, 7))
-    distances, places = nearest(x, to, 3)
-    theirs = cKDTree(to).query(x, 3)
+    distances, places = nearest(x, to, k)
+    theirs = cKDTree(to).query(x, range(1, k + 1))
     assert np.allclose(distances, theirs[0])
     assert (places == theirs[1]).mean() > 0.999
+
+
+def test_a_row_that_stands_twice_is_its_own_second_neighbour():
+    rows = np.repeat(np.random.default_rng(1).normal(size=(20, 3)), 2, axis=0)
+    distances, places = nearest(rows, rows, 2)
+    assert (distances == 0).all()
+    assert (np.sort(places, axis=1) == np.arange(40).reshape(20, 2).repeat(2, axis=0)).all()
+    assert nearest(rows[:2], rows[:1], 2)[1].tolist() == [[0], [0]]
 
 
 def test_a_copy_has_ratio_zero_and_is_identical(world):

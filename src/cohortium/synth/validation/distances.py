@@ -71,13 +71,26 @@ def nearest(x: Floats, to: Floats, k: int) -> tuple[Floats, NDArray[np.int64]]:
     size = (to**2).sum(axis=1)
     for at in range(0, len(x), _BLOCK):
         part = x[at : at + _BLOCK]
-        squared = (part**2).sum(axis=1)[:, None] + size - 2.0 * part @ to.T
-        near = np.argpartition(squared, k - 1, axis=1)[:, :k]
+        beyond = part @ to.T  # squared distances, less the row's own length, which is the same to all
+        beyond *= -2.0
+        beyond += size
+        near = _least(beyond, k)
         exact = np.sqrt(((part[:, None, :] - to[near]) ** 2).sum(axis=2))  # the short form loses small distances
         order = np.argsort(exact, axis=1, kind="stable")
         distances[at : at + _BLOCK] = np.take_along_axis(exact, order, axis=1)
         places[at : at + _BLOCK] = np.take_along_axis(near, order, axis=1)
     return distances, places
+
+
+def _least(values: Floats, k: int) -> NDArray[np.int64]:
+    """Places of the k least values of every row, (n, k), in any order. Writes over values."""
+    if k > 2:
+        return np.argpartition(values, k - 1, axis=1)[:, :k]
+    found = values.argmin(axis=1)[:, None]
+    if k == 2:
+        np.put_along_axis(values, found, np.inf, axis=1)
+        found = np.hstack([found, values.argmin(axis=1)[:, None]])
+    return found
 
 
 def nndr(x: Floats, real: Floats) -> Floats:
