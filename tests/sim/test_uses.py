@@ -1,5 +1,6 @@
 """Files of real patients that cannot be judged are refused with what to do."""
 
+import numpy as np
 import pytest
 
 from cohortium.core.study_text import study_of
@@ -9,8 +10,13 @@ from cohortium.data.partition import by_column, take
 from cohortium.data.readers import read
 from cohortium.data.table import Table
 from cohortium.errors import DataError, UsageError
-from cohortium.sim.synthesis import fit
+from cohortium.sim.synthesis import fit, open_generator
 from cohortium.sim.uses import augment_files, balance_files, control_arm_files
+from cohortium.synth.conditions import parse
+from cohortium.synth.sampling import draw
+from cohortium.synth.uses import augment as augment_module
+from cohortium.synth.uses import control_arm as control_arm_module
+from cohortium.synth.uses.balance import balance
 
 COLUMNS = ("site", "age", "TP53", "hb", "os_years", "died")
 
@@ -23,7 +29,7 @@ def folder(tmp_path_factory):
     study = study_of(
         {
             "study": {"name": "mds", "outcome": {"time": "os_years", "event": "died", "unit": "years"}},
-            "synth": {"genes": ["TP53"]},
+            "synth": {"genes": ["TP53"], "rules": ["hb >= 9"], "derived": {"frail": "hb < 10 and age > 70"}},
             "privacy": {"secure_aggregation": False},
         }
     )
@@ -41,6 +47,35 @@ def test_the_three_uses_read_files(folder):
     assert found.n_drawn > 20
     arm = control_arm_files(generator, treated=real, eligible="", untreated="", match=["age", "hb"], sets=2, seed=0)
     assert arm.columns == ("age", "hb")
+
+
+def test_drawn_patients_keep_the_rules_of_the_study_in_every_use(folder, monkeypatch):
+    real, generator = folder / "real.csv", folder / "generator"
+    saved = open_generator(generator)
+    free = saved.generator.sample(saved.state, 500, rng=np.random.default_rng(0))
+    assert (free["hb"] < 9).any()  # else nothing is shown
+    ask = {"real": real, "holdout": real, "where": "TP53 = 1", "share": 0.5, "seed": 0}
+    assert not balance_files(generator, **ask, out=folder / "drawn.csv").broken
+    drawn = read(folder / "drawn.csv")
+    assert drawn.column("hb").min() >= 9
+    assert (drawn.column("frail") == ((drawn.column("hb") < 10) & (drawn.column("age") > 70))).all()
+
+    asked = []
+    for use in (augment_module, control_arm_module):
+        monkeypatch.setattr(use, "draw", lambda *a, rules=(), **k: asked.append(rules) or draw(*a, rules=rules, **k))
+    augment_files(generator, real=real, holdout=real, most=1, seed=0)
+    control_arm_files(generator, treated=real, eligible="", untreated="", match=["hb"], sets=2, seed=0)
+    assert len(asked) > 4
+    assert {rules[0].text for rules in asked} == {"hb >= 9"}
+
+
+def test_a_rule_that_is_hard_to_keep_is_counted(folder):
+    saved = open_generator(folder / "generator")
+    rows = saved.generator.sample(saved.state, 400, rng=np.random.default_rng(1))
+    never = (parse("hb > 30", saved.facts),)
+    found = balance(saved.generator, saved.state, rows, rows, where="TP53 = 1", share=0.5, rules=never, seed=0)
+    assert found.broken == {"hb > 30": found.n_drawn}
+    assert "break the rule 'hb > 30'" in found.text()
 
 
 def test_real_patients_are_not_written_over_and_a_wrong_table_is_named(folder):

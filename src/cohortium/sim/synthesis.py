@@ -34,7 +34,7 @@ from cohortium.sim.progress import Progress
 from cohortium.sim.swarm import Setting, SwarmRun, check_ledger, run_swarm
 from cohortium.sim.synth_program import FORMAT, generator_file, split_study, synth_program
 from cohortium.swarm.program import SiteWork
-from cohortium.synth.conditions import parse
+from cohortium.synth.conditions import Condition, parse
 from cohortium.synth.facts import Facts
 from cohortium.synth.federate.carried import with_reserve
 from cohortium.synth.federate.mixture import n_patients_of, opened
@@ -68,12 +68,15 @@ class SavedGenerator:
         found: Facts = self.generator.facts
         return found
 
+    @property
+    def rules(self) -> tuple[Condition, ...]:
+        """What no patient of the study may break."""
+        return rules_of(self.study, self.facts)
+
     def sample(self, n: int, *, rng: np.random.Generator, where: str = "") -> Drawn:
         """n patients, derived columns included. where: a condition they all fulfil. Raises UsageError."""
         condition = parse(where, self.facts) if where else None
-        drawn = draw(
-            self.generator, self.state, n, rng=rng, where=condition, rules=rules_of(self.study, self.facts)
-        )  # fmt: skip
+        drawn = draw(self.generator, self.state, n, rng=rng, where=condition, rules=self.rules)
         return Drawn(rows=with_derived(drawn.rows, self.study), n_tried=drawn.n_tried, broken=drawn.broken)
 
     def rows_of(self, table: Table, *, file: Path) -> Rows:

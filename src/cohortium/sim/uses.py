@@ -18,6 +18,7 @@ from cohortium.sim.folder import not_over, write_whole
 from cohortium.sim.synthesis import SavedGenerator, open_generator
 from cohortium.synth.conditions import parse
 from cohortium.synth.rows import Rows, table_of_rows
+from cohortium.synth.study import with_derived
 from cohortium.synth.uses.augment import FACTORS, Augmented, augment
 from cohortium.synth.uses.balance import BalancedTable, balance
 from cohortium.synth.uses.control_arm import ControlArm, control_arm
@@ -29,7 +30,10 @@ def augment_files(folder: Path, *, real: Path, holdout: Path, most: int, seed: i
     """The learning curve of the real rows with up to `most` times as many synthetic ones."""
     saved = open_generator(folder)
     factors = [factor for factor in FACTORS if factor <= most]
-    return augment(saved.generator, saved.state, _rows(saved, real), _rows(saved, holdout), factors=factors, seed=seed)
+    return augment(
+        saved.generator, saved.state, _rows(saved, real), _rows(saved, holdout),
+        factors=factors, rules=saved.rules, seed=seed,
+    )  # fmt: skip
 
 
 def balance_files(
@@ -40,10 +44,13 @@ def balance_files(
         not_over([out], source)
     saved = open_generator(folder)
     rows = _rows(saved, real)
-    found = balance(saved.generator, saved.state, rows, _rows(saved, holdout), where=where, share=share, seed=seed)
+    found = balance(
+        saved.generator, saved.state, rows, _rows(saved, holdout),
+        where=where, share=share, rules=saved.rules, seed=seed,
+    )  # fmt: skip
     if out is not None:
         drawn = found.rows.take(np.arange(len(rows), len(found.rows)))
-        write_whole(out, [csv_bytes(table_of_rows(drawn))])
+        write_whole(out, [csv_bytes(table_of_rows(with_derived(drawn, saved.study)))])
     return found
 
 
@@ -65,7 +72,7 @@ def control_arm_files(
         rows, left_out = rows.take(kept), int((~kept).sum())
     found = control_arm(
         saved.generator, saved.state, rows, n_real=saved.n_real, eligible=eligible,
-        untreated=untreated, match=match or None, sets=sets, seed=seed,
+        untreated=untreated, match=match or None, rules=saved.rules, sets=sets, seed=seed,
     )  # fmt: skip
     if not left_out:
         return found

@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 
 from cohortium.core.parameters import Parameters
 from cohortium.errors import CohortiumError, DataError, UsageError
+from cohortium.synth.conditions import Condition
 from cohortium.synth.rows import Rows
+from cohortium.synth.sampling import draw
 from cohortium.synth.uses.gain import Gain, Judge, joined_rows
 from cohortium.synth.validation.utility import baseline_matrix
 
@@ -79,10 +81,13 @@ def augment(
     *,
     shares: Sequence[float] = SHARES,
     factors: Sequence[int] = FACTORS,
+    rules: Sequence[Condition] = (),
     draws: int = 3,
     seed: int,
 ) -> Augmented:
-    """The curve. draws: subsets of the real rows, each with its own synthetic ones. Raises UsageError, DataError."""
+    """The curve. rules: no synthetic patient may break them. draws: subsets of the real rows, each with its own
+    synthetic ones. Raises UsageError, DataError.
+    """
     if not real.facts.time:
         raise UsageError("augmentation is judged by survival; this study has no survival outcome")
     if not shares or not factors or min(factors) < 1 or not all(0 < share <= 1 for share in shares):
@@ -98,7 +103,7 @@ def augment(
         for k in range(draws):
             rng = np.random.default_rng([seed, k, n])
             some = real.take(np.sort(rng.permutation(len(real))[:n]))
-            made = generator.sample(state, max(factors) * n, rng=rng)
+            made = draw(generator, state, max(factors) * n, rng=rng, rules=rules).rows
             try:
                 own = judge.risk(some, fill=fill)
                 found = {f: judge.risk(joined_rows(some, made.take(np.arange(f * n))), fill=fill) for f in factors}

@@ -11,6 +11,7 @@ The drawn group is compared with the real one by the classic clinical fidelity. 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 
 from cohortium.core.parameters import Parameters
 from cohortium.errors import DataError, UsageError
-from cohortium.synth.conditions import parse
+from cohortium.synth.conditions import Condition, parse
 from cohortium.synth.rows import Rows
 from cohortium.synth.sampling import draw
 from cohortium.synth.uses.gain import Gain, Judge, joined_rows
@@ -32,13 +33,16 @@ _FEWEST = 20
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BalancedTable:
-    """rows: real ones first. n_group: real patients of the group; n_drawn: added. fidelity: of these to those."""
+    """rows: real ones first. n_group: real patients of the group; n_drawn: added. fidelity: of these to those.
+    broken: drawn patients that break a rule all the same, by rule.
+    """
 
     rows: Rows
     where: str
     n_group: int
     n_drawn: int
     n_tried: int
+    broken: Mapping[str, int]
     inside: Gain
     outside: Gain
     fidelity: float
@@ -56,13 +60,14 @@ class BalancedTable:
                 f"{name}: C-index {gain.without:.3f} -> {gain.with_:.3f}"
                 f" ({gain.difference:+z.3f}, 95 % {gain.low:+z.3f} to {gain.high:+z.3f}): {gain.verdict}"
             )
+        lines += [f"{count} of them break the rule '{rule}'" for rule, count in self.broken.items()]
         return "\n".join([*lines, f"classic clinical fidelity of the drawn group: {self.fidelity:.3f}"])
 
     def document(self) -> dict[str, Any]:
         """For `--json`."""
         return {"verdict": self.verdict, "where": self.where, "n_group": self.n_group, "n_drawn": self.n_drawn,
-                "n_tried": self.n_tried, "inside": self.inside.document(), "outside": self.outside.document(),
-                "classic_csf": self.fidelity}  # fmt: skip
+                "n_tried": self.n_tried, "broken_rules": dict(self.broken), "inside": self.inside.document(),
+                "outside": self.outside.document(), "classic_csf": self.fidelity}  # fmt: skip
 
 
 def balance(
@@ -73,10 +78,14 @@ def balance(
     *,
     where: str,
     share: float = 0.3,
+    rules: Sequence[Condition] = (),
     draws: int = 3,
     seed: int,
 ) -> BalancedTable:
-    """The larger table and its judgement; `draws` of them behind the figures. Raises UsageError, DataError."""
+    """The larger table and its judgement; `draws` of them behind the figures. rules: no drawn patient may break them.
+
+    Raises UsageError, DataError.
+    """
     if not real.facts.time:
         raise UsageError("balancing is judged by survival; this study has no survival outcome")
     condition = parse(where, real.facts)
@@ -91,8 +100,10 @@ def balance(
     n_drawn = round((share * len(real) - n_group) / (1 - share))
     fill = baseline_matrix(real)[2]
     judges = [Judge(held_out.take(which), seed) for which in (in_held, ~in_held)]
-    made = [draw(generator, state, n_drawn, rng=np.random.default_rng([seed, k, 71]), where=condition)
-            for k in range(draws)]  # fmt: skip
+    made = [
+        draw(generator, state, n_drawn, rng=np.random.default_rng([seed, k, 71]), where=condition, rules=rules)
+        for k in range(draws)
+    ]
     gains = [
         judge.compared(
             [judge.risk(real, fill=fill)], [judge.risk(joined_rows(real, one.rows), fill=fill) for one in made]
@@ -105,6 +116,7 @@ def balance(
         n_group=n_group,
         n_drawn=n_drawn,
         n_tried=made[0].n_tried,
+        broken=made[0].broken,
         inside=gains[0],
         outside=gains[1],
         fidelity=classic_pair(real.take(in_real), made[0].rows)[0],

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from cohortium.core.parameters import Parameters
 from cohortium.errors import DataError, UsageError
-from cohortium.synth.conditions import parse
+from cohortium.synth.conditions import Condition, parse
 from cohortium.synth.facts import Fact, Facts
 from cohortium.synth.rows import Rows
 from cohortium.synth.sampling import draw
@@ -110,6 +110,7 @@ def control_arm(
     eligible: str = "",
     untreated: str = "",
     match: Sequence[str] | None = None,
+    rules: Sequence[Condition] = (),
     sets: int = 5,
     bootstraps: int = 50,
     seed: int,
@@ -117,6 +118,7 @@ def control_arm(
     """The arm beside the treated. n_real: real patients behind the generator. match: columns, all of baseline if None.
 
     eligible: a condition all patients fulfil. untreated: one on treatment columns that only the drawn ones fulfil.
+    rules: no drawn patient may break them.
     Raises UsageError for columns known only after baseline, DataError for too few patients.
     """
     facts: Facts = generator.facts
@@ -138,7 +140,7 @@ def control_arm(
     control = parse(both, facts) if both else None
     n_eligible = max(n_real * _eligible_share(generator, state, control, rng), 1.0)
     n = min(max(len(treated), round(n_eligible)), _MOST)
-    drawn = [draw(generator, state, n, rng=rng, where=control) for _ in range(sets)]
+    drawn = [draw(generator, state, n, rng=rng, where=control, rules=rules) for _ in range(sets)]
     target, fill = balance_columns(treated, columns)
     arms = [_Arm.of(one.rows, columns, fill) for one in drawn]
     whole = _Arm.of(treated, columns, fill)
