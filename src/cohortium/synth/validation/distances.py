@@ -84,10 +84,10 @@ def nearest(x: Floats, to: Floats, k: int) -> tuple[Floats, NDArray[np.int64]]:
 
 def _least(values: Floats, k: int) -> NDArray[np.int64]:
     """Places of the k least values of every row, (n, k), in any order. Writes over values."""
+    found: NDArray[np.int64] = values.argmin(axis=1)[:, None]
     if k > 2:
-        return np.argpartition(values, k - 1, axis=1)[:, :k]
-    found = values.argmin(axis=1)[:, None]
-    if k == 2:
+        found = np.argpartition(values, k - 1, axis=1)[:, :k]
+    elif k == 2:
         np.put_along_axis(values, found, np.inf, axis=1)
         found = np.hstack([found, values.argmin(axis=1)[:, None]])
     return found
