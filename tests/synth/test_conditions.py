@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cohortium.errors import UsageError
-from cohortium.synth.conditions import parse
+from cohortium.synth.conditions import check_grammar, parse
 from cohortium.synth.facts import Fact, Facts
 from cohortium.synth.rows import Rows
 
@@ -59,6 +59,8 @@ def test_conditions_mean_what_they_say(text, expected):
         ("sex > F", r"column 'sex' has no order \(F, M\); ask by = or !=, or declare its kind as 'ordered'"),
         ("age > 70 and sex <= M", "column 'sex' has no order"),
         ("age", "expected one of"),
+        ("age >", "expected a value or a column after 'age >'"),
+        ("age > 70 and", "expected a column, found the end"),
         ("age > 70 TP53 = 1", "expected 'and' or 'or'"),
         ("(age > 70", "not closed"),
         ("TP53 = 2", "is 0 or 1"),
@@ -70,6 +72,25 @@ def test_conditions_mean_what_they_say(text, expected):
 def test_what_cannot_be_read_is_named(text, said):
     with pytest.raises(UsageError, match=said):
         parse(text, FACTS)
+
+
+@pytest.mark.parametrize(
+    "text", ["age =< 70", "age 70", "age >", "age > 1 or", "(age > 1", "age > 1 TP53 = 1", 'a > "']
+)
+def test_what_is_no_condition_for_any_columns_is_refused_before_they_are_known(text):
+    with pytest.raises(UsageError, match="condition"):
+        check_grammar(text)
+    with pytest.raises(UsageError, match="condition"):
+        parse(text, FACTS)
+
+
+@given(st.text(alphabet="age TP53wbc=<>!()andor10.", max_size=30))
+def test_whatever_parses_has_a_sound_grammar(text):
+    try:
+        check_grammar(text)
+    except UsageError:
+        with pytest.raises(UsageError):
+            parse(text, FACTS)
 
 
 @given(st.text(max_size=80))

@@ -108,6 +108,12 @@ def test_an_option_of_a_wrong_value_is_refused_before_any_column_is_known(option
         assert [said in problem.message for problem in check_study(plan) if problem.key == key] == [True]
 
 
+def test_rules_that_are_no_conditions_are_refused_before_any_column_is_known():
+    found = check_study(study(rules=["wbc >= anc", "wbc anc 3"], derived={"old": "age >"}))
+    assert [problem.key for problem in found] == ["synth.rules[1]", "synth.derived.old"]
+    assert "expected one of = != < <= > >= after 'wbc'" in found[0].message
+
+
 def test_columns_that_a_study_declares_are_checked_without_data():
     columns = {"y": {"kind": "flag"}, "age": {"kind": "number"}}
     content = {
@@ -133,7 +139,7 @@ def test_columns_that_a_study_declares_are_checked_without_data():
         ("isolated", False, "is a reference for simulations"),
         ("sharing", True, "shows the rows each site has drawn, but secure aggregation is on;"),
         ("ensemble", None, "shows single-site models, but secure aggregation is on by default; choose 'exact'"),
-        ("union", False, "unknown federation 'union'; available: central, cyclic, ensemble, exact"),
+        ("union", False, "unknown federation 'union'; available: ensemble, exact, sharing, similarity"),
     ],
 )
 def test_a_federation_that_cannot_be_is_refused_in_one_sentence(federation, masked, said):

@@ -69,7 +69,10 @@ def demonstrate(
              **{f"set {k + 1}": out / f"synthetic-{k + 1}.csv" for k in range(SETS)}}  # fmt: skip
     _check_own(files)
     boosted(np.zeros((2, 1)), np.array([0.0, 1.0]))  # what is missing is said now, not after the training
-    sizes = {site: max(round(n * (patients or 4427) / 4427), 40) for site, n in SITES.items()}
+    whole = sum(SITES.values())
+    wanted = patients or whole
+    sizes = {site: max(round(n * wanted / whole), 40) for site, n in SITES.items()}
+    sizes[max(SITES, key=lambda site: SITES[site])] += wanted - sum(sizes.values())
     table = simulate(seed=seed, sites=sizes).table
     tables = take(table, by_column(table, "site"), without=["site"])
     say(f"{len(table):,} invented patients with myelodysplastic syndromes at {len(tables)} hospitals, no real one")

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from cohortium.data.table import parse_number
 from cohortium.errors import UsageError
-from cohortium.synth.facts import Facts
+from cohortium.synth.facts import Fact, Facts
 from cohortium.synth.rows import Rows
 
-__all__ = ["Condition", "parse"]
+__all__ = ["Condition", "check_grammar", "parse"]
 
 Bools = NDArray[np.bool_]
 
@@ -52,23 +52,32 @@ class Condition:
 
 def parse(text: str, facts: Facts) -> Condition:
     """Read a condition. Raises UsageError that names what was found and what was expected."""
-    if len(text) > _MAX_TEXT:
-        raise UsageError(f"condition of {len(text)} characters; at most {_MAX_TEXT}")
     reader = _Reader(text, facts)
-    test = reader.either(0)
-    if reader.left():
-        raise UsageError(f"condition {text!r:.80}: expected 'and' or 'or', found {reader.peek()!r:.40}")
+    test = reader.whole()
     return Condition(text, tuple(dict.fromkeys(reader.columns)), test)
 
 
-class _Reader:
-    """The grammar, one method a rule."""
+def check_grammar(text: str) -> None:
+    """Read a condition before any column is known. Raises UsageError, as `parse` does for the same text."""
+    _Reader(text, None).whole()
 
-    def __init__(self, text: str, facts: Facts) -> None:
+
+class _Reader:
+    """The grammar, one method a rule. facts: None where no column is known and every name may be one."""
+
+    def __init__(self, text: str, facts: Facts | None) -> None:
+        if len(text) > _MAX_TEXT:
+            raise UsageError(f"condition of {len(text)} characters; at most {_MAX_TEXT}")
         self.text, self.facts = text, facts
         self.columns: list[str] = []
         self._tokens = list(_split(text))
         self._at = 0
+
+    def whole(self) -> Callable[[Rows], Bools]:
+        test = self.either(0)
+        if self.left():
+            raise UsageError(f"condition {self.text!r:.80}: expected 'and' or 'or', found {self.peek()!r:.40}")
+        return test
 
     def left(self) -> bool:
         return self._at < len(self._tokens)
@@ -107,26 +116,33 @@ class _Reader:
         return self._comparison()
 
     def _comparison(self) -> Callable[[Rows], Bools]:
+        if not self.left():
+            raise UsageError(f"condition {self.text!r:.80}: expected a column, found the end")
         name, sign, value = self.take(), self.take(), self.take()
-        if name not in self.facts:
+        if self.facts is not None and name not in self.facts:
             known = ", ".join(self.facts.names[:12])
             raise UsageError(f"condition {self.text!r:.80}: no column {name!r:.40}; found: {known}")
         if sign not in _COMPARE:
             raise UsageError(
                 f"condition {self.text!r:.80}: expected one of = != < <= > >= after '{name}', found {sign!r:.40}"
             )
-        if "<" in sign or ">" in sign:
-            self._ordered(name, value)
+        if self._at > len(self._tokens):
+            raise UsageError(f"condition {self.text!r:.80}: expected a value or a column after '{name} {sign}'")
         self.columns.append(name)
         compare = _COMPARE[sign]
-        if value in self.facts and value not in self.facts[name].levels:
+        if self.facts is None:
+            return lambda rows: compare(rows[name], np.nan)
+        facts = self.facts
+        if "<" in sign or ">" in sign:
+            self._ordered([facts[one] for one in (name, value) if one in facts])
+        if value in facts and value not in facts[name].levels:
             self.columns.append(value)
             return lambda rows: _known(rows[name]) & _known(rows[value]) & compare(rows[name], rows[value])
-        code = self._code(name, sign, value)
+        code = self._code(facts[name], value)
         return lambda rows: _known(rows[name]) & compare(rows[name], code)
 
-    def _ordered(self, name: str, value: str) -> None:
-        for fact in (self.facts[one] for one in (name, value) if one in self.facts):
+    def _ordered(self, facts: Sequence[Fact]) -> None:
+        for fact in facts:
             if not fact.ordered:
                 levels = ", ".join(fact.levels[:8])
                 raise UsageError(
@@ -134,22 +150,21 @@ class _Reader:
                     " declare its kind as 'ordered'"
                 )
 
-    def _code(self, name: str, sign: str, value: str) -> float:
-        fact = self.facts[name]
+    def _code(self, fact: Fact, value: str) -> float:
         if fact.levels and value in fact.levels:
             return float(fact.levels.index(value))
         number = parse_number(value)
         if fact.is_number or fact.kind in ("flag", "event"):
             if number is None:
                 raise UsageError(
-                    f"condition {self.text!r:.80}: column '{name}' needs a number or another column, found"
+                    f"condition {self.text!r:.80}: column '{fact.name}' needs a number or another column, found"
                     f" {value!r:.40}"
                 )
             if fact.kind == "flag" and fact.levels and str(value) not in fact.levels and number not in (0, 1):
-                raise UsageError(f"condition {self.text!r:.80}: column '{name}' is 0 or 1, found {value!r:.40}")
+                raise UsageError(f"condition {self.text!r:.80}: column '{fact.name}' is 0 or 1, found {value!r:.40}")
             return float(number)
         levels = ", ".join(fact.levels[:8])
-        raise UsageError(f"condition {self.text!r:.80}: column '{name}' is one of {levels}; found {value!r:.40}")
+        raise UsageError(f"condition {self.text!r:.80}: column '{fact.name}' is one of {levels}; found {value!r:.40}")
 
 
 def _known(values: NDArray[np.float64]) -> Bools:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from cohortium.data.inference import agreed_schema, is_pinned
 from cohortium.data.schema import CohortSchema
 from cohortium.errors import DataError, Problem, StudyError, UsageError
 from cohortium.privacy.dp.terms import PRIVATE_NETWORKS, generator_refusals, terms_of
-from cohortium.synth.conditions import Condition, parse
+from cohortium.synth.conditions import Condition, check_grammar, parse
 from cohortium.synth.facts import Fact, Facts
 from cohortium.synth.federate import FEDERATIONS
 from cohortium.synth.federate.cells import SINGLE, cell_refused, refused_under_masks
@@ -34,6 +34,8 @@ __all__ = [
     "rules_of",
     "with_derived",
 ]
+
+_Read = TypeVar("_Read")
 
 
 def plan_of(study: Study) -> SynthPlan:
@@ -149,6 +151,7 @@ def _without_patients(study: Study) -> list[Problem]:
             build_generator(study, agreed_schema(content, {}))
         else:
             _made(study, Facts(columns=()))
+            _conditions_of(plan_of(study), check_grammar)
     except StudyError as error:
         return list(error.problems)
     except DataError as error:
@@ -167,13 +170,16 @@ def _unpinned(study: Study) -> list[Problem]:
 def _federation_problems(study: Study, generator: Any, n_sites: int | None) -> list[Problem]:
     """The one thing that is wrong with the federation. generator: its class or object, None where it is unknown."""
     plan = plan_of(study)
+    private = study.privacy.dp is not None and plan.generator in PRIVATE_NETWORKS
+    learns_by = "" if generator is None else generator.learns_by
+
+    def refused(federation: str) -> str | None:
+        return None if generator is None else cell_refused(plan.generator, learns_by, federation, private=private)
+
     if plan.federation not in FEDERATIONS:
-        sentence = f"unknown federation '{plan.federation}'; available: {', '.join(FEDERATIONS)}"
-        return [Problem("synth.federation", sentence)]
-    if generator is None:
-        return []
-    private, learns_by = study.privacy.dp is not None and plan.generator in PRIVATE_NETWORKS, generator.learns_by
-    wrong = cell_refused(plan.generator, learns_by, plan.federation, private=private)
+        can = ", ".join(name for name in FEDERATIONS if not refused(name))
+        return [Problem("synth.federation", f"unknown federation '{plan.federation}'; available: {can}")]
+    wrong = refused(plan.federation)
     if not wrong and plan.federation in SINGLE and study.privacy.masked(n_sites):
         by_default = study.privacy.secure_aggregation is None
         wrong = refused_under_masks(plan.federation, learns_by, by_default=by_default)
@@ -210,17 +216,22 @@ def limits_of(study: Study) -> Limits:
 
 
 def _conditions(plan: SynthPlan, facts: Facts) -> tuple[tuple[Condition, ...], Mapping[str, Condition]]:
+    return _conditions_of(plan, lambda text: parse(text, facts))
+
+
+def _conditions_of(plan: SynthPlan, read: Callable[[str], _Read]) -> tuple[tuple[_Read, ...], Mapping[str, _Read]]:
+    """(rules, derived flags), each as it was read. Raises StudyError with all that could not be."""
     problems: list[Problem] = []
-    rules: list[Condition] = []
-    derived: dict[str, Condition] = {}
+    rules: list[_Read] = []
+    derived: dict[str, _Read] = {}
     for at, text in enumerate(plan.rules):
         try:
-            rules.append(parse(text, facts))
+            rules.append(read(text))
         except UsageError as error:
             problems.append(Problem(f"synth.rules[{at}]", str(error)))
     for name, text in plan.derived.items():
         try:
-            derived[name] = parse(text, facts)
+            derived[name] = read(text)
         except UsageError as error:
             problems.append(Problem(f"synth.derived.{name}", str(error)))
     if problems:
