@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.synth_uses import fitted, mean_interval
+from benchmarks.synth_uses import fitted
 from benchmarks.synth_worlds import WORLDS
+from cohortium.sim.synth_bench import mean_interval
 from cohortium.synth.validation.controls import power_of_attacks
 from cohortium.synth.validation.judge import judge
 from cohortium.synth.validation.privacy import judge_privacy, nearness

@@ -22,13 +22,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.datasets import data_folder
-from benchmarks.synth_uses import mean_interval
 from cohortium.core.randomness import Chance
 from cohortium.data.csv_writer import csv_bytes
 from cohortium.data.mds_like import simulate
 from cohortium.data.partition import by_column, take
 from cohortium.data.readers import read
 from cohortium.data.table import Table
+from cohortium.sim.synth_bench import mean_interval
 from cohortium.sim.synth_tables import bench_study, demo_study
 from cohortium.sim.synthesis import gathered_rows
 from cohortium.synth.exchange import fit_network

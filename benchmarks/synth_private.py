@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.synth_uses import mean_interval
 from benchmarks.synth_worlds import halves, joined, world
+from cohortium.sim.synth_bench import mean_interval
 from cohortium.synth.exchange import fit_by_sums, fit_privately
 from cohortium.synth.facts import Facts
 from cohortium.synth.federate.private_reference import fit_network_privately

@@ -27,6 +27,7 @@ from scipy import stats
 
 from benchmarks.synth_worlds import WORLDS, halves, joined, world
 from cohortium.core.parameters import Parameters
+from cohortium.sim.synth_bench import mean_interval
 from cohortium.synth.exchange import fit_by_sums, fit_network
 from cohortium.synth.generators import GENERATORS
 from cohortium.synth.generators.bn import BayesianNetwork
@@ -37,15 +38,6 @@ from cohortium.synth.uses.control_arm import control_arm
 from cohortium.synth.uses.impute import METHODS, judge_imputation
 
 Figures = Mapping[str, float]
-
-
-def mean_interval(values: list[float]) -> tuple[float, float, float]:
-    """(mean, low, high) by Student's t; NaN ends for one value."""
-    held = np.array([one for one in values if np.isfinite(one)])
-    if len(held) < 2:
-        return (float(held.mean()) if len(held) else float("nan")), float("nan"), float("nan")
-    half = float(stats.t.ppf(0.975, len(held) - 1) * held.std(ddof=1) / np.sqrt(len(held)))
-    return float(held.mean()), float(held.mean()) - half, float(held.mean()) + half
 
 
 def fitted(name: str, seed: int, generator: str = "bn") -> tuple[Any, Parameters, Rows, Rows]:
