@@ -1,13 +1,12 @@
 """Controls and attacks of the report over seeds: does every table that must fail fail, and do the attacks find a copy?
 
-    python -m benchmarks synth_controls [--data sim,aml,mds] [--seeds 5] [--draws 3] [--independent] [--json]
+    python -m benchmarks synth_controls [--data sim,aml,mds] [--seeds 5] [--draws 3] [--json]
 
 Every seed holds out another fifth of each site, fits `bn` to the rest and judges one table of as many patients.
 Controls: mean of the figure with 95 % interval over seeds (Student's t), and in how many seeds the table failed as it
 must. Attacks: risk on a copy of the training rows (their power) and on the table; inference by its worst column, on the
-copy the mean of the columns. `--independent`: every patient of the table is drawn by itself, which `bn` does no longer
-(docs/adr/0030). Seconds of CPU: of the judgement, and of what it took without attacks (singling out, linkability,
-inference, on table and copy), each timed by itself.
+copy the mean of the columns. Seconds of CPU: of the judgement, and of what it took without attacks (singling out,
+linkability, inference, on table and copy), each timed by itself.
 """
 
 from __future__ import annotations
@@ -30,11 +29,10 @@ from cohortium.synth.validation.privacy import judge_privacy, nearness
 __all__ = ["main", "one_seed"]
 
 
-def one_seed(name: str, *, seed: int, draws: int, independent: bool) -> tuple[dict[str, float], dict[str, bool]]:
+def one_seed(name: str, *, seed: int, draws: int) -> tuple[dict[str, float], dict[str, bool]]:
     """(figures by name, whether each control failed as it must)."""
     generator, state, training, held_out = fitted(name, seed)
-    draw = generator.independent if independent else generator.sample
-    table = draw(state, len(training), rng=np.random.default_rng([seed, 11]))
+    table = generator.sample(state, len(training), rng=np.random.default_rng([seed, 11]))
     began = time.process_time()
     found = judge(training, held_out, table, seed=seed, draws=draws)
     whole = time.process_time() - began
@@ -66,16 +64,12 @@ def main() -> None:
     parser.add_argument("--data", default=",".join(WORLDS))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--draws", type=int, default=3, help="behind each score")
-    parser.add_argument("--independent", action="store_true", help="draw every patient by itself")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     document: dict[str, Any] = {}
     for name in options.data.split(","):
         try:
-            runs = [
-                one_seed(name, seed=seed, draws=options.draws, independent=options.independent)
-                for seed in range(options.seeds)
-            ]
+            runs = [one_seed(name, seed=seed, draws=options.draws) for seed in range(options.seeds)]
         except FileNotFoundError as error:
             print(f"{name}: skipped, {error}")
             continue

@@ -102,7 +102,7 @@ class Trained:
 class Fifty(Portrait):
     """A foundation whose patients are all fifty."""
 
-    def independent(self, state, n, *, rng):
+    def sample(self, state, n, *, rng):
         return Rows(self.facts, {name: np.full(n, 50.0) for name in self.facts.names})
 
 

@@ -74,20 +74,6 @@ def test_constant_columns_and_a_site_that_lacks_one_are_no_problem(world):
     assert np.isnan(drawn["ferritin"]).all()
 
 
-def test_a_table_has_the_shares_of_the_network_and_independent_patients_scatter(world):
-    network = world.generator.network(world.state)
-    first = next(child for child in network.order if not network.families[child].parents)
-    fact = world.generator.coding(world.state).named[first]
-    expected = 900 * network.probabilities[first][1, 0]
-
-    def misses(draw):
-        counts = [(draw(world.state, 900, rng=np.random.default_rng(k))[fact.name] == 1).sum() for k in range(20)]
-        return np.abs(np.array(counts) - expected)
-
-    assert (misses(world.generator.sample) < 1).all()
-    assert misses(world.generator.independent).max() > 5
-
-
 def test_an_unfinished_generator_draws_nobody(world):
     with pytest.raises(UsageError, match="not finished"):
         world.generator.sample(world.generator.initial(None, rng=None), 5, rng=np.random.default_rng(0))

@@ -43,6 +43,6 @@ def test_modes_by_patients_lie_near_those_of_the_histogram(fitted, world):
 
 def test_patients_are_drawn_as_from_the_network(fitted, world):
     learner, pooled, _ = fitted
-    drawn = learner.independent(pooled, 50, rng=np.random.default_rng(2))
-    same = world.generator.independent(world.state, 50, rng=np.random.default_rng(2))
+    drawn = learner.sample(pooled, 50, rng=np.random.default_rng(2))
+    same = world.generator.sample(world.state, 50, rng=np.random.default_rng(2))
     assert all(np.array_equal(drawn[name], same[name], equal_nan=True) for name in drawn)

@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 
 from cohortium.synth.generators.climb import Family
 from cohortium.synth.generators.network import Network
@@ -18,36 +17,6 @@ def test_drawn_patients_have_the_frequencies_of_the_tables():
     codes = CHAIN.sample(40_000, np.random.default_rng(0))
     assert abs(codes[:, 0].mean() - 0.7) < 0.01
     assert abs(codes[codes[:, 0] == 0, 1].mean() - CHAIN.probabilities[1][1, 0]) < 0.02
-
-
-FORK = Network(
-    (Family(0), Family(1, (0,)), Family(2, (0,))),
-    {0: np.array([[40], [60]]), 1: np.array([[30, 9], [10, 51]]), 2: np.array([[22, 36], [18, 24]])},
-    (2, 2, 2),
-)
-
-
-@pytest.mark.parametrize("n", [1, 2, 37, 1000])
-def test_a_table_drawn_evenly_has_every_share_to_within_one(n):
-    codes = FORK.sample(n, np.random.default_rng(n), even=True)
-    assert abs((codes[:, 0] == 1).sum() - n * FORK.probabilities[0][1, 0]) < 1
-    for child in (1, 2):
-        for level in (0, 1):
-            alike = codes[codes[:, 0] == level]
-            assert abs((alike[:, child] == 1).sum() - len(alike) * FORK.probabilities[child][1, level]) < 1
-    single = FORK.sample(1000, np.random.default_rng(0))
-    assert abs((single[:, 0] == 1).sum() - 1000 * FORK.probabilities[0][1, 0]) > 1
-
-
-def test_every_patient_of_an_even_table_has_the_networks_chances_and_siblings_stay_independent():
-    rng = np.random.default_rng(0)
-    tables = np.stack([FORK.sample(7, rng, even=True) for _ in range(8000)])
-    assert np.allclose(tables[:, :, 0].mean(axis=0), FORK.probabilities[0][1, 0], atol=0.02)  # 3.6 standard errors
-    codes = FORK.sample(40_000, rng, even=True)
-    for level in (0, 1):
-        alike = codes[codes[:, 0] == level]
-        assert abs(np.corrcoef(alike[:, 1], alike[:, 2])[0, 1]) < 4 / np.sqrt(len(alike))
-        assert abs(np.corrcoef(alike[:-1, 1], alike[1:, 1])[0, 1]) < 4 / np.sqrt(len(alike))
 
 
 def test_given_levels_are_not_drawn():

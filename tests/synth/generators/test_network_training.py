@@ -69,7 +69,7 @@ def test_a_network_is_warmed_on_as_many_invented_rows_as_there_are_patients():
     seen = []
 
     class Foundation:
-        def independent(self, foundation, n, *, rng):
+        def sample(self, foundation, n, *, rng):
             return [0] * n
 
     class Generator:

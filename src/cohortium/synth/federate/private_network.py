@@ -240,7 +240,7 @@ def finished_private(generator: Any, terms: PrivacyTerms, state: Parameters) -> 
     closed = _NONE
     if learner is not None:
         n = int(foundation["n"][0])
-        closed = fit_by_sums(learner, [generator.foundation().independent(foundation, n, rng=_stream(weights))])
+        closed = fit_by_sums(learner, [generator.foundation().sample(foundation, n, rng=_stream(weights))])
     made: Parameters = generator.assembled(foundation, weights, closed)
     return made | Parameters({"n": state["sums/n"]})
 

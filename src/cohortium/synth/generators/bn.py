@@ -223,21 +223,11 @@ class BayesianNetwork:
     # --- sampling ----------------------------------------------------------------------------------------------
 
     def sample(self, state: Parameters, n: int, *, rng: np.random.Generator) -> Rows:
-        """n new patients; gaps as in the data. Raises UsageError before the fit is finished.
-
-        One table: its levels are spread evenly over patients alike, so chance moves it less than n single draws would.
-        """
-        return self._drawn(state, n, rng=rng, even=True)
-
-    def independent(self, state: Parameters, n: int, *, rng: np.random.Generator) -> Rows:
-        """n new patients, each drawn by itself, as patients are: what they differ in from the model is chance."""
-        return self._drawn(state, n, rng=rng, even=False)
-
-    def _drawn(self, state: Parameters, n: int, *, rng: np.random.Generator, even: bool) -> Rows:
+        """n new patients; gaps as in the data. Raises UsageError before the fit is finished."""
         if not self.finished(state):
             raise UsageError("this generator is not finished; fit it to the end before sampling")
         coding, network, tail = self.coding(state), self.network(state), self.tail(state)
-        codes = network.sample(n, rng, even=even)
+        codes = network.sample(n, rng)
         z = tail.sample(codes, coding.unmeasured(codes), rng)
         columns = coding.named_values(codes)
         for place, fact in enumerate(coding.numbers):

@@ -105,9 +105,9 @@ class ModalFoundation:
         """How rows are coded."""
         return self.inner.coding(state)
 
-    def independent(self, state: Parameters, n: int, *, rng: np.random.Generator) -> Rows:
-        """n patients of the network, each drawn by itself."""
-        return self.inner.independent(state, n, rng=rng)
+    def sample(self, state: Parameters, n: int, *, rng: np.random.Generator) -> Rows:
+        """n patients of the network."""
+        return self.inner.sample(state, n, rng=rng)
 
 
 def _measured(coding: Coding, rows: Rows) -> list[NDArray[np.float64]]:

@@ -70,13 +70,8 @@ class Network:
         """Arrows of the graph."""
         return sum(len(family.parents) for family in self.families)
 
-    def sample(
-        self, n: int, rng: np.random.Generator, *, given: Mapping[int, int] | None = None, even: bool = False
-    ) -> Integers:
-        """Codes of n patients, (n, variables). given: levels that are set from outside, not drawn.
-
-        even: of the patients alike in a variable's parents each level gets its share to within one (`_evenly`).
-        """
+    def sample(self, n: int, rng: np.random.Generator, *, given: Mapping[int, int] | None = None) -> Integers:
+        """Codes of n patients, (n, variables). given: levels that are set from outside, not drawn."""
         codes = np.zeros((n, len(self.sizes)), dtype=np.int64)
         for child in self.order:
             if given is not None and child in given:
@@ -84,8 +79,7 @@ class Network:
                 continue
             row = family_codes(codes, self.families[child].parents, self.sizes)
             edges = np.cumsum(self.probabilities[child], axis=0)[:-1, :]
-            chance = _evenly(row, rng) if even else rng.random(n)
-            codes[:, child] = (chance >= edges[:, row]).sum(axis=0)
+            codes[:, child] = (rng.random(n) >= edges[:, row]).sum(axis=0)
         return codes
 
     def log_probability(self, codes: Integers, child: int) -> Floats:
@@ -96,18 +90,3 @@ class Network:
     def children(self, variable: int) -> Sequence[int]:
         """Variables that have this one among their parents."""
         return [family.child for family in self.families if variable in family.parents]
-
-
-def _evenly(row: Integers, rng: np.random.Generator) -> Floats:
-    """A number in [0, 1) for every patient, uniform for each, and over the k patients of one `row` one in each k-th.
-
-    Systematic sampling in a random order: which patient gets which is chance, how many get less than p is k p to
-    within one. Source: Madow and Madow 1944.
-    """
-    counts = np.bincount(row, minlength=1)
-    before = np.cumsum(counts) - counts
-    order = np.argsort(row + rng.random(len(row)))
-    place = np.arange(len(row)) - before[row[order]]
-    chance = np.empty(len(row))
-    chance[order] = (place + rng.random(len(counts))[row[order]]) / counts[row[order]]
-    return chance

@@ -140,6 +140,6 @@ def warmed(
     n = n_invented(foundation)
     if not budget or n == 0:
         return weights
-    rows = generator.foundation().independent(foundation, n, rng=rng)
+    rows = generator.foundation().sample(foundation, n, rng=rng)
     made: Parameters = generator.train(weights, foundation, rows, budget=budget, rng=rng).weights
     return made

@@ -29,7 +29,7 @@ _STEPS = 4
 
 def redrawn(learner: BayesianNetwork, state: Parameters, *, rng: np.random.Generator) -> Parameters:
     """A finished state with the parameters of one such sample."""
-    rows = learner.independent(state, max(int(state["n"][0]), 1), rng=rng)
+    rows = learner.sample(state, max(int(state["n"][0]), 1), rng=rng)
     coding, families = learner.coding(state), learner.network(state).families
     codes, z = coding.codes(rows), coding.scores(rows)
     found: dict[str, object] = dict(state.items())
