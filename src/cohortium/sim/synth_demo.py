@@ -64,13 +64,17 @@ class SynthDemo:
 def demonstrate(
     out: Path, *, seed: int = 0, patients: int | None = None, ledger: str = "memory", say: _Say = lambda text: None
 ) -> SynthDemo:
-    """All of it into a folder. patients: of all hospitals together; as published (4,427) without. Raises DataError."""
+    """All of it into a folder. patients: of all hospitals together; as published (4,427) without. Raises UsageError,
+    DataError.
+    """
     files = {"report": out / "report.html", "json": out / "report.json", "ledger": out / "ledger.jsonl",
              **{f"set {k + 1}": out / f"synthetic-{k + 1}.csv" for k in range(SETS)}}  # fmt: skip
     _check_own(files)
     boosted(np.zeros((2, 1)), np.array([0.0, 1.0]))  # what is missing is said now, not after the training
     whole = sum(SITES.values())
     wanted = patients or whole
+    if wanted < 40 * len(SITES):
+        raise UsageError(f"at least {40 * len(SITES)} patients are needed, 40 at each hospital; got {wanted}")
     sizes = {site: max(round(n * wanted / whole), 40) for site, n in SITES.items()}
     sizes[max(SITES, key=lambda site: SITES[site])] += wanted - sum(sizes.values())
     table = simulate(seed=seed, sites=sizes).table

@@ -19,7 +19,7 @@ from cohortium.synth.conditions import Condition
 from cohortium.synth.facts import Facts
 from cohortium.synth.rows import Rows
 
-__all__ = ["Drawn", "Generator", "draw"]
+__all__ = ["Drawn", "Generator", "draw", "most_rows"]
 
 REDRAWS = 20
 _MOST_DRAWS = 2_000_000  # or a hundred for each patient asked for
@@ -76,6 +76,11 @@ def draw(
         n_kept += len(fitting)
         batch = max(_BATCH, n)
     return _counted(_joined(kept, n), tried, rules)
+
+
+def most_rows(generator: Any, state: Parameters) -> float:
+    """How many patients it can draw: those of a pool, or any number."""
+    return len(generator.whole(state)) if hasattr(generator, "whole") else float("inf")
 
 
 def _picked(

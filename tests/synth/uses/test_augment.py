@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from cohortium.errors import DataError, UsageError
+from cohortium.synth.conditions import parse
 from cohortium.synth.uses.augment import augment
 
 
@@ -39,6 +40,27 @@ def test_patients_from_a_wrong_generator_are_harm(world):
 
     found = augment(Wrong(), world.state, world.training, world.reserve, shares=(0.3,), factors=(3,), draws=3, seed=0)
     assert found.verdict == "harm"
+
+
+def test_a_pool_gives_each_row_once_so_what_it_has_no_rows_for_is_left_out(world):
+    class Pool:
+        def whole(self, state):
+            return world.training.take(np.arange(500))
+
+    real = world.training.take(np.arange(500, 700))
+    found = augment(Pool(), None, real, world.reserve, shares=(0.5, 1.0), factors=(1, 2, 3), draws=1, seed=0)
+    assert [(point.n, point.factor) for point in found.points] == [(100, 1), (100, 2), (200, 1), (200, 2)]
+    with pytest.raises(UsageError, match=r"shared 500 rows; 700 are needed"):
+        augment(Pool(), None, world.training.take(np.arange(700)), world.reserve, seed=0)
+
+
+def test_patients_that_break_a_rule_all_the_same_are_counted(world):
+    never = (parse("hb > 30", world.facts),)
+    found = augment(world.generator, world.state, world.training, world.reserve, shares=(1.0,), factors=(1,),
+                    rules=never, draws=2, seed=0)  # fmt: skip
+    assert found.broken == found.document()["broken_rules"]
+    assert found.broken["hb > 30"] > 1000
+    assert "break the rule 'hb > 30'" in found.text()
 
 
 def test_what_makes_no_curve_is_refused(world):

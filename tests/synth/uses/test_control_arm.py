@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cohortium.errors import DataError, UsageError
+from cohortium.synth.conditions import parse
 from cohortium.synth.facts import Fact, Facts
 from cohortium.synth.rows import Rows
 from cohortium.synth.uses.control_arm import BANNER, control_arm
@@ -85,6 +86,31 @@ def test_what_cannot_be_compared_is_refused(world):
         _arm(world, world.reserve, untreated="TP53 = 0")
     with pytest.raises(UsageError, match="at least 2 sets"):
         _arm(world, world.reserve, sets=1)
+
+
+def test_rules_hold_for_the_arm_but_never_pick_it_by_how_patients_fared(world):
+    rules = tuple(parse(text, world.facts) for text in ("hb >= 8", "os_years >= 1", "hb > 30"))
+    free = _arm(world, world.reserve)
+    late = _arm(world, world.reserve, rules=rules[1:2])
+    assert late.log_ratio == free.log_ratio
+    assert late.notes[0] == "the rule 'os_years >= 1' looks beyond baseline; drawn patients may break it"
+    held = _arm(world, world.reserve, rules=rules[:1])
+    assert held.log_ratio != free.log_ratio
+    assert not any("break the rule" in note for note in held.notes)
+    assert any("break the rule 'hb > 30'" in note for note in _arm(world, world.reserve, rules=rules[2:]).notes)
+
+
+def test_who_is_eligible_is_told_of_a_small_pool_too(world):
+    class Pool:
+        facts = world.facts
+
+        def whole(self, state):
+            return world.training
+
+    treated = world.reserve.take(world.reserve["age"] > 60)
+    found = control_arm(Pool(), None, treated, n_real=len(world.training), eligible="age > 60", match=["age"], sets=2,
+                        bootstraps=10, seed=0)  # fmt: skip
+    assert found.n_eligible == pytest.approx((world.training["age"] > 60).sum())
 
 
 def test_the_error_is_that_of_its_formula():

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
+from cohortium.synth.rows import Rows
 from cohortium.synth.validation.distances import Space, identical_share, nearest, nndr
 
 
@@ -43,3 +44,13 @@ def test_two_categories_are_one_apart(world):
     placed = space.place(world.training)
     kinds = np.unique(placed, axis=0)
     assert np.linalg.norm(kinds[0] - kinds[1]) in (pytest.approx(1.0), pytest.approx(np.sqrt(0.5)))
+
+
+def test_a_cell_without_end_is_far_away_and_hides_no_copy(world):
+    copy = {name: world.training[name].copy() for name in world.facts.names}
+    copy["hb"][0] = np.inf
+    space = Space.of(world.training)
+    real, made = space.place(world.training), space.place(Rows(world.facts, copy))
+    assert np.isfinite(made).all()
+    assert (nearest(made[1:], real, 1)[0] == 0).all()
+    assert (nearest(real[1:], made, 1)[0] == 0).all()

@@ -11,7 +11,8 @@ from a generator of many sites may. Design: synthetic-data.md section 8.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ from cohortium.core.parameters import Parameters
 from cohortium.errors import CohortiumError, DataError, UsageError
 from cohortium.synth.conditions import Condition
 from cohortium.synth.rows import Rows
-from cohortium.synth.sampling import draw
+from cohortium.synth.sampling import draw, most_rows
 from cohortium.synth.uses.gain import Gain, Judge, joined_rows
 from cohortium.synth.validation.utility import baseline_matrix
 
@@ -45,9 +46,10 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Augmented:
-    """The learning curve."""
+    """The learning curve. broken: synthetic patients of all draws that break a rule all the same, by rule."""
 
     points: tuple[Point, ...]
+    broken: Mapping[str, int]
 
     @property
     def verdict(self) -> str:
@@ -65,12 +67,13 @@ class Augmented:
                 f"{point.n} real + {point.factor * point.n} synthetic: C-index {gain.without:.3f} -> {gain.with_:.3f}"
                 f" ({gain.difference:+z.3f}, 95 % {gain.low:+z.3f} to {gain.high:+z.3f}): {gain.verdict}"
             )
+        lines += [f"{count} synthetic patients break the rule '{rule}'" for rule, count in self.broken.items()]
         return "\n".join(lines)
 
     def document(self) -> dict[str, Any]:
         """For `--json`."""
         points = [{"share": p.share, "n": p.n, "factor": p.factor, **p.gain.document()} for p in self.points]
-        return {"verdict": self.verdict, "points": points}
+        return {"verdict": self.verdict, "points": points, "broken_rules": dict(self.broken)}
 
 
 def augment(
@@ -86,27 +89,36 @@ def augment(
     seed: int,
 ) -> Augmented:
     """The curve. rules: no synthetic patient may break them. draws: subsets of the real rows, each with its own
-    synthetic ones. Raises UsageError, DataError.
+    synthetic ones. A pool gives each row once: factors it has no rows for are left out. Raises UsageError, DataError.
     """
     if not real.facts.time:
         raise UsageError("augmentation is judged by survival; this study has no survival outcome")
     if not shares or not factors or min(factors) < 1 or not all(0 < share <= 1 for share in shares):
         raise UsageError(f"shares lie in (0, 1] and factors are 1 or more; got {tuple(shares)} and {tuple(factors)}")
+    there = most_rows(generator, state)
+    able = [factor for factor in factors if factor * len(real) <= there]
+    if not able:
+        raise UsageError(
+            f"the sites shared {there:,} rows; {min(factors) * len(real):,} are needed beside these patients"
+        )
     judge, fill = Judge(held_out, seed), baseline_matrix(real)[2]
     points: list[Point] = []
+    broken: Counter[str] = Counter()
     for share in shares:
         n = round(share * len(real))
         if n < _FEWEST:
             continue
         plain: list[NDArray[np.float64]] = []
-        more: dict[int, list[NDArray[np.float64]]] = {factor: [] for factor in factors}
+        more: dict[int, list[NDArray[np.float64]]] = {factor: [] for factor in able}
         for k in range(draws):
             rng = np.random.default_rng([seed, k, n])
             some = real.take(np.sort(rng.permutation(len(real))[:n]))
-            made = draw(generator, state, max(factors) * n, rng=rng, rules=rules).rows
+            drawn = draw(generator, state, max(able) * n, rng=rng, rules=rules)
+            broken.update(drawn.broken)
+            made = drawn.rows
             try:
                 own = judge.risk(some, fill=fill)
-                found = {f: judge.risk(joined_rows(some, made.take(np.arange(f * n))), fill=fill) for f in factors}
+                found = {f: judge.risk(joined_rows(some, made.take(np.arange(f * n))), fill=fill) for f in able}
             except CohortiumError:  # a draw without enough events teaches neither
                 continue
             plain.append(own)
@@ -114,8 +126,8 @@ def augment(
                 more[factor].append(risk)
         if plain:
             points += [
-                Point(share=share, n=n, factor=factor, gain=judge.compared(plain, more[factor])) for factor in factors
+                Point(share=share, n=n, factor=factor, gain=judge.compared(plain, more[factor])) for factor in able
             ]
     if not points:
         raise DataError(f"{len(real)} real patients are too few for a learning curve")
-    return Augmented(points=tuple(points))
+    return Augmented(points=tuple(points), broken=broken)

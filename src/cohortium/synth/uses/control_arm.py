@@ -13,6 +13,7 @@ Columns known only after baseline are refused, for matching and for eligibility.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -26,7 +27,7 @@ from cohortium.errors import DataError, UsageError
 from cohortium.synth.conditions import Condition, parse
 from cohortium.synth.facts import Fact, Facts
 from cohortium.synth.rows import Rows
-from cohortium.synth.sampling import draw
+from cohortium.synth.sampling import draw, most_rows
 from cohortium.synth.uses.balancing import balance_columns, entropy_balanced
 from cohortium.synth.uses.weighted_cox import weighted_cox, weighted_survival
 
@@ -118,7 +119,8 @@ def control_arm(
     """The arm beside the treated. n_real: real patients behind the generator. match: columns, all of baseline if None.
 
     eligible: a condition all patients fulfil. untreated: one on treatment columns that only the drawn ones fulfil.
-    rules: no drawn patient may break them.
+    rules: no drawn patient may break them; those that look beyond baseline are left out and named, since they would
+    pick controls by how they fared.
     Raises UsageError for columns known only after baseline, DataError for too few patients.
     """
     facts: Facts = generator.facts
@@ -138,9 +140,10 @@ def control_arm(
         )
     both = " and ".join(f"({text})" for text in (eligible, untreated) if text)
     control = parse(both, facts) if both else None
-    n_eligible = max(n_real * _eligible_share(generator, state, control, rng), 1.0)
+    lawful = [rule for rule in rules if all(_known_before(facts[name]) for name in rule.columns)]
+    n_eligible = max(n_real * _eligible_share(generator, state, control, lawful, rng), 1.0)
     n = min(max(len(treated), round(n_eligible)), _MOST)
-    drawn = [draw(generator, state, n, rng=rng, where=control, rules=rules) for _ in range(sets)]
+    drawn = [draw(generator, state, n, rng=rng, where=control, rules=lawful) for _ in range(sets)]
     target, fill = balance_columns(treated, columns)
     arms = [_Arm.of(one.rows, columns, fill) for one in drawn]
     whole = _Arm.of(treated, columns, fill)
@@ -154,10 +157,15 @@ def control_arm(
     variance = _within(of_treated, sets) + _within(of_arm, sets) * (n / n_eligible + 1.0 / sets)
     curves = _curves(whole, arms, [one[1] for one in found])
     after = max(one[1].after for one in found)
-    notes = [] if after <= _UNBALANCED else [
-        f"the arms still differ by {after:.2f} standard deviations in some column: these treated patients are unlike"
-        " those the generator learned from"
-    ]  # fmt: skip
+    notes = [f"the rule '{rule.text}' looks beyond baseline; drawn patients may break it"
+             for rule in rules if rule not in lawful]  # fmt: skip
+    broken = sum((Counter(one.broken) for one in drawn), Counter[str]())
+    notes += [f"{count} drawn patients of all arms break the rule '{rule}'" for rule, count in broken.items()]
+    if after > _UNBALANCED:
+        notes.append(
+            f"the arms still differ by {after:.2f} standard deviations in some column: these treated patients are"
+            " unlike those the generator learned from"
+        )
     return ControlArm(
         n_treated=len(treated),
         n_control=n,
@@ -215,11 +223,19 @@ def _curves(treated: _Arm, arms: Sequence[_Arm], balanced: Sequence[Any]) -> dic
             "control_high": many.max(axis=0)}  # fmt: skip
 
 
-def _eligible_share(generator: Any, state: Parameters, where: Any, rng: np.random.Generator) -> float:
+def _eligible_share(
+    generator: Any, state: Parameters, where: Any, rules: Sequence[Condition], rng: np.random.Generator
+) -> float:
     """Share of the generator's patients who are eligible."""
     if where is None:
         return 1.0
-    return max(float(where.holds(generator.sample(state, 5000, rng=rng)).mean()), 1 / 5000)
+    n = int(min(5000, most_rows(generator, state)))
+    return max(float(where.holds(draw(generator, state, n, rng=rng, rules=rules).rows).mean()), 1 / 5000)
+
+
+def _known_before(fact: Fact) -> bool:
+    """Whether a column is known at baseline, so that choosing patients by it looks at nothing that came of it."""
+    return fact.baseline and fact.group != "outcome"
 
 
 def _checked(facts: Facts, match: Sequence[str] | None, eligible: str, untreated: str) -> tuple[Fact, ...]:
@@ -233,7 +249,7 @@ def _checked(facts: Facts, match: Sequence[str] | None, eligible: str, untreated
     asked = parse(eligible, facts).columns if eligible else ()
     for what, names in (("match on", named), ("choose patients by", asked)):
         for name in names:
-            if not facts[name].baseline or facts[name].group == "outcome":
+            if not _known_before(facts[name]):
                 raise UsageError(f"column '{name}' is known only after baseline; a control arm must not {what} it")
     for name in parse(untreated, facts).columns if untreated else ():
         if facts[name].group != "treatment":

@@ -20,6 +20,7 @@ __all__ = ["Space", "identical_share", "nearest", "nndr"]
 Floats = NDArray[np.float64]
 
 _BLOCK = 1024
+_FARTHEST = 1e6  # in standard deviations; squares of more would swallow all other columns, or be infinite
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +53,8 @@ class Space:
         columns: list[Floats] = []
         for fact in self.facts:
             if fact.is_number:
-                columns.append(np.nan_to_num((_measured(rows, fact) - self.centre[fact.name]) / self.scale[fact.name]))
+                z = (_measured(rows, fact) - self.centre[fact.name]) / self.scale[fact.name]
+                columns.append(np.clip(np.nan_to_num(z), -_FARTHEST, _FARTHEST))
             elif fact.kind == "categorical":
                 columns += [(rows[fact.name] == k) / np.sqrt(2.0) for k in range(len(fact.levels))]
             else:
