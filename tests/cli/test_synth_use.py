@@ -59,6 +59,12 @@ def test_balance_writes_the_drawn_patients_alone(folder, capsys):
     assert len(read(out)) == json.loads(said.out)["n_drawn"]
     assert (read(out).column("SF3B1") == 1).all()
     assert _asked(capsys, folder, "balance", *files, "--where", "died = 1")[0] == 2
+    before = out.read_bytes()
+    code, said = _asked(capsys, folder, "balance", *files, "--where", "SF3B1 = 1", "--share", "0.5", "-o", str(out))
+    assert (code, "exists already" in said.err, out.read_bytes() == before) == (2, True, True)
+    code, said = _asked(capsys, folder, "balance", *files, "--where", "SF3B1 = 1", "--share", "0.5", "-o", str(out),
+                        "--replace")  # fmt: skip
+    assert (code, f"wrote {out}" in said.out) == (0, True)
 
 
 def test_a_control_arm_never_comes_without_its_banner(folder, capsys):

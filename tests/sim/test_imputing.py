@@ -23,7 +23,7 @@ def saved(tmp_path_factory):
     study = study_of(
         {
             "study": {"name": "gaps", "outcome": {"time": "os_years", "event": "died", "unit": "years"}},
-            "synth": {"genes": ["TP53", "SF3B1"], "derived": {"either": "TP53 = 1 or SF3B1 = 1"}},
+            "synth": {"genes": ["TP53", "SF3B1"], "derived": {"either": "TP53 = 1 or SF3B1 = 1"}, "rules": ["ferritin > 500"]},
             "privacy": {"secure_aggregation": False},
         }
     )
@@ -49,6 +49,16 @@ def test_gaps_go_and_everything_else_stays(saved):
             assert one.column(name)[known] == pytest.approx(table.column(name)[known])
             assert not np.isnan(one.column(name)).any()
     assert (made[0].column("ferritin") != made[1].column("ferritin")).any()
+
+
+def test_a_filled_value_that_breaks_a_rule_is_counted_and_a_real_one_is_not(saved):
+    folder, file, table = saved
+    found = impute_file(folder / "generator", file, out=folder / "ruled.csv", sets=2, seed=1)
+    gap = np.isnan(table.column("ferritin"))
+    expected = sum(int((read(one).column("ferritin")[gap] <= 500).sum()) for one in found.files)
+    assert found.broken == found.document()["broken_rules"] == {"ferritin > 500": expected}
+    assert expected > 0
+    assert (table.column("ferritin")[~gap] <= 500).any()
 
 
 def test_the_same_seed_fills_the_same(saved):

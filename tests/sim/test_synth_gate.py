@@ -73,11 +73,21 @@ def test_what_is_no_verdict_is_refused(files):
         check_verdict(STUDY, table=files / "copy.csv", verdict=files / "nowhere.json")
 
 
+def test_wrong_files_are_refused_in_place_of_a_verdict(files):
+    same = {"training": files / "training.csv", "reserve": files / "copy.csv"}
+    with pytest.raises(DataError, match=r"half or more of its rows also stand in .*; give patients that trained nothing"):
+        ask_gate(STUDY, **same, table=files / "others.csv")
+    with pytest.raises(DataError, match=r"half or more of its rows stand in .*reserve\.csv'; is it the right file"):
+        asked(files, "reserve")
+
+
 def test_a_column_with_the_hospital_that_was_not_named_is_guessed(files):
-    table = read(files / "reserve.csv")
-    named = Table(dict(table.columns) | {"ward": np.where(np.arange(len(table)) % 2, "a", "b")})
-    (files / "named.csv").write_bytes(csv_bytes(named))
-    real = {"training": files / "named.csv", "reserve": files / "named.csv"}
+    real = {}
+    for name in ("training", "reserve"):
+        table = read(files / f"{name}.csv")
+        named = Table(dict(table.columns) | {"ward": np.where(np.arange(len(table)) % 2, "a", "b")})
+        real[name] = files / f"{name}-named.csv"
+        real[name].write_bytes(csv_bytes(named))
     with pytest.raises(DataError, match="table: column 'ward' is missing") as caught:
         ask_gate(STUDY, **real, table=files / "others.csv")
     assert caught.value.hint == "if it names the hospital, add --site-column ward"

@@ -24,7 +24,7 @@ COLUMNS = ("site", "age", "TP53", "hb", "os_years", "died")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     where = tmp_path_factory.mktemp("uses")
-    whole = simulate(seed=0, sites={"a": 200, "b": 120}, missing=False).table
+    whole = simulate(seed=0, sites={"a": 400, "b": 240}, missing=False).table
     table = Table({name: whole.column(name) for name in COLUMNS})
     study = study_of(
         {
@@ -34,27 +34,29 @@ def folder(tmp_path_factory):
         }
     )
     fit(study, take(table, by_column(table, "site"), without=["site"]), out=where / "generator")
-    (where / "real.csv").write_bytes(csv_bytes(table))
-    gone = table.with_column("os_years", ["" if row < 7 else str(t) for row, t in enumerate(table.column("os_years"))])
+    for name, start in (("real", 0), ("held", 1)):  # every other patient
+        (where / f"{name}.csv").write_bytes(csv_bytes(table.take(np.arange(start, len(table), 2))))
+    half = table.take(np.arange(0, len(table), 2))
+    gone = half.with_column("os_years", ["" if row < 7 else str(t) for row, t in enumerate(half.column("os_years"))])
     (where / "gone.csv").write_bytes(csv_bytes(gone))
     return where
 
 
 def test_the_three_uses_read_files(folder):
-    real, generator = folder / "real.csv", folder / "generator"
-    assert augment_files(generator, real=real, holdout=real, most=1, seed=0).points
-    found = balance_files(generator, real=real, holdout=real, where="TP53 = 1", share=0.3, seed=0, out=None)
+    real, held, generator = folder / "real.csv", folder / "held.csv", folder / "generator"
+    assert augment_files(generator, real=real, holdout=held, most=1, seed=0).points
+    found = balance_files(generator, real=real, holdout=held, where="TP53 = 1", share=0.3, seed=0, out=None)
     assert found.n_drawn > 20
     arm = control_arm_files(generator, treated=real, eligible="", untreated="", match=["age", "hb"], sets=2, seed=0)
     assert arm.columns == ("age", "hb")
 
 
 def test_drawn_patients_keep_the_rules_of_the_study_in_every_use(folder, monkeypatch):
-    real, generator = folder / "real.csv", folder / "generator"
+    real, held, generator = folder / "real.csv", folder / "held.csv", folder / "generator"
     saved = open_generator(generator)
     free = saved.generator.sample(saved.state, 500, rng=np.random.default_rng(0))
     assert (free["hb"] < 9).any()  # else nothing is shown
-    ask = {"real": real, "holdout": real, "where": "TP53 = 1", "share": 0.5, "seed": 0}
+    ask = {"real": real, "holdout": held, "where": "TP53 = 1", "share": 0.5, "seed": 0}
     assert not balance_files(generator, **ask, out=folder / "drawn.csv").broken
     drawn = read(folder / "drawn.csv")
     assert drawn.column("hb").min() >= 9
@@ -63,10 +65,18 @@ def test_drawn_patients_keep_the_rules_of_the_study_in_every_use(folder, monkeyp
     asked = []
     for use in (augment_module, control_arm_module):
         monkeypatch.setattr(use, "draw", lambda *a, rules=(), **k: asked.append(rules) or draw(*a, rules=rules, **k))
-    augment_files(generator, real=real, holdout=real, most=1, seed=0)
+    augment_files(generator, real=real, holdout=held, most=1, seed=0)
     control_arm_files(generator, treated=real, eligible="", untreated="", match=["hb"], sets=2, seed=0)
     assert len(asked) > 4
     assert {rules[0].text for rules in asked} == {"hb >= 9"}
+
+
+def test_the_same_patients_on_both_sides_judge_nothing(folder):
+    real, generator = folder / "real.csv", folder / "generator"
+    with pytest.raises(DataError, match="half or more of its rows also stand in"):
+        augment_files(generator, real=real, holdout=real, most=1, seed=0)
+    with pytest.raises(DataError, match="nobody has learned from"):
+        balance_files(generator, real=real, holdout=real, where="TP53 = 1", share=0.3, seed=0, out=None)
 
 
 def test_a_rule_that_is_hard_to_keep_is_counted(folder):

@@ -53,7 +53,9 @@ def test_conditions_mean_what_they_say(text, expected):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("grade = 1", "no column 'grade'"),
+        ("grade = 1", "no column 'grade'; found: age, wbc"),
+        ("tp53 = 1", "no column 'tp53'; did you mean 'TP53'"),
+        ("ferritin > 5", "no column 'ferritin'; found: age, wbc, anc"),
         ("age = old", "needs a number"),
         ("sex = X", "is one of F, M"),
         ("sex > F", r"column 'sex' has no order \(F, M\); ask by = or !=, or declare its kind as 'ordered'"),

@@ -23,7 +23,7 @@ app.add_typer(use_app, name="use", help="Uses of synthetic patients, judged on r
 
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the generator and the ledger.")]
 File = Annotated[Path, typer.Option("-o", "--output", metavar="FILE.csv", help="Where the patients are written.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the draw; the same seed gives the same patients.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of all that is drawn; the same seed gives the same result.")]
 
 
 @app.command()
@@ -125,6 +125,8 @@ def impute(
     screen.document(found.document())
     for name, count in found.left.items():
         screen.warn(f"column '{name}': {count} gaps are left; no site ever measured it")
+    for rule, count in found.broken.items():
+        screen.warn(f"{count} filled patients of all tables break the rule '{rule}'; gaps are filled without it")
     screen.result(f"filled {found.filled} gaps of {found.n} patients: {', '.join(str(file) for file in found.files)}")
 
 

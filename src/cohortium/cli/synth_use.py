@@ -48,16 +48,22 @@ def balance(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE.csv", help="Write the drawn patients.")
     ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Overwrite a file that is there.")] = False,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Make a rare group larger by drawn patients and say whether it is served better, and whether the others pay."""
+    from cohortium.sim.folder import check_free
     from cohortium.sim.uses import balance_files
 
     screen = Screen(as_json=as_json)
+    if output is not None and not replace:
+        check_free([output])
     found = balance_files(folder, real=real, holdout=holdout, where=where, share=share, seed=seed, out=output)
     screen.document(found.document())
     screen.result(found.text())
+    if output is not None:
+        screen.result(f"wrote {output} ({found.n_drawn} drawn patients)")
 
 
 @app.command("control-arm")

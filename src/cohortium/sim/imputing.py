@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from cohortium.data.csv_writer import csv_bytes
 from cohortium.data.readers import read
 from cohortium.data.table import Table
 from cohortium.sim.folder import not_over, write_together
-from cohortium.sim.synthesis import open_generator
-from cohortium.synth.rows import table_of_rows
+from cohortium.sim.synthesis import SavedGenerator, open_generator
+from cohortium.synth.rows import Rows, table_of_rows
+from cohortium.synth.sampling import broken_by
 from cohortium.synth.study import with_derived
 from cohortium.synth.uses.impute import fill
 
@@ -24,12 +25,16 @@ __all__ = ["Filled", "impute_file"]
 
 @dataclass(frozen=True, kw_only=True)
 class Filled:
-    """What was written. filled: gaps that were there; left: gaps that no draw could fill, by column."""
+    """What was written. filled: gaps that were there; left: gaps that no draw could fill, by column.
+
+    broken: patients of all tables whose filled values break a rule of the study, by rule.
+    """
 
     files: tuple[Path, ...]
     n: int
     filled: int
     left: Mapping[str, int]
+    broken: Mapping[str, int]
 
     def document(self) -> dict[str, Any]:
         """For `--json`."""
@@ -38,6 +43,7 @@ class Filled:
             "n": self.n,
             "filled": self.filled,
             "left": dict(self.left),
+            "broken_rules": dict(self.broken),
         }
 
 
@@ -65,4 +71,14 @@ def impute_file(folder: Path, table: Path, *, out: Path, sets: int, seed: int) -
         n=len(rows),
         filled=sum(gaps.values()) - sum(left.values()),
         left={name: count for name, count in left.items() if count},
+        broken=_broken(saved, rows, tables),
     )
+
+
+def _broken(saved: SavedGenerator, rows: Rows, tables: Sequence[Rows]) -> dict[str, int]:
+    """By rule, patients of all tables who break it where at least one value was filled."""
+    found = {}
+    for rule in saved.rules:
+        filled = np.logical_or.reduce([np.isnan(rows[name]) for name in rule.columns])
+        found[rule.text] = sum(int((filled & broken_by(rule, one)).sum()) for one in tables)
+    return {text: count for text, count in found.items() if count}

@@ -17,10 +17,10 @@ from cohortium.data.readers import read
 from cohortium.data.table import Table
 from cohortium.errors import DataError, UsageError, VerificationFailed
 from cohortium.sim.cohorts import schema_of
-from cohortium.sim.synth_tables import site_hint
+from cohortium.sim.synth_tables import rows_of_file
 from cohortium.synth.federate.gate import GateVerdict, gate
-from cohortium.synth.rows import rows_of_table
 from cohortium.synth.study import facts_of, plan_of
+from cohortium.synth.validation.distances import same_patients
 
 __all__ = ["Asked", "ask_gate", "check_verdict"]
 
@@ -61,12 +61,14 @@ def ask_gate(
     held = {name: _without(read(path), site_column) for name, path in
             (("training", training), ("reserve", reserve), ("table", table))}  # fmt: skip
     facts = facts_of(study, schema_of(study, {"training": held["training"], "reserve": held["reserve"]}))
-    rows = {}
-    for name, one in held.items():
-        try:
-            rows[name] = rows_of_table(one, facts)
-        except DataError as error:
-            raise DataError(f"{name}: {error}", hint=site_hint(facts, one, site_column=site_column)) from None
+    rows = {name: rows_of_file(one, facts, study, name=name, site_column=site_column) for name, one in held.items()}
+    if same_patients(rows["reserve"], rows["training"]):
+        raise DataError(
+            f"reserve '{reserve}': half or more of its rows also stand in '{training}'; give patients that"
+            " trained nothing"
+        )
+    if same_patients(rows["table"], rows["reserve"]):
+        raise DataError(f"table '{table}': half or more of its rows stand in '{reserve}'; is it the right file?")
     verdict = gate(
         rows["training"],
         rows["reserve"],

@@ -27,7 +27,7 @@ from cohortium.synth.validation.document import digest_of
 from cohortium.synth.validation.judge import LEAST_RESERVE, Judgement, judge
 from cohortium.synth.validation.page import ValidationPage
 
-__all__ = ["Validated", "bench_study", "demo_study", "site_hint", "validate_files"]
+__all__ = ["Validated", "bench_study", "demo_study", "rows_of_file", "validate_files"]
 
 _HOLDOUT_SHARE = 0.2
 _EVENTS = ("os_event", "died", "death", "dead", "event", "status")
@@ -86,7 +86,9 @@ def validate_files(
     tables = {name: _without(table, site_column) for name, table in whole.items()}
     schema = schema_of(study, {"real": tables["real"], **({"holdout": tables["holdout"]} if holdout else {})})
     facts = facts_of(study, schema) if study.synth is not None else Facts.of(schema)
-    rows = {name: _rows_of(table, facts, study, name, site_column) for name, table in tables.items()}
+    rows = {
+        name: rows_of_file(table, facts, study, name=name, site_column=site_column) for name, table in tables.items()
+    }
     notes: list[str] = []
     if holdout is None:
         order = np.random.default_rng([seed, 5]).permutation(len(rows["real"]))
@@ -144,18 +146,19 @@ def _without(table: Table, column: str | None) -> Table:
     return Table({name: held for name, held in table.columns.items() if name != column})
 
 
-def site_hint(facts: Facts, table: Table, *, site_column: str | None) -> str:
+def _site_hint(facts: Facts, table: Table, *, site_column: str | None) -> str:
     """What to add where the one column a table lacks may be the hospital's, which was not named; else empty."""
     lacking = [name for name in facts.names if name not in table]
     may_be = site_column is None and len(lacking) == 1
     return f"if it names the hospital, add --site-column {lacking[0]}" if may_be else ""
 
 
-def _rows_of(table: Table, facts: Facts, study: Study, name: str, site_column: str | None) -> Rows:
+def rows_of_file(table: Table, facts: Facts, study: Study, *, name: str, site_column: str | None) -> Rows:
+    """The patients of a table, its derived columns computed anew. name: which table. Raises DataError."""
     try:
         rows = rows_of_table(table, facts)
     except DataError as error:
-        raise DataError(f"{name} table: {error}", hint=site_hint(facts, table, site_column=site_column)) from None
+        raise DataError(f"{name} table: {error}", hint=_site_hint(facts, table, site_column=site_column)) from None
     return with_derived(rows, study) if study.synth is not None else rows
 
 

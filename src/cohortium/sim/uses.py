@@ -22,6 +22,7 @@ from cohortium.synth.study import with_derived
 from cohortium.synth.uses.augment import FACTORS, Augmented, augment
 from cohortium.synth.uses.balance import BalancedTable, balance
 from cohortium.synth.uses.control_arm import ControlArm, control_arm
+from cohortium.synth.validation.distances import same_patients
 
 __all__ = ["augment_files", "balance_files", "control_arm_files"]
 
@@ -30,8 +31,9 @@ def augment_files(folder: Path, *, real: Path, holdout: Path, most: int, seed: i
     """The learning curve of the real rows with up to `most` times as many synthetic ones."""
     saved = open_generator(folder)
     factors = [factor for factor in FACTORS if factor <= most]
+    rows, held_out = _apart(saved, real, holdout)
     return augment(
-        saved.generator, saved.state, _rows(saved, real), _rows(saved, holdout),
+        saved.generator, saved.state, rows, held_out,
         factors=factors, rules=saved.rules, seed=seed,
     )  # fmt: skip
 
@@ -43,9 +45,9 @@ def balance_files(
     for source in (real, holdout):
         not_over([out], source)
     saved = open_generator(folder)
-    rows = _rows(saved, real)
+    rows, held_out = _apart(saved, real, holdout)
     found = balance(
-        saved.generator, saved.state, rows, _rows(saved, holdout),
+        saved.generator, saved.state, rows, held_out,
         where=where, share=share, rules=saved.rules, seed=seed,
     )  # fmt: skip
     if out is not None:
@@ -78,6 +80,16 @@ def control_arm_files(
         return found
     note = f"{left_out} of {left_out + len(rows)} patients of '{treated}' do not fulfil '{where}' and are left out"
     return replace(found, notes=(note, *found.notes))
+
+
+def _apart(saved: SavedGenerator, real: Path, holdout: Path) -> tuple[Rows, Rows]:
+    """The rows of both files, which must not be the same patients."""
+    rows, held_out = _rows(saved, real), _rows(saved, holdout)
+    if same_patients(held_out, rows):
+        raise DataError(
+            f"table '{holdout}': half or more of its rows also stand in '{real}'; give patients nobody has learned from"
+        )
+    return rows, held_out
 
 
 def _rows(saved: SavedGenerator, path: Path) -> Rows:

@@ -10,6 +10,7 @@ The text is read by this little grammar and nothing else: nothing in it is ever 
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ __all__ = ["Condition", "check_grammar", "parse"]
 Bools = NDArray[np.bool_]
 
 _MAX_TEXT = 2000
+_SHOWN = 12
 _MAX_DEPTH = 20
 _TOKEN = re.compile(
     r"\s*(?:(?P<sign><=|>=|!=|==|=|<|>)|(?P<bracket>[()])|\"(?P<quoted>[^\"]*)\"|(?P<word>[^\s()<>=!\"]+))"
@@ -120,8 +122,7 @@ class _Reader:
             raise UsageError(f"condition {self.text!r:.80}: expected a column, found the end")
         name, sign, value = self.take(), self.take(), self.take()
         if self.facts is not None and name not in self.facts:
-            known = ", ".join(self.facts.names[:12])
-            raise UsageError(f"condition {self.text!r:.80}: no column {name!r:.40}; found: {known}")
+            raise UsageError(f"condition {self.text!r:.80}: no column {name!r:.40}; {_instead(name, self.facts)}")
         if sign not in _COMPARE:
             raise UsageError(
                 f"condition {self.text!r:.80}: expected one of = != < <= > >= after '{name}', found {sign!r:.40}"
@@ -165,6 +166,15 @@ class _Reader:
             return float(number)
         levels = ", ".join(fact.levels[:8])
         raise UsageError(f"condition {self.text!r:.80}: column '{fact.name}' is one of {levels}; found {value!r:.40}")
+
+
+def _instead(name: str, facts: Facts) -> str:
+    """What may have been meant, else what there is."""
+    lower = {one.casefold(): one for one in facts.names}
+    if near := difflib.get_close_matches(name.casefold(), lower, n=1, cutoff=0.6):
+        return f"did you mean '{lower[near[0]]}'?"
+    more = len(facts.names) - _SHOWN
+    return f"found: {', '.join(facts.names[:_SHOWN])}" + (f" and {more} more" if more > 0 else "")
 
 
 def _known(values: NDArray[np.float64]) -> Bools:

@@ -19,7 +19,7 @@ from cohortium.synth.conditions import Condition
 from cohortium.synth.facts import Facts
 from cohortium.synth.rows import Rows
 
-__all__ = ["Drawn", "Generator", "draw", "most_rows"]
+__all__ = ["Drawn", "Generator", "broken_by", "draw", "most_rows"]
 
 REDRAWS = 20
 _MOST_DRAWS = 2_000_000  # or a hundred for each patient asked for
@@ -96,13 +96,13 @@ def _picked(
     order = rng.permutation(len(fitting))
     wrong = np.zeros(len(fitting), dtype=bool)
     for rule in rules:
-        wrong |= _relevant(rule, fitting) & ~rule.holds(fitting)
+        wrong |= broken_by(rule, fitting)
     first = order[np.argsort(wrong[order], kind="stable")][:n]
     return _counted(fitting.take(rng.permutation(first)), len(pool), rules)
 
 
 def _counted(rows: Rows, tried: int, rules: Sequence[Condition]) -> Drawn:
-    broken = {rule.text: int((_relevant(rule, rows) & ~rule.holds(rows)).sum()) for rule in rules}
+    broken = {rule.text: int((broken_by(rule, rows)).sum()) for rule in rules}
     return Drawn(rows=rows, n_tried=tried, broken={text: k for text, k in broken.items() if k})
 
 
@@ -113,7 +113,7 @@ def _lawful(
     for _ in range(REDRAWS if rules else 0):
         wrong = np.zeros(len(rows), dtype=bool)
         for rule in rules:
-            wrong |= _relevant(rule, rows) & ~rule.holds(rows)
+            wrong |= broken_by(rule, rows)
         if not wrong.any():
             break
         fresh = generator.sample(state, n, rng=rng).take(np.flatnonzero(wrong) % n)
@@ -124,9 +124,10 @@ def _lawful(
     return rows
 
 
-def _relevant(rule: Condition, rows: Rows) -> Any:
-    """Rows in which all columns of a rule are there; the others cannot break it."""
-    return np.logical_and.reduce([~np.isnan(rows[name]) for name in rule.columns])
+def broken_by(rule: Condition, rows: Rows) -> Any:
+    """Rows that break a rule, (n,) of bool; where a column of it is missing, none does."""
+    there = np.logical_and.reduce([~np.isnan(rows[name]) for name in rule.columns])
+    return there & ~rule.holds(rows)
 
 
 def _joined(parts: Sequence[Rows], n: int) -> Rows:

@@ -94,7 +94,10 @@ def balance(
     in_real, in_held = condition.holds(real), condition.holds(held_out)
     n_group = int(in_real.sum())
     if min(n_group, int(in_held.sum())) < _FEWEST:
-        raise DataError(f"fewer than {_FEWEST} real patients with '{where}' on one side; nothing could be judged")
+        raise DataError(
+            f"{n_group} real and {int(in_held.sum())} held-out patients with '{where}'; at least {_FEWEST} of each are"
+            " needed to judge"
+        )
     if not n_group / len(real) < share < 1:
         raise UsageError(f"share must lie between {n_group / len(real):.2f}, where it is, and 1; got {share}")
     n_drawn = round((share * len(real) - n_group) / (1 - share))

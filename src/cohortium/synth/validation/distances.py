@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from cohortium.synth.facts import Fact
 from cohortium.synth.rows import Rows
 
-__all__ = ["Space", "identical_share", "nearest", "nndr"]
+__all__ = ["Space", "identical_share", "nearest", "nndr", "same_patients"]
 
 Floats = NDArray[np.float64]
 
 _BLOCK = 1024
+_SAME = 0.5
 _FARTHEST = 1e6  # in standard deviations; squares of more would swallow all other columns, or be infinite
 
 
@@ -106,3 +107,8 @@ def identical_share(rows: Rows, real: Rows) -> float:
     seen = set(map(bytes, np.ascontiguousarray(np.nan_to_num(real.matrix(), nan=-9e99))))
     mine = [bytes(row) for row in np.ascontiguousarray(np.nan_to_num(rows.matrix(), nan=-9e99))]
     return sum(row in seen for row in mine) / max(len(mine), 1)
+
+
+def same_patients(rows: Rows, others: Rows) -> bool:
+    """Whether half or more of the rows stand among the others: the same patients, or columns that tell none apart."""
+    return identical_share(rows, others) >= _SAME

@@ -26,6 +26,7 @@ from cohortium.synth.validation.by_site import BySite
 from cohortium.synth.validation.canary import Canaries
 from cohortium.synth.validation.controls import CONTROLS, Control, coverage, power_of_attacks, run_controls
 from cohortium.synth.validation.curves import km_gap, log_rank_p, optimism, restricted_mean, tau_of
+from cohortium.synth.validation.distances import same_patients
 from cohortium.synth.validation.document import document_of
 from cohortium.synth.validation.fidelity import classic_pair, co_occurrence
 from cohortium.synth.validation.hazards import HazardRatios, compare_hazards
@@ -40,7 +41,6 @@ __all__ = ["LEAST_RESERVE", "Judgement", "Limits", "Survival", "judge"]
 Integers = NDArray[np.int64]
 
 LEAST_RESERVE = 30
-_SAME_PATIENTS = 0.5
 _SAME_NOTE = (
     "Half or more of the held-out rows are also among the training rows. Either they are the same patients, and"
     " nothing here is judged: give patients that the generator has not learned from; or the columns"
@@ -195,7 +195,7 @@ def judge(
     genes = [fact.name for fact in training.facts.of_group("gene")]
     fidelity = score_all(training, reserve, {"synthetic": synthetic}, draws=draws, seed=seed)["synthetic"]
     privacy = judge_privacy(training, reserve, synthetic, seed=seed)
-    if (privacy.nearness.identical_holdout.value or 0.0) >= _SAME_PATIENTS:
+    if same_patients(reserve, training):
         notes = (*notes, _SAME_NOTE)
     together = {"kept": float("nan"), "together": float("nan"), "apart": float("nan"), "false": float("nan")}
     if len(genes) > 1:
