@@ -23,7 +23,11 @@ def saved(tmp_path_factory):
     study = study_of(
         {
             "study": {"name": "gaps", "outcome": {"time": "os_years", "event": "died", "unit": "years"}},
-            "synth": {"genes": ["TP53", "SF3B1"], "derived": {"either": "TP53 = 1 or SF3B1 = 1"}, "rules": ["ferritin > 500"]},
+            "synth": {
+                "genes": ["TP53", "SF3B1"],
+                "derived": {"either": "TP53 = 1 or SF3B1 = 1"},
+                "rules": ["ferritin > 500"],
+            },
             "privacy": {"secure_aggregation": False},
         }
     )

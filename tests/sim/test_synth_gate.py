@@ -75,7 +75,9 @@ def test_what_is_no_verdict_is_refused(files):
 
 def test_wrong_files_are_refused_in_place_of_a_verdict(files):
     same = {"training": files / "training.csv", "reserve": files / "copy.csv"}
-    with pytest.raises(DataError, match=r"half or more of its rows also stand in .*; give patients that trained nothing"):
+    with pytest.raises(
+        DataError, match=r"half or more of its rows also stand in .*; give patients that trained nothing"
+    ):
         ask_gate(STUDY, **same, table=files / "others.csv")
     with pytest.raises(DataError, match=r"half or more of its rows stand in .*reserve\.csv'; is it the right file"):
         asked(files, "reserve")

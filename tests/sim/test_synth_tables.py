@@ -30,8 +30,11 @@ def test_a_table_nobody_described_gives_a_study_by_its_names():
 
 
 @pytest.mark.slow
-def test_without_a_hold_out_the_reader_is_told(tmp_path):
+def test_without_a_hold_out_the_reader_is_told_and_of_broken_rules(tmp_path):
     real, other = (simulate(seed=s, sites={"a": 300}, missing=False).table for s in (0, 1))
+    anc = np.minimum(other.column("anc"), other.column("wbc"))
+    anc[:3] = other.column("wbc")[:3] + 1
+    other = other.with_column("anc", anc)
     for name, table in (("real", real), ("made", other)):
         (tmp_path / f"{name}.csv").write_bytes(csv_bytes(table))
     found = validate_files(
@@ -40,6 +43,7 @@ def test_without_a_hold_out_the_reader_is_told(tmp_path):
     assert "No held-out table" in found.judgement.notes[0]
     assert found.judgement.n["holdout"] == 60
     assert "No held-out table" in found.page()
+    assert found.judgement.notes[1] == "3 of 300 synthetic patients break the study's rule 'wbc >= anc'."
 
 
 def test_a_wrong_table_is_named(tmp_path):

@@ -21,7 +21,8 @@ from cohortium.errors import DataError, UsageError
 from cohortium.sim.cohorts import schema_of
 from cohortium.synth.facts import Facts
 from cohortium.synth.rows import Rows, rows_of_table
-from cohortium.synth.study import facts_of, limits_of, with_derived
+from cohortium.synth.sampling import broken_by
+from cohortium.synth.study import facts_of, limits_of, rules_of, with_derived
 from cohortium.synth.validation.by_site import judge_by_site
 from cohortium.synth.validation.document import digest_of
 from cohortium.synth.validation.judge import LEAST_RESERVE, Judgement, judge
@@ -99,6 +100,10 @@ def validate_files(
             "No held-out table was given: a fifth of the real rows stands in. If the generator has seen them, fidelity"
             " is flattered and the privacy figures cannot tell copies from likeness."
         )
+    for rule in rules_of(study, facts) if study.synth is not None else ():
+        if (count := int(broken_by(rule, rows["synthetic"]).sum())) > 0:
+            n = len(rows["synthetic"])
+            notes.append(f"{count:,} of {n:,} synthetic patients break the study's rule '{rule.text}'.")
     found = judge(
         rows["real"],
         rows["holdout"],
