@@ -95,8 +95,8 @@ def balance(
     n_group = int(in_real.sum())
     if min(n_group, int(in_held.sum())) < _FEWEST:
         raise DataError(
-            f"{n_group} real and {int(in_held.sum())} held-out patients with '{where}'; at least {_FEWEST} of each are"
-            " needed to judge"
+            f"{_shown(n_group)} real and {_shown(int(in_held.sum()))} held-out patients with '{where}'; at least"
+            f" {_FEWEST} of each are needed to judge"
         )
     if not n_group / len(real) < share < 1:
         raise UsageError(f"share must lie between {n_group / len(real):.2f}, where it is, and 1; got {share}")
@@ -124,3 +124,7 @@ def balance(
         outside=gains[1],
         fidelity=classic_pair(real.take(in_real), made[0].rows)[0],
     )
+
+
+def _shown(n: int) -> str:
+    return str(n) if n >= 5 else "<5"
