@@ -14,10 +14,9 @@ from typing import Any
 from cohortium.core.foreign_json import read_json
 from cohortium.core.study import Study
 from cohortium.data.readers import read
-from cohortium.data.table import Table
 from cohortium.errors import DataError, UsageError, VerificationFailed
 from cohortium.sim.cohorts import schema_of
-from cohortium.sim.synth_tables import rows_of_file
+from cohortium.sim.synth_tables import rows_of_file, without_column
 from cohortium.synth.federate.gate import GateVerdict, gate
 from cohortium.synth.study import facts_of, plan_of
 from cohortium.synth.validation.distances import same_patients
@@ -58,7 +57,7 @@ def ask_gate(
 ) -> Asked:
     """Judge a table against a site's own patients. Raises UsageError, StudyError or DataError."""
     plan = plan_of(study)
-    held = {name: _without(read(path), site_column) for name, path in
+    held = {name: without_column(read(path), site_column) for name, path in
             (("training", training), ("reserve", reserve), ("table", table))}  # fmt: skip
     facts = facts_of(study, schema_of(study, {"training": held["training"], "reserve": held["reserve"]}))
     rows = {name: rows_of_file(one, facts, study, name=name, site_column=site_column) for name, one in held.items()}
@@ -104,7 +103,3 @@ def _digest(table: Path) -> bytes:
         return hashlib.sha256(table.read_bytes()).digest()
     except OSError as error:
         raise UsageError(f"cannot read table '{table}': {error.strerror}") from None
-
-
-def _without(table: Table, column: str | None) -> Table:
-    return Table({name: held for name, held in table.columns.items() if name != column})

@@ -28,7 +28,7 @@ from cohortium.synth.validation.document import digest_of
 from cohortium.synth.validation.judge import LEAST_RESERVE, Judgement, judge
 from cohortium.synth.validation.page import ValidationPage
 
-__all__ = ["Validated", "bench_study", "demo_study", "rows_of_file", "validate_files"]
+__all__ = ["Validated", "bench_study", "demo_study", "rows_of_file", "validate_files", "without_column"]
 
 _HOLDOUT_SHARE = 0.2
 _EVENTS = ("os_event", "died", "death", "dead", "event", "status")
@@ -84,7 +84,7 @@ def validate_files(
     paths = {"real": real, "synthetic": synthetic} | ({} if holdout is None else {"holdout": holdout})
     whole = {name: read(path) for name, path in paths.items()}
     sites = {name: _sites(table, site_column, len(table)) for name, table in whole.items()}
-    tables = {name: _without(table, site_column) for name, table in whole.items()}
+    tables = {name: without_column(table, site_column) for name, table in whole.items()}
     schema = schema_of(study, {"real": tables["real"], **({"holdout": tables["holdout"]} if holdout else {})})
     facts = facts_of(study, schema) if study.synth is not None else Facts.of(schema)
     rows = {
@@ -147,7 +147,8 @@ def _document(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _without(table: Table, column: str | None) -> Table:
+def without_column(table: Table, column: str | None) -> Table:
+    """A table less one column, where it has it."""
     return Table({name: held for name, held in table.columns.items() if name != column})
 
 

@@ -102,7 +102,7 @@ def _picked(
 
 
 def _counted(rows: Rows, tried: int, rules: Sequence[Condition]) -> Drawn:
-    broken = {rule.text: int((broken_by(rule, rows)).sum()) for rule in rules}
+    broken = {rule.text: int(broken_by(rule, rows).sum()) for rule in rules}
     return Drawn(rows=rows, n_tried=tried, broken={text: k for text, k in broken.items() if k})
 
 
